@@ -1,0 +1,15 @@
+"""From the caller's containers to numbers and back."""
+
+from neurfield.signals.containers import SignalGroup, Signals, read_signals
+from neurfield.signals.frame import CoordinateFrame
+from neurfield.signals.layout import Layout
+from neurfield.signals.scaling import ValueScaler
+
+__all__ = [
+    "CoordinateFrame",
+    "Layout",
+    "SignalGroup",
+    "Signals",
+    "ValueScaler",
+    "read_signals",
+]

@@ -1,0 +1,383 @@
+"""Read arrays, xarray objects and lists of signals into one internal form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from neurfield.signals.layout import CHANNEL, SAMPLE, Layout
+
+
+@dataclass(frozen=True)
+class SignalGroup:
+    """Signals that stand on one common grid.
+
+    Parameters
+    ----------
+    axes : tuple of d float64 arrays
+        Grid coordinates in the caller's units.
+    values : array of shape (n, *shape, c), any real dtype
+        NaN marks a value that was not observed.
+    positions : int array of shape (n,)
+        Where each signal stands in the caller's order.
+    """
+
+    axes: tuple[np.ndarray, ...]
+    values: np.ndarray
+    positions: np.ndarray
+
+    @property
+    def n_points(self) -> int:
+        """Number of grid points N."""
+        return int(np.prod([len(axis) for axis in self.axes]))
+
+
+@dataclass(frozen=True)
+class Signals:
+    """A data set: groups of signals on common grids, and the layout they came in."""
+
+    groups: tuple[SignalGroup, ...]
+    layout: Layout
+
+    def __len__(self) -> int:
+        return sum(len(group.positions) for group in self.groups)
+
+    def subset(self, positions: np.ndarray) -> Signals:
+        """Return the signals at the given positions, renumbered in that order."""
+        rank = np.full(len(self), -1)
+        rank[positions] = np.arange(len(positions))
+        groups = []
+        for group in self.groups:
+            chosen = np.flatnonzero(rank[group.positions] >= 0)
+            if len(chosen):
+                groups.append(
+                    SignalGroup(group.axes, group.values[chosen], rank[group.positions[chosen]])
+                )
+        return Signals(tuple(groups), self.layout)
+
+
+def is_xarray(X: Any) -> bool:
+    """Tell whether the input carries labels of its own."""
+    return isinstance(X, xr.DataArray | xr.Dataset)
+
+
+def is_list_of_signals(X: Any) -> bool:
+    """Tell a list of arrays (one signal each) from nested lists of numbers."""
+    return isinstance(X, list | tuple) and any(isinstance(x, np.ndarray) or is_xarray(x) for x in X)
+
+
+def read_signals(
+    X: Any,
+    channel_axis: int | None = None,
+    expected: Layout | None = None,
+) -> Signals:
+    """Bring any accepted container into groups of (n, *shape, c) arrays.
+
+    Parameters
+    ----------
+    X : ndarray, DataArray, Dataset, or list of ndarray or DataArray
+        An ndarray is taken as validated already (numeric, at least two axes).
+    channel_axis : int, optional
+        Axis of array input, sample axis included, that holds channels.
+    expected : Layout, optional
+        Layout seen in fit, which axes and channels must agree with.
+
+    Returns
+    -------
+    Signals
+
+    Raises
+    ------
+    ValueError
+        If dimensions, coordinates or channels do not fit together, or a signal has no value.
+    """
+    unit_axes = expected is not None and expected.unit_axes
+    if isinstance(X, xr.Dataset):
+        signals = _read_dataset(X, expected)
+    elif isinstance(X, xr.DataArray):
+        signals = _read_dataarray(X, expected)
+    elif is_list_of_signals(X):
+        signals = _read_list(X, channel_axis, expected, unit_axes)
+    else:
+        signals = _read_array(X, channel_axis, unit_axes)
+    if expected is not None:
+        _check_agreement(signals.layout, expected)
+    _check_observed(signals)
+    return signals
+
+
+def default_axis_names(n_axes: int) -> tuple[str, ...]:
+    """Name the axes of an array: x; y, x; z, y, x; and axis_0.. beyond three."""
+    if n_axes <= 3:
+        return ("z", "y", "x")[3 - n_axes :]
+    return tuple(f"axis_{i}" for i in range(n_axes))
+
+
+def _read_array(X: np.ndarray, channel_axis: int | None, unit_axes: bool) -> Signals:
+    values = _channels_last(X, channel_axis)
+    axes = _array_axes(values.shape[1:-1], unit_axes)
+    layout = Layout(
+        container="array",
+        is_list=False,
+        axis_names=default_axis_names(len(axes)),
+        axes=axes,
+        n_channels=values.shape[-1],
+        channel_axis=channel_axis,
+    )
+    return Signals((SignalGroup(axes, values, np.arange(len(values))),), layout)
+
+
+def _channels_last(X: np.ndarray, channel_axis: int | None) -> np.ndarray:
+    if channel_axis is None:
+        return X[..., None]
+    if X.ndim < 3:
+        raise ValueError(
+            "channel_axis needs arrays of at least three axes (sample, axis, channel), "
+            f"got X of shape {X.shape}"
+        )
+    if not -X.ndim < channel_axis < X.ndim or channel_axis % X.ndim == 0:
+        raise ValueError(
+            f"channel_axis must name an axis after the sample axis of X with {X.ndim} axes, "
+            f"got {channel_axis}"
+        )
+    return np.moveaxis(X, channel_axis, -1)
+
+
+def _array_axes(shape: Iterable[int], unit_axes: bool) -> tuple[np.ndarray, ...]:
+    if unit_axes:
+        return tuple(np.linspace(-1.0, 1.0, size) for size in shape)
+    return tuple(np.arange(size, dtype=np.float64) for size in shape)
+
+
+def _read_dataarray(X: xr.DataArray, expected: Layout | None) -> Signals:
+    if SAMPLE not in X.dims:
+        raise ValueError(
+            f'X must have a dimension named "{SAMPLE}", got dimensions {tuple(X.dims)}; '
+            "pass a list for signals without one"
+        )
+    axis_names = _axis_names(X.dims, expected)
+    values, axes = _label_free(X, axis_names)
+    layout = Layout(
+        container="dataarray",
+        is_list=False,
+        axis_names=axis_names,
+        axes=axes,
+        n_channels=values.shape[-1],
+        dims=tuple(str(dim) for dim in X.dims),
+        channel_labels=_channel_labels(X),
+        name=None if X.name is None else str(X.name),
+        attrs=dict(X.attrs),
+        axis_attrs={name: dict(X[name].attrs) for name in axis_names},
+    )
+    return Signals((SignalGroup(axes, values, np.arange(len(values))),), layout)
+
+
+def _read_dataset(X: xr.Dataset, expected: Layout | None) -> Signals:
+    if expected is not None and expected.container == "dataset":
+        names = list(expected.variable_attrs)
+        if missing := [name for name in names if name not in X.data_vars]:
+            raise ValueError(
+                f"X lacks the variables {missing} seen in fit; it has {list(map(str, X.data_vars))}"
+            )
+    else:
+        names = [str(n) for n, v in X.data_vars.items() if SAMPLE in v.dims and v.ndim > 1]
+    if not names:
+        raise ValueError(
+            f'X must hold a variable with a "{SAMPLE}" dimension and at least one coordinate axis, '
+            f"got {dict(X.sizes)} with variables {list(map(str, X.data_vars))}"
+        )
+    dims = {name: tuple(str(dim) for dim in X[name].dims) for name in names}
+    if len({frozenset(d) for d in dims.values()}) > 1:
+        raise ValueError(f"all variables of X must have the same dimensions, got {dims}")
+    if len(names) == 1:
+        array = X[names[0]]
+    elif CHANNEL in dims[names[0]]:
+        raise ValueError(
+            f'several variables are the channels of X, so none may have a "{CHANNEL}" dimension; '
+            f"got {dims}"
+        )
+    else:
+        array = X[names].to_dataarray(dim=CHANNEL).transpose(*dims[names[0]], CHANNEL)
+    signals = _read_dataarray(array, expected)
+    layout = signals.layout
+    return Signals(
+        signals.groups,
+        Layout(
+            **{
+                **vars(layout),
+                "container": "dataset",
+                "name": None,
+                "attrs": dict(X.attrs),
+                "variable_attrs": {name: dict(X[name].attrs) for name in names},
+            }
+        ),
+    )
+
+
+def _read_list(
+    X: Sequence[Any], channel_axis: int | None, expected: Layout | None, unit_axes: bool
+) -> Signals:
+    arrays: dict[tuple[bytes, ...], list[tuple[int, np.ndarray]]] = {}
+    grids: dict[tuple[bytes, ...], tuple[np.ndarray, ...]] = {}
+    first: Layout | None = None
+    for i, item in enumerate(X):
+        try:
+            layout, values = _read_item(item, channel_axis, first or expected, unit_axes)
+            if first is None:
+                first = layout
+            _check_agreement(layout, first)
+        except ValueError as error:
+            raise ValueError(f"X[{i}]: {error}") from None
+        assert layout.axes is not None
+        key = tuple(axis.tobytes() for axis in layout.axes)
+        grids[key] = layout.axes
+        arrays.setdefault(key, []).append((i, values))
+    assert first is not None
+    groups = tuple(
+        SignalGroup(
+            grids[key],
+            np.stack([values for _, values in members]),
+            np.array([i for i, _ in members]),
+        )
+        for key, members in arrays.items()
+    )
+    axes = reference_grid([group.axes for group in groups])
+    return Signals(groups, Layout(**{**vars(first), "axes": axes, "is_list": True}))
+
+
+def _read_item(
+    item: Any, channel_axis: int | None, expected: Layout | None, unit_axes: bool
+) -> tuple[Layout, np.ndarray]:
+    """Read one signal of a list, which has no sample axis."""
+    if isinstance(item, xr.Dataset):
+        raise ValueError("items of a list must be arrays or DataArrays, got a Dataset")
+    if isinstance(item, xr.DataArray):
+        if SAMPLE in item.dims:
+            raise ValueError(f'items of a list are single signals without a "{SAMPLE}" dimension')
+        signals = _read_dataarray(item.expand_dims(SAMPLE), expected)
+    else:
+        array = np.asarray(item)
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"values must be real numbers, got dtype {array.dtype}")
+        if array.ndim == 0:
+            raise ValueError("a signal needs at least one axis, got a single number")
+        signals = _read_array(array[None], channel_axis, unit_axes)
+    values = signals.groups[0].values[0]
+    if values.size == 0:
+        raise ValueError(f"a signal needs at least one value, got shape {item.shape}")
+    return signals.layout, values
+
+
+def reference_grid(grids: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    """Cover the extent of all grids at their median spacing, axis by axis."""
+    if len(grids) == 1:
+        return grids[0]
+    axes = []
+    for parts in zip(*grids, strict=True):
+        lower = min(axis.min() for axis in parts)
+        upper = max(axis.max() for axis in parts)
+        steps = [np.ptp(axis) / (len(axis) - 1) for axis in parts if len(axis) > 1]
+        size = 1 + round((upper - lower) / np.median(steps)) if steps and upper > lower else 1
+        axes.append(np.linspace(lower, upper, size))
+    return tuple(axes)
+
+
+def _axis_names(dims: Iterable[Any], expected: Layout | None) -> tuple[str, ...]:
+    names = tuple(str(dim) for dim in dims if dim not in (SAMPLE, CHANNEL))
+    if not names:
+        raise ValueError(f"X needs at least one coordinate axis, got dimensions {tuple(dims)}")
+    if expected is None:
+        return names
+    if set(names) != set(expected.axis_names):
+        raise ValueError(
+            f"the coordinate axes of X must be {expected.axis_names} as seen in fit, got {names}"
+        )
+    return expected.axis_names
+
+
+def _label_free(
+    X: xr.DataArray, axis_names: tuple[str, ...]
+) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Return the values as (n, *shape, c) and the coordinates of each axis."""
+    order = [SAMPLE, *axis_names] + ([CHANNEL] if CHANNEL in X.dims else [])
+    values = X.transpose(*order).to_numpy()
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"values of X must be real numbers, got dtype {values.dtype}")
+    if values.size == 0:
+        raise ValueError(f"X needs at least one signal with one value, got sizes {dict(X.sizes)}")
+    axes = []
+    for name in axis_names:
+        axis = X[name].to_numpy()
+        if axis.dtype.kind not in "biuf" or not np.isfinite(axis).all():
+            raise ValueError(
+                f'coordinate "{name}" of X must be finite real numbers in one unit, '
+                f"got dtype {axis.dtype}"
+            )
+        axes.append(axis.astype(np.float64))
+    return (values if CHANNEL in X.dims else values[..., None]), tuple(axes)
+
+
+def _channel_labels(X: xr.DataArray) -> tuple[Any, ...] | None:
+    return tuple(X[CHANNEL].to_numpy().tolist()) if CHANNEL in X.coords else None
+
+
+def _check_agreement(layout: Layout, expected: Layout) -> None:
+    if layout.n_axes != expected.n_axes:
+        raise ValueError(
+            f"X must have {expected.n_axes} coordinate axes {expected.axis_names} as seen in fit, "
+            f"got {layout.n_axes}: {layout.axis_names}"
+        )
+    if set(layout.axis_names) != set(expected.axis_names):
+        raise ValueError(
+            f"the coordinate axes of X must be {expected.axis_names} as seen in fit, "
+            f"got {layout.axis_names}"
+        )
+    if layout.n_channels != expected.n_channels:
+        raise ValueError(
+            f"X must have {expected.n_channels} channel(s) as seen in fit, got {layout.n_channels}"
+        )
+
+
+def _check_observed(signals: Signals) -> None:
+    """Refuse infinities and signals in which nothing was observed."""
+    for group in signals.groups:
+        if group.values.dtype.kind != "f":
+            continue
+        flat = group.values.reshape(len(group.values), -1)
+        for start in range(0, len(flat), 1024):
+            block, positions = flat[start : start + 1024], group.positions[start : start + 1024]
+            if (infinite := np.isinf(block).any(axis=1)).any():
+                raise ValueError(
+                    f"Input X contains infinity in signal(s) {positions[infinite][:5].tolist()}; "
+                    "values must be finite, or NaN where nothing was observed"
+                )
+            if (empty := np.isnan(block).all(axis=1)).any():
+                raise ValueError(
+                    f"Input X: signal(s) {positions[empty][:5].tolist()} are NaN everywhere; "
+                    "each signal needs at least one observed value"
+                )
+
+
+def axes_from_coords(
+    coords: Mapping[Any, Any] | xr.DataArray, axis_names: Sequence[str]
+) -> tuple[np.ndarray, ...]:
+    """Return one coordinate array per axis from the mapping given as ``coords=``."""
+    if isinstance(coords, xr.DataArray):
+        coords = {name: coords[name].to_numpy() for name in coords.dims}
+    given = {str(name): value for name, value in coords.items() if name not in (SAMPLE, CHANNEL)}
+    if set(given) != set(axis_names):
+        raise ValueError(
+            f"coords must have the axes seen in fit, {tuple(axis_names)}, got {tuple(given)}"
+        )
+    axes = tuple(np.atleast_1d(np.asarray(given[name], dtype=np.float64)) for name in axis_names)
+    for name, axis in zip(axis_names, axes, strict=True):
+        if axis.ndim != 1 or axis.size == 0 or not np.isfinite(axis).all():
+            raise ValueError(
+                f'coords["{name}"] must be a non-empty 1-D array of finite numbers, '
+                f"got shape {axis.shape}"
+            )
+    return axes

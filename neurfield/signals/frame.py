@@ -1,0 +1,91 @@
+"""From the caller's coordinates to [-1, 1]^d."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class CoordinateFrame:
+    """Affine map, axis by axis, of the extent seen in fit onto [-1, 1].
+
+    Parameters
+    ----------
+    lower, upper : array of shape (d,)
+        Extent seen in fit, in the caller's units.
+    half_width : array of shape (d,)
+        Caller's units per normalised unit.
+    """
+
+    lower: np.ndarray
+    upper: np.ndarray
+    half_width: np.ndarray
+
+    @classmethod
+    def identity(cls, n_axes: int) -> CoordinateFrame:
+        """Return the frame of data that lives in [-1, 1]^d already."""
+        ones = np.ones(n_axes)
+        return cls(-ones, ones, ones)
+
+    @classmethod
+    def from_axes(
+        cls,
+        grids: Sequence[tuple[np.ndarray, ...]],
+        units: Sequence[str | None] = (),
+        isotropic: bool = False,
+    ) -> CoordinateFrame:
+        """Measure the extent of all grids.
+
+        Parameters
+        ----------
+        grids : sequence of tuples of d arrays
+        units : sequence of d str or None
+            Unit of each axis; axes without a unit count as one unit (pixels).
+        isotropic : bool, default=False
+            Scale axes of one unit by the same number, that of the longest of them.
+
+        Examples
+        --------
+        >>> frame = CoordinateFrame.from_axes([(np.arange(5.0), np.arange(3.0))], isotropic=True)
+        >>> frame.normalise(np.array([[4.0, 2.0]]))
+        array([[1. , 0.5]])
+        """
+        lower = np.array([min(axis.min() for axis in axes) for axes in zip(*grids, strict=True)])
+        upper = np.array([max(axis.max() for axis in axes) for axes in zip(*grids, strict=True)])
+        half_width = (upper - lower) / 2
+        if isotropic:
+            names = list(units) or [None] * len(half_width)
+            half_width = np.array(
+                [
+                    max(w for w, other in zip(half_width, names, strict=True) if other == name)
+                    for name in names
+                ]
+            )
+        return cls(lower, upper, np.where(half_width > 0, half_width, 1.0))
+
+    def normalise(self, points: np.ndarray) -> np.ndarray:
+        """Map points of shape (..., d) from the caller's units."""
+        center = (self.lower + self.upper) / 2
+        # Twelve digits are far beyond float32, and make grids that differ in unit only agree.
+        return np.round((points - center) / self.half_width, 12)
+
+    def grid(self, axes: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the normalised points of a grid, of shape (N, d), last axis fastest."""
+        mesh = np.meshgrid(*axes, indexing="ij")
+        return self.normalise(np.stack([axis.ravel() for axis in mesh], axis=-1))
+
+    def warn_outside(self, points_lower: np.ndarray, points_upper: np.ndarray) -> None:
+        """Warn when coordinates leave the extent seen in fit."""
+        slack = 1e-6 * self.half_width
+        if (points_lower < self.lower - slack).any() or (points_upper > self.upper + slack).any():
+            warnings.warn(
+                f"decoding at coordinates {points_lower.tolist()} to {points_upper.tolist()}, "
+                f"outside the extent seen in fit, {self.lower.tolist()} to {self.upper.tolist()}: "
+                "the field extrapolates there",
+                UserWarning,
+                stacklevel=4,
+            )
