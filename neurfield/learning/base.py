@@ -1,0 +1,163 @@
+"""The interface behind which every way of learning θ sits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+
+from neurfield.fields import Field
+from neurfield.learning.context import Context
+from neurfield.learning.optimizers import Optimizers
+from neurfield.learning.solvers import InnerSolver
+from neurfield.learning.store import ContextStore
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a learner may base its defaults on.
+
+    Parameters
+    ----------
+    n_signals, n_points, n_axes, n_channels, latent_dim : int
+        Size of the training set, points of its largest signal, d, c and P.
+    """
+
+    n_signals: int
+    n_points: int
+    n_axes: int
+    n_channels: int
+    latent_dim: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything about a fit that a learner has a default for.
+
+    Parameters
+    ----------
+    n_layers : int
+        K, the output layer included.
+    residual_scale, output_scale : float
+        Conditioning of the network; 1 is the published one.
+    inner_steps : int
+        G, steps of the inner loop in training.
+    inner_lr : float
+        α, step size of the inner loop, where it takes gradient steps.
+    context_ratio : float
+        γ, fraction of the points that the reduced context keeps.
+    transform_steps : int
+        H, steps at test time.
+    meta_lr : float
+        β.
+    lr_schedule : {"constant", "cosine"}
+    batch_size : int
+        B, signals per meta-step.
+    max_iter : int
+        Meta-steps.
+    """
+
+    n_layers: int
+    residual_scale: float
+    output_scale: float
+    inner_steps: int
+    inner_lr: float
+    context_ratio: float
+    transform_steps: int
+    meta_lr: float
+    lr_schedule: Literal["constant", "cosine"]
+    batch_size: int
+    max_iter: int
+
+
+class MetaStep(nn.Module, ABC):
+    """One meta-step as a module: ``forward`` takes a batch, runs the inner loop, returns the loss.
+
+    ``torch.compile`` and the wrappers of ``torch.distributed`` apply to it as to any model.
+
+    Attributes
+    ----------
+    mse : Tensor, scalar
+        Mean squared error of the field in the last step, for progress reports.
+    """
+
+    mse: torch.Tensor
+
+    def __init__(self, field: Field) -> None:
+        super().__init__()
+        self.field = field
+        self.register_buffer("mse", torch.zeros(()), persistent=False)
+
+    @abstractmethod
+    def forward(self, batch: MetaBatch) -> torch.Tensor:
+        """Return the meta-loss of a batch, a scalar."""
+
+
+@dataclass(frozen=True)
+class MetaBatch:
+    """What one meta-step sees; all randomness is in here.
+
+    Parameters
+    ----------
+    context : Context
+        Where the meta-loss is taken.
+    subsets : Tensor of shape (G, M), optional
+        Points of the reduced context of each inner step; None = the whole context.
+    """
+
+    context: Context
+    subsets: torch.Tensor | None = None
+
+
+class Learner(ABC):
+    """A way of learning θ: its defaults, its meta-step, its optimiser, its test-time solver.
+
+    A new learner is one new file in ``neurfield/learning/learners``; its ``name`` is what
+    ``FunctaEncoder(learner=...)`` takes.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @classmethod
+    @abstractmethod
+    def defaults(cls, problem: Problem) -> Settings:
+        """Return the settings for what the caller left open."""
+
+    @abstractmethod
+    def meta_step(self, field: Field) -> MetaStep:
+        """Return the module that computes the meta-loss."""
+
+    @abstractmethod
+    def optimizers(self, field: Field) -> Optimizers:
+        """Return what updates θ."""
+
+    @abstractmethod
+    def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
+        """Draw the batch of one meta-step."""
+
+    @abstractmethod
+    def solver(self, field: Field, store: ContextStore) -> InnerSolver:
+        """Return what finds latents at test time, for θ as it stands."""
+
+    def initialise(  # noqa: B027
+        self, field: Field, store: ContextStore, generator: torch.Generator
+    ) -> None:
+        """Adapt the initial weights to the data; does nothing by default."""
+
+    def finish(self, field: Field, store: ContextStore, generator: torch.Generator) -> InnerSolver:
+        """Return the solver for the finished field, after any last change to it."""
+        return self.solver(field, store)
+
+    def validation_solver(self, field: Field, store: ContextStore) -> InnerSolver:
+        """Return the solver that held-out signals are fitted with during training."""
+        return self.solver(field, store)

@@ -1,0 +1,77 @@
+"""A canonical choice of the latent's coordinates."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neurfield.fields import Field
+from neurfield.learning.encoding import encode_store
+from neurfield.learning.solvers import InnerSolver, Tangent
+from neurfield.learning.store import ContextStore
+
+_MOST_POINTS = 8192
+_MOST_SIGNALS = 2048
+_FLOOR = 1e-4  # relative; directions that move the field less are not blown up to unit length
+
+
+@torch.no_grad()
+def sensitivity_matrix(field: Field, store: ContextStore) -> Tensor:
+    """Return M = J₀ᵀJ₀/(N c), of shape (P, P), over an even sample of the training coordinates."""
+    return _gram(_tangent(field, store))
+
+
+@torch.no_grad()
+def canonicalise(
+    field: Field, solver: InnerSolver, store: ContextStore, generator: torch.Generator
+) -> Tensor:
+    """Give the latents coordinates in which distances and axes mean something.
+
+    The field is unchanged as a function; only its latent is renamed to z = Rᵀ M^(1/2) φ, in place.
+    With M^(1/2), the Euclidean distance of two latents is the RMS distance of the (tangent)
+    signals; with the rotation R, the axes are the principal axes of the training latents, by
+    falling variance, each signed so that its strongest effect on the signal is positive.
+
+    Parameters
+    ----------
+    field : Field
+        Changed in place.
+    solver : InnerSolver
+        Finds the training latents, for the field as it was.
+    store : ContextStore
+        The training set, of which at most 2048 signals are used.
+    generator : torch.Generator
+
+    Returns
+    -------
+    Tensor of shape (P, P), float64
+        The matrix that was applied to the latents.
+    """
+    tangent = _tangent(field, store)
+    gram = _gram(tangent)
+    eigenvalues, vectors = torch.linalg.eigh(gram)
+    eigenvalues = eigenvalues.clamp_min(_FLOOR * float(eigenvalues.mean()) + 1e-30)
+    root = vectors * eigenvalues.sqrt() @ vectors.T
+    chosen = torch.randperm(len(store), generator=generator)[:_MOST_SIGNALS].numpy()
+    latents = encode_store(field, solver, store, chosen, _MOST_POINTS, generator).double() @ root
+    centred = latents - latents.mean(dim=0)
+    covariance = centred.T @ centred / len(centred)
+    _, axes = torch.linalg.eigh(covariance)
+    axes = axes.flip(1)
+    effects = tangent.jacobian.flatten(0, 2).double() @ torch.linalg.solve(root, axes)
+    strongest = effects.gather(0, effects.abs().argmax(dim=0, keepdim=True))[0]
+    axes = axes * torch.where(strongest < 0, -1.0, 1.0)
+    matrix = axes.T @ root
+    field.reparametrize(matrix)
+    return matrix
+
+
+def _tangent(field: Field, store: ContextStore) -> Tangent:
+    step = max(1, sum(len(grid.coords) for grid in store.grids) // _MOST_POINTS)
+    coords = torch.cat([grid.coords[::step] for grid in store.grids])
+    return Tangent.at_origin(field, coords)
+
+
+def _gram(tangent: Tangent) -> Tensor:
+    jacobian = tangent.jacobian.flatten(0, 2).double()
+    return jacobian.T @ jacobian / len(jacobian)

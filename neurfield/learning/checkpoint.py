@@ -1,0 +1,70 @@
+"""Training state on disk."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_FORMAT = "neurfield-checkpoint"
+_VERSION = 1
+
+
+def save_checkpoint(path: str | Path, state: dict[str, Any], fingerprint: dict[str, Any]) -> None:
+    """Write a training state; the old file stays whole until the new one is.
+
+    Parameters
+    ----------
+    path : path
+    state : dict
+        Plain values and tensors.
+    fingerprint : dict
+        What the state belongs to: parameters and data.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    content = {"format": _FORMAT, "version": _VERSION, "fingerprint": fingerprint, "state": state}
+    try:
+        torch.save(content, temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: str | Path, fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """Read a training state back.
+
+    Raises
+    ------
+    ValueError
+        If the file is no checkpoint of ours, is damaged, or belongs to another fit.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(
+            f"checkpoint {str(path)!r} is damaged or no neurfield checkpoint: {error}"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ValueError(f"checkpoint {str(path)!r} is not a neurfield checkpoint")
+    if content["version"] > _VERSION:
+        raise ValueError(
+            f"checkpoint {str(path)!r} has version {content['version']}, written by a newer "
+            f"neurfield; this one reads up to version {_VERSION}"
+        )
+    theirs = content["fingerprint"]
+    differences = [
+        f"{name}: {theirs.get(name)!r} there, {fingerprint.get(name)!r} here"
+        for name in sorted(set(theirs) | set(fingerprint))
+        if theirs.get(name) != fingerprint.get(name)
+    ]
+    if differences:
+        raise ValueError(
+            f"checkpoint {str(path)!r} belongs to another fit ({'; '.join(differences)}); "
+            "use another path, or remove the file to start anew"
+        )
+    return content["state"]

@@ -1,0 +1,74 @@
+"""Context sets as tensors: the (coordinate, value) pairs that solvers and learners see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Context:
+    """A batch of context sets.
+
+    Parameters
+    ----------
+    coords : Tensor of shape (N, d) or (B, N, d)
+        Normalised coordinates, shared by the batch or per signal.
+    values : Tensor of shape (B, N, c)
+        Scaled values; zero where nothing was observed.
+    weights : Tensor of shape (B, N, c), optional
+        One where a value was observed, zero elsewhere; None when everything was.
+    """
+
+    coords: Tensor
+    values: Tensor
+    weights: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all signals stand on the same coordinates."""
+        return self.coords.ndim == 2
+
+    @property
+    def n_points(self) -> int:
+        """Number of points N of each signal, padding included."""
+        return self.values.shape[1]
+
+    def counts(self) -> Tensor:
+        """Return how many values were observed in each signal, of shape (B,)."""
+        if self.weights is None:
+            size = self.values[0].numel()
+            return self.values.new_full((len(self),), float(size))
+        return self.weights.sum(dim=(1, 2)).clamp_min(1.0)
+
+    def at_points(self, index: Tensor) -> Context:
+        """Return the context reduced to some points, the same columns for each signal."""
+        weights = None if self.weights is None else self.weights.index_select(1, index)
+        return Context(
+            self.coords.index_select(-2, index), self.values.index_select(1, index), weights
+        )
+
+    def head(self, n_signals: int) -> Context:
+        """Return the first signals of the batch."""
+        coords = self.coords if self.is_shared else self.coords[:n_signals]
+        weights = None if self.weights is None else self.weights[:n_signals]
+        return Context(coords, self.values[:n_signals], weights)
+
+    def residual(self, prediction: Tensor) -> Tensor:
+        """Return values - prediction, zero where nothing was observed."""
+        residual = self.values - prediction
+        return residual if self.weights is None else residual * self.weights
+
+    def mse(self, prediction: Tensor) -> Tensor:
+        """Return each signal's mean squared error over its observed values, of shape (B,)."""
+        return self.residual(prediction).square().sum(dim=(1, 2)) / self.counts()
+
+
+def random_points(n_points: int, n_chosen: int, generator: torch.Generator) -> Tensor:
+    """Draw distinct point indices on the CPU, so that every device sees the same ones."""
+    return torch.randperm(n_points, generator=generator)[:n_chosen]

@@ -1,0 +1,66 @@
+"""Fit the latents of a whole store, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neurfield.fields import Field
+from neurfield.learning.context import Context
+from neurfield.learning.solvers import InnerSolver
+from neurfield.learning.store import ContextStore
+
+_NUMBERS_AT_ONCE = 2**25  # working memory of a block of signals: 128 MiB in float32
+
+
+@torch.no_grad()
+def encode_store(
+    field: Field,
+    solver: InnerSolver,
+    store: ContextStore,
+    positions: np.ndarray | None = None,
+    n_points: int | None = None,
+    generator: torch.Generator | None = None,
+    visit: Callable[[np.ndarray, Context, Tensor], None] | None = None,
+) -> Tensor:
+    """Fit one latent per signal.
+
+    Parameters
+    ----------
+    field : Field
+    solver : InnerSolver
+    store : ContextStore
+    positions : int array, optional
+        Which signals; None = all.
+    n_points : int, optional
+        Fit to so many random points of each signal; None = all of them.
+    generator : torch.Generator, optional
+        Needed with ``n_points``.
+    visit : callable, optional
+        Called with (positions, context, latents) of each block.
+
+    Returns
+    -------
+    Tensor of shape (n, P)
+        In the order of ``positions``.
+    """
+    positions = np.arange(len(store)) if positions is None else positions
+    rank = np.full(len(store), -1)
+    rank[positions] = np.arange(len(positions))
+    latents = torch.empty(len(positions), field.latent_dim, dtype=store.dtype, device=store.device)
+    most_points = max(1, _NUMBERS_AT_ONCE // solver.floats_per_point(field))
+    coords, shared = None, None
+    for block, context in store.blocks(most_points, positions, n_points, generator):
+        if not context.is_shared:
+            shared = None
+        elif coords is not context.coords:
+            shared = solver.share(field, context)
+        coords = context.coords
+        found = solver.solve(field, context, shared)
+        latents[rank[block]] = found
+        if visit is not None:
+            visit(block, context, found)
+    return latents

@@ -1,0 +1,20 @@
+"""Inner solvers: how the latents φ are found."""
+
+from neurfield.learning.solvers.base import InnerSolver
+from neurfield.learning.solvers.gradient_descent import GradientDescent, gradient_step
+from neurfield.learning.solvers.levenberg_marquardt import LevenbergMarquardt, normal_equations
+from neurfield.learning.solvers.tangent import Tangent
+
+SOLVERS: dict[str, type[InnerSolver]] = {
+    solver.name: solver for solver in (GradientDescent, LevenbergMarquardt)
+}
+
+__all__ = [
+    "SOLVERS",
+    "GradientDescent",
+    "InnerSolver",
+    "LevenbergMarquardt",
+    "Tangent",
+    "gradient_step",
+    "normal_equations",
+]

@@ -1,0 +1,46 @@
+"""What finds the latents of given signals, with θ fixed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from neurfield.fields import Field
+from neurfield.learning.context import Context
+
+
+class InnerSolver(ABC):
+    """Fits one latent vector per signal; small and picklable: plain values and tensors only."""
+
+    name: ClassVar[str]
+
+    def share(self, field: Field, context: Context) -> Any:
+        """Compute once what all signals on the coordinates of this context have in common."""
+        return None
+
+    @abstractmethod
+    def solve(self, field: Field, context: Context, shared: Any = None) -> Tensor:
+        """Return latents of shape (B, P).
+
+        Parameters
+        ----------
+        field : Field
+        context : Context
+        shared : object, optional
+            What :meth:`share` returned for the same coordinates.
+        """
+
+    @abstractmethod
+    def floats_per_point(self, field: Field) -> int:
+        """Return about how many numbers one point of one signal keeps in memory."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Return plain numbers and tensors from which :meth:`from_state` rebuilds the solver."""
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> InnerSolver:
+        """Rebuild a solver."""
+        return cls(**state)

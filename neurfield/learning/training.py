@@ -1,0 +1,356 @@
+"""The outer loop: meta-steps until done, stopped or interrupted."""
+
+from __future__ import annotations
+
+import copy
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from neurfield.fields import Field
+from neurfield.learning.base import Learner, MetaBatch
+from neurfield.learning.callbacks import Callback, Progress
+from neurfield.learning.checkpoint import save_checkpoint
+from neurfield.learning.context import Context
+from neurfield.learning.encoding import encode_store
+from neurfield.learning.optimizers import lr_factor
+from neurfield.learning.store import ContextStore
+
+_GRADIENT_NORM = 1.0
+_VALIDATION_POINTS = 4096  # of each held-out signal
+_MOST_BACK_OFFS = 5
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When to stop, and what to do on the way.
+
+    Parameters
+    ----------
+    max_iter : int
+        Meta-steps.
+    max_time : float or None
+        Seconds after which the fit ends early.
+    evaluate_every : int
+        Meta-steps between two looks at the best weights so far.
+    patience : int or None
+        Evaluations without improvement on held-out signals before an early stop; None = never.
+    tol : float
+        Least improvement, in dB, that counts.
+    checkpoint : path or None
+        File the training state is written to, and resumed from when it exists.
+    checkpoint_every : int
+        Meta-steps between two checkpoints.
+    verbose : int
+        0 is silent, 1 shows a progress bar.
+    """
+
+    max_iter: int
+    max_time: float | None = None
+    evaluate_every: int = 25
+    patience: int | None = None
+    tol: float = 1e-3
+    checkpoint: Path | None = None
+    checkpoint_every: int = 100
+    verbose: int = 0
+
+
+@dataclass
+class TrainingState:
+    """Where a fit stands, besides the weights, the optimisers and the generator."""
+
+    iteration: int = 0
+    elapsed: float = 0.0
+    loss_curve: list[float] = dataclass_field(default_factory=list)
+    psnr_curve: list[float] = dataclass_field(default_factory=list)
+    validation_curve: list[float] = dataclass_field(default_factory=list)
+    best_score: float = -np.inf
+    best_iteration: int = 0
+    best_weights: dict[str, Tensor] = dataclass_field(default_factory=dict)
+    stale_evaluations: int = 0
+    lr_scale: float = 1.0
+    back_offs: int = 0
+    stopped: bool = False
+
+
+class Trainer:
+    """Runs meta-steps of a learner on a field.
+
+    Parameters
+    ----------
+    learner : Learner
+    field : Field
+        Trained in place.
+    store : ContextStore
+        Training signals.
+    held_out : ContextStore or None
+        Signals for early stopping.
+    schedule : Schedule
+    generator : torch.Generator
+        CPU generator, source of all randomness.
+    seed : int
+        What the generator started from; kept in checkpoints.
+    fingerprint : dict
+        What a checkpoint must belong to.
+    callbacks : sequence of callables
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        field: Field,
+        store: ContextStore,
+        held_out: ContextStore | None,
+        schedule: Schedule,
+        generator: torch.Generator,
+        seed: int = 0,
+        fingerprint: dict[str, Any] | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.learner, self.field, self.store, self.held_out = learner, field, store, held_out
+        self.schedule, self.generator, self.callbacks = schedule, generator, callbacks
+        self.seed, self.fingerprint = seed, fingerprint or {}
+        self.meta_step = learner.meta_step(field)
+        self.optimizers = learner.optimizers(field)
+        self.state = TrainingState()
+        # The range that PSNR refers to, in scaled units, averaged over channels.
+        data_range = store.scaler.data_range / store.scaler.scale
+        self._peak = float(np.mean(np.square(data_range)))
+
+    def run(self, saved: dict[str, Any] | None = None) -> TrainingState:
+        """Train until the schedule ends, a callback asks to stop, or Ctrl-C.
+
+        Parameters
+        ----------
+        saved : dict, optional
+            State from a checkpoint to continue from.
+        """
+        if saved is not None:
+            self._restore(saved)
+        if not self.state.best_weights:
+            self._keep_best(-np.inf)
+        with _deferred_interrupt() as interrupt, self._progress_bar() as bar:
+            try:
+                while not self._is_done():
+                    self._one_step()
+                    bar.set_postfix_str(self._caption(), refresh=False)
+                    bar.update()
+                    self._after_step()
+                    if interrupt.requested:
+                        raise KeyboardInterrupt
+            except KeyboardInterrupt:
+                self._on_interrupt()
+        if self.held_out is not None and not interrupt.requested:
+            if self.state.iteration % self.schedule.evaluate_every:
+                self._evaluate()
+            self._restore_best()
+        return self.state
+
+    def step(self, batch: MetaBatch) -> float:
+        """Take one meta-step and return its loss, without touching θ if the loss is not finite."""
+        self.optimizers.zero_grad()
+        loss = self.meta_step(batch)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.optimizers.parameters, _GRADIENT_NORM)
+        value = float(loss.detach())
+        if np.isfinite(value) and bool(torch.isfinite(norm)):
+            self.optimizers.step()
+        else:
+            value = float("nan")
+        return value
+
+    def psnr(self, mse: float) -> float:
+        """Return the PSNR in dB of a mean squared error in scaled units."""
+        return float(10.0 * np.log10(self._peak / max(mse, 1e-20)))
+
+    def _one_step(self) -> None:
+        started, state = time.perf_counter(), self.state
+        progress = state.iteration / self.schedule.max_iter
+        if self.schedule.max_time is not None:
+            progress = max(progress, state.elapsed / self.schedule.max_time)
+        schedule = self.learner.settings.lr_schedule
+        self.optimizers.scale_lr(state.lr_scale * lr_factor(schedule, progress, state.iteration))
+        loss = self.step(self.learner.draw(self.store, self.generator))
+        if not np.isfinite(loss):
+            self._back_off()
+        state.loss_curve.append(loss)
+        state.psnr_curve.append(self.psnr(float(self.meta_step.mse)))
+        state.iteration += 1
+        if state.iteration % self.schedule.evaluate_every == 0:
+            self._evaluate()
+        state.elapsed += time.perf_counter() - started
+
+    def _after_step(self) -> None:
+        """Checkpoint first, so that no callback can lose what was learnt."""
+        state, schedule = self.state, self.schedule
+        last = self._is_done()
+        if schedule.checkpoint is not None and (
+            last or state.iteration % schedule.checkpoint_every == 0
+        ):
+            self._save()
+        progress = Progress(
+            iteration=state.iteration,
+            max_iter=schedule.max_iter,
+            loss=state.loss_curve[-1],
+            psnr=state.psnr_curve[-1],
+            validation_psnr=state.validation_curve[-1] if state.validation_curve else None,
+            elapsed=state.elapsed,
+            field=self.field,
+        )
+        for callback in self.callbacks:
+            if callback(progress):
+                state.stopped = True
+
+    def _is_done(self) -> bool:
+        state, schedule = self.state, self.schedule
+        out_of_time = schedule.max_time is not None and state.elapsed >= schedule.max_time
+        out_of_patience = (
+            schedule.patience is not None and state.stale_evaluations >= schedule.patience
+        )
+        return (
+            state.stopped or out_of_time or out_of_patience or state.iteration >= schedule.max_iter
+        )
+
+    def _evaluate(self) -> None:
+        """Score θ: by held-out signals where there are any, by recent batches otherwise."""
+        state = self.state
+        if self.held_out is None:
+            recent = state.psnr_curve[-self.schedule.evaluate_every :]
+            score = float(np.mean(recent))
+        else:
+            score = self._held_out_psnr()
+            state.validation_curve.append(score)
+        if score > state.best_score + self.schedule.tol:
+            self._keep_best(score)
+            state.stale_evaluations = 0
+        else:
+            state.stale_evaluations += 1
+
+    def _held_out_psnr(self) -> float:
+        assert self.held_out is not None
+        scores: list[Tensor] = []
+
+        def visit(_: np.ndarray, context: Context, latents: Tensor) -> None:
+            scores.append(context.mse(self.field(context.coords, latents)))
+
+        # A generator of its own: looking at held-out signals must not change the training batches.
+        generator = torch.Generator().manual_seed(0)
+        solver = self.learner.validation_solver(self.field, self.store)
+        encode_store(
+            self.field,
+            solver,
+            self.held_out,
+            n_points=_VALIDATION_POINTS,
+            generator=generator,
+            visit=visit,
+        )
+        mse = torch.cat(scores).double().clamp_min(1e-20)
+        return float((10.0 * torch.log10(self._peak / mse)).mean())
+
+    def _keep_best(self, score: float) -> None:
+        self.state.best_score = score
+        self.state.best_iteration = self.state.iteration
+        weights = self.field.state_dict()
+        self.state.best_weights = {name: w.detach().clone() for name, w in weights.items()}
+
+    def _restore_best(self) -> None:
+        self.field.load_state_dict(self.state.best_weights)
+
+    def _back_off(self) -> None:
+        """Return to the best weights with half the learning rate."""
+        state = self.state
+        state.back_offs += 1
+        self._restore_best()
+        self.optimizers = self.learner.optimizers(self.field)
+        state.lr_scale *= 0.5
+        warnings.warn(
+            f"the meta-loss became non-finite at meta-step {state.iteration + 1}: back to the "
+            f"weights of meta-step {state.best_iteration} with meta_lr × {state.lr_scale:g}",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+        state.stopped = state.back_offs >= _MOST_BACK_OFFS
+
+    def _on_interrupt(self) -> None:
+        if self.schedule.checkpoint is not None:
+            self._save()
+        if np.isfinite(self.state.best_score):
+            self._restore_best()
+        self.state.stopped = True
+        warnings.warn(
+            f"fit was interrupted after {self.state.iteration} meta-steps; the estimator is fitted "
+            "with the best weights so far",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+
+    def _caption(self) -> str:
+        state = self.state
+        caption = f"PSNR {state.psnr_curve[-1]:.2f} dB"
+        if state.validation_curve:
+            caption += f", held out {state.validation_curve[-1]:.2f} dB"
+        return caption
+
+    def _progress_bar(self) -> Any:
+        from tqdm.auto import tqdm
+
+        return tqdm(
+            total=self.schedule.max_iter,
+            initial=self.state.iteration,
+            disable=not self.schedule.verbose,
+            desc=f"fit ({self.learner.name})",
+            unit="step",
+        )
+
+    def _save(self) -> None:
+        assert self.schedule.checkpoint is not None
+        state = {
+            "training": {k: v for k, v in vars(self.state).items() if k != "stopped"},
+            "weights": self.field.state_dict(),
+            "optimizers": self.optimizers.state_dict(),
+            "generator": self.generator.get_state(),
+            "seed": self.seed,
+        }
+        save_checkpoint(self.schedule.checkpoint, state, self.fingerprint)
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self.state = TrainingState(**saved["training"])
+        self.field.load_state_dict(saved["weights"])
+        self.optimizers.load_state_dict(copy.deepcopy(saved["optimizers"]))
+        self.generator.set_state(saved["generator"])
+
+
+class _Interrupt:
+    requested = False
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[_Interrupt]:
+    """Let Ctrl-C wait for the end of a meta-step; a second one interrupts at once."""
+    interrupt = _Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
+
+    def request(signum: int, frame: Any) -> None:
+        if interrupt.requested:
+            raise KeyboardInterrupt
+        interrupt.requested = True
+
+    previous = signal.signal(signal.SIGINT, request)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, previous)
