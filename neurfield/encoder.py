@@ -1,0 +1,785 @@
+"""FunctaEncoder: neural fields behind scikit-learn's transformer interface."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from dataclasses import fields as dataclass_fields
+from functools import partial
+from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from neurfield.codec import Codec
+from neurfield.decoding import decode
+from neurfield.device import PRECISIONS, resolve_device, resolve_dtype
+from neurfield.fields import Field, ModulatedSiren
+from neurfield.fitting import FitPlan, fit_codec, make_learner, problem_of, units_of
+from neurfield.learning import (
+    ContextStore,
+    Learner,
+    Schedule,
+    Settings,
+    Trainer,
+    available_learners,
+)
+from neurfield.medfuncta import field_from_checkpoint
+from neurfield.persistence import available_device, load_fitted, save_fitted
+from neurfield.presets import preset_parameters
+from neurfield.signals import CoordinateFrame, Layout, Signals, ValueScaler, read_signals
+from neurfield.signals.containers import (
+    SignalGroup,
+    default_axis_names,
+    is_list_of_signals,
+    is_xarray,
+)
+
+_CURVES = ("loss_curve_", "psnr_curve_", "validation_curve_")
+_UNKNOWN_GRID = 32  # points per axis on which a checkpoint without a grid is looked at
+_EVALUATE_EVERY = 25  # meta-steps between two looks at the best weights so far
+
+# What neither decides the weights that a fit arrives at nor may keep a checkpoint from resuming.
+_NOT_IN_FINGERPRINT = {
+    "callbacks",
+    "checkpoint",
+    "checkpoint_every",
+    "device",
+    "max_time",
+    "random_state",
+    "transform_steps",
+    "verbose",
+    "warm_start",
+}
+
+
+class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Turn 1-D, 2-D and 3-D signals into latent vectors through a meta-learned neural field.
+
+    ``fit`` learns the shared weights θ of a modulated SIREN over a data set, ``transform`` fits one
+    latent vector φ per signal, ``inverse_transform`` decodes latents on any grid or at any point.
+
+    Parameters
+    ----------
+    latent_dim : int, default=256
+        Length P of the latent vector.
+    hidden_dim : int, default=128
+        Width L of the field.
+    n_layers : int, default=None
+        Number of layers K, the output layer included. None takes the learner's default, as for
+        every other parameter below whose default is None.
+    omega : float or (float, float), default=(30.0, 60.0)
+        ω_1 → ω_K, rising linearly over the layers; one float is a constant ω.
+    learner : {"varpro", "cavia"}, default="varpro"
+        How θ is learnt. "varpro": closed-form inner step, variable projection and
+        Levenberg–Marquardt. "cavia": the published second-order CAVIA with gradient descent inside.
+    inner_steps : int, default=None
+        G, inner steps in training.
+    inner_lr : float, default=None
+        α, step size of gradient descent in the inner loop ("cavia").
+    context_ratio : float in (0, 1], default=None
+        γ, fraction of a signal's points that a reduced context keeps.
+    transform_steps : int, default=None
+        H, steps that ``transform`` takes; with "varpro", 1 is the closed form alone.
+    meta_lr : float, default=None
+        β, learning rate of the meta-steps.
+    batch_size : int, default=None
+        B, signals per meta-step.
+    max_iter : int, default=None
+        Meta-steps.
+    max_time : float, default=None
+        Seconds of training after which fit ends early; the learning-rate schedule follows. Results
+        then depend on the machine's speed.
+    lr_schedule : {"constant", "cosine"}, default=None
+        Course of the learning rate.
+    skip_connections : bool, default=True
+        Whether layers 2..K-1 add to their input.
+    residual_scale, output_scale : float, default=None
+        Factor on the sine branch of each skip connection, and on the output layer's initial
+        weights; 1 is the published network.
+    channel_axis : int, default=None
+        Which axis of array input (the sample axis counted) holds channels; None = one channel.
+        Items of a list are counted as if they had a sample axis too.
+    isotropic : bool, default=False
+        Scale coordinate axes of one unit by the same number, instead of each to [-1, 1].
+    early_stopping : bool, default=False
+        Hold out signals, stop when they improve no more, and keep the best weights.
+    validation_fraction : float in (0, 1), default=0.1
+        Fraction of the signals held out for early stopping.
+    n_iter_no_change : int, default=10
+        Evaluations (one every 25 meta-steps) without improvement before an early stop.
+    tol : float, default=0.01
+        Least improvement of the held-out PSNR, in dB, that counts.
+    checkpoint : path, default=None
+        File the training state is written to. When it exists, ``fit`` on the same data with the
+        same parameters resumes from it and arrives at the same weights as an uninterrupted run.
+    checkpoint_every : int, default=100
+        Meta-steps between two checkpoints.
+    callbacks : sequence of callables, default=None
+        Each is called with a :class:`neurfield.learning.Progress` after every meta-step; a true
+        return value stops the fit.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; or any name torch knows.
+    precision : {"auto", "float32", "float64", "tf32"}, default="auto"
+        Arithmetic of the field; "auto" is float32. "tf32" allows TF32 matrix products on a GPU.
+    random_state : int, RandomState instance or None, default=None
+        Source of the initial weights and of all draws; an int makes fits repeatable on one device.
+    verbose : int, default=0
+        1 shows a progress bar with the current PSNR.
+    warm_start : bool, default=False
+        Continue from the weights, coordinates and scaling of the previous fit.
+
+    Attributes
+    ----------
+    field_ : neurfield.fields.Field
+        The trained field, in normalised coordinates and scaled values.
+    codec_ : neurfield.codec.Codec
+        Field, solver and units: all that encoding and decoding need.
+    loss_curve_ : list of float
+        Meta-loss of each meta-step.
+    psnr_curve_ : list of float
+        PSNR in dB of the field on the batch of each meta-step.
+    validation_curve_ : list of float
+        Mean held-out PSNR in dB at each evaluation; empty without early stopping.
+    n_iter_ : int
+        Meta-steps taken.
+    settings_ : neurfield.learning.Settings
+        What the learner used where parameters were None.
+    layout_ : neurfield.signals.Layout
+        Container, axes and labels seen in fit.
+    device_ : str
+        Where the field lives.
+    n_features_in_ : int
+        Values of one signal on the grid seen in fit.
+
+    References
+    ----------
+    Friedrich et al., "MedFuncta: A Unified Framework for Learning Efficient Medical Neural Fields",
+    arXiv 2502.14401, 2025.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from neurfield import FunctaEncoder
+    >>> images = load_digits().images[:100]
+    >>> enc = FunctaEncoder(latent_dim=8, hidden_dim=16, max_iter=5, random_state=0)
+    >>> Z = enc.fit_transform(images)
+    >>> Z.shape
+    (100, 8)
+    >>> enc.inverse_transform(Z, grid=(24, 24)).shape
+    (100, 24, 24)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "latent_dim": [Interval(Integral, 1, None, closed="left")],
+        "hidden_dim": [Interval(Integral, 1, None, closed="left")],
+        "n_layers": [Interval(Integral, 2, None, closed="left"), None],
+        "omega": [Interval(Real, 0, None, closed="neither"), tuple, list],
+        "learner": [StrOptions(set(available_learners()))],
+        "inner_steps": [Interval(Integral, 1, None, closed="left"), None],
+        "inner_lr": [Interval(Real, 0, None, closed="neither"), None],
+        "context_ratio": [Interval(Real, 0, 1, closed="right"), None],
+        "transform_steps": [Interval(Integral, 1, None, closed="left"), None],
+        "meta_lr": [Interval(Real, 0, None, closed="neither"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "lr_schedule": [StrOptions({"constant", "cosine"}), None],
+        "skip_connections": ["boolean"],
+        "residual_scale": [Interval(Real, 0, None, closed="neither"), None],
+        "output_scale": [Interval(Real, 0, None, closed="neither"), None],
+        "channel_axis": [Integral, None],
+        "isotropic": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "checkpoint": [str, PathLike, None],
+        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
+        "callbacks": [list, tuple, None],
+        "device": [str],
+        "precision": [StrOptions(set(PRECISIONS))],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        latent_dim: int = 256,
+        *,
+        hidden_dim: int = 128,
+        n_layers: int | None = None,
+        omega: float | tuple[float, float] = (30.0, 60.0),
+        learner: str = "varpro",
+        inner_steps: int | None = None,
+        inner_lr: float | None = None,
+        context_ratio: float | None = None,
+        transform_steps: int | None = None,
+        meta_lr: float | None = None,
+        batch_size: int | None = None,
+        max_iter: int | None = None,
+        max_time: float | None = None,
+        lr_schedule: str | None = None,
+        skip_connections: bool = True,
+        residual_scale: float | None = None,
+        output_scale: float | None = None,
+        channel_axis: int | None = None,
+        isotropic: bool = False,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 0.01,
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_every: int = 100,
+        callbacks: Sequence[Any] | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.hidden_dim = hidden_dim
+        self.n_layers = n_layers
+        self.omega = omega
+        self.learner = learner
+        self.inner_steps = inner_steps
+        self.inner_lr = inner_lr
+        self.context_ratio = context_ratio
+        self.transform_steps = transform_steps
+        self.meta_lr = meta_lr
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.max_time = max_time
+        self.lr_schedule = lr_schedule
+        self.skip_connections = skip_connections
+        self.residual_scale = residual_scale
+        self.output_scale = output_scale
+        self.channel_axis = channel_axis
+        self.isotropic = isotropic
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.callbacks = callbacks
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Meta-learn the shared weights θ.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, length), (n, H, W), (n, D, H, W), ..., DataArray, Dataset or list
+            Signals: arrays (with an axis more when ``channel_axis`` is given), xarray objects with
+            a "sample" dimension and an optional "channel" dimension, or a list of arrays or
+            DataArrays, each of its own shape and coordinates. NaN marks a value not observed.
+        y : ignored
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        self : FunctaEncoder
+
+        Raises
+        ------
+        ValueError
+            If the data or a parameter is not usable; before any work is done.
+        """
+        self._check_parameters()
+        device = resolve_device(self.device)
+        previous = copy.deepcopy(self.codec_) if self._continues() else None
+        signals = self._read(X, reset=previous is None)
+        learner = self._learner(signals)
+        plan = self._plan(signals, learner, device)
+        codec, state = fit_codec(signals, plan, self.isotropic, previous)
+        self._accept(codec, learner, signals.layout if previous is None else self.layout_)
+        self.loss_curve_ = state.loss_curve
+        self.psnr_curve_ = state.psnr_curve
+        self.validation_curve_ = state.validation_curve
+        self.n_iter_ = state.iteration
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Pass once over some signals in mini-batches, continuing from where the last call left θ.
+
+        The first call fixes coordinates and scaling, from the extent and range of its signals. The
+        learning rate stays constant.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+        y : ignored
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        self : FunctaEncoder
+        """
+        self._check_parameters()
+        device = resolve_device(self.device)
+        first = not hasattr(self, "codec_")
+        signals = self._read(X, reset=first)
+        learner = self._learner(signals)
+        seed = self._seed()
+        if first:
+            frame, scaler = units_of(signals, self.isotropic)
+            dtype = resolve_dtype(self.precision, device)
+            make_field = self._field_maker(signals.layout, learner)
+            field: Field = make_field(generator=torch.Generator().manual_seed(seed)).to(
+                device, dtype
+            )
+        else:
+            codec = self.codec_
+            frame, scaler, field, device, dtype = (
+                codec.frame,
+                codec.scaler,
+                codec.field,
+                codec.device,
+                codec.dtype,
+            )
+        store = ContextStore(signals, frame, scaler, dtype, device)
+        trainer = getattr(self, "_trainer", None)
+        if trainer is None or trainer.field is not field:
+            trainer = Trainer(
+                learner=learner,
+                field=field,
+                store=store,
+                held_out=None,
+                schedule=self._schedule(learner),
+                generator=torch.Generator().manual_seed(seed),
+            )
+            if first:
+                learner.initialise(field, store, trainer.generator)
+        trainer.store = store
+        n_batches = math.ceil(len(store) / learner.settings.batch_size)
+        losses = [trainer.step(learner.draw(store, trainer.generator)) for _ in range(n_batches)]
+        self._accept(
+            Codec(field, learner.solver(field, store), frame, scaler),
+            learner,
+            signals.layout if first else self.layout_,
+        )
+        self._trainer = trainer
+        self.loss_curve_ = [*getattr(self, "loss_curve_", []), *losses]
+        self.n_iter_ = len(self.loss_curve_)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Fit one latent vector per signal.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+            Signals on the axes seen in fit. xarray objects and lists may stand on other grids.
+
+        Returns
+        -------
+        float32 array of shape (n, latent_dim)
+        """
+        check_is_fitted(self)
+        return self.codec_.encode(self._read(X, reset=False))
+
+    def inverse_transform(
+        self,
+        X: npt.ArrayLike,
+        *,
+        grid: Sequence[int] | None = None,
+        coords: Any = None,
+        points: npt.ArrayLike | None = None,
+        dtype: npt.DTypeLike | None = None,
+    ) -> Any:
+        """Decode latents on a grid or at points.
+
+        At most one of ``grid``, ``coords`` and ``points`` may be given; without any, signals are
+        decoded on the grid seen in fit (for lists of different grids: on one that covers all).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, latent_dim)
+            Latents.
+        grid : sequence of d int, optional
+            Number of points along each axis, over the same extent.
+        coords : mapping of axis name to 1-D array, or sequence of n of them, optional
+            Coordinates in the data's own units; a DataArray's coordinates serve as well. Array
+            input has axes named x; y, x; or z, y, x. A sequence gives each signal its own grid.
+        points : array-like of shape (n_points, d), optional
+            Scattered points in the data's own units.
+        dtype : dtype, optional
+            Type of the result, float32 by default; integer types are rounded and clipped.
+
+        Returns
+        -------
+        ndarray, DataArray, Dataset or list
+            The container seen in fit; with ``coords``, an xarray object (a list of them for a
+            sequence); with ``points``, an array of shape (n, n_points) or (n, n_points, c).
+        """
+        check_is_fitted(self)
+        latents = self._check_latents(X)
+        samples = getattr(X, "index", None)
+        return decode(
+            self.codec_,
+            self.layout_,
+            latents,
+            grid=grid,
+            coords=coords,
+            points=points,
+            dtype=dtype,
+            samples=samples,
+        )
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean PSNR in dB of encoding and decoding the given signals.
+
+        The peak is the range of the values seen in fit, channel by channel; only observed values
+        count.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+        y : ignored
+
+        Returns
+        -------
+        float
+            Higher is better.
+        """
+        check_is_fitted(self)
+        return float(self.codec_.reconstruction_psnr(self._read(X, reset=False)).mean())
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the fitted estimator to a safetensors file, which holds no code.
+
+        Parameters
+        ----------
+        path : path
+            Written whole or not at all. ``callbacks`` and a RandomState instance are left out.
+        """
+        check_is_fitted(self)
+        parameters = self.get_params(deep=False)
+        parameters["callbacks"] = None
+        if isinstance(self.random_state, np.random.RandomState):
+            parameters["random_state"] = None
+        description = {
+            "parameters": parameters,
+            "layout": self.layout_.to_dict(),
+            "settings": asdict(self.settings_),
+            "n_features_in": int(self.n_features_in_),
+            "curves": {name: getattr(self, name, None) for name in _CURVES},
+            "n_iter": self.n_iter_,
+        }
+        save_fitted(str(path), self.codec_, description)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], device: str | None = None) -> Self:
+        """Read an estimator that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : path
+        device : str, optional
+            Where to put the field; by default what the estimator was made with, or the CPU (with a
+            warning) when that is not here.
+
+        Returns
+        -------
+        FunctaEncoder
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is truncated, not ours, or written by a newer version.
+        """
+        codec, document = load_fitted(str(path), device or "auto")
+        parameters = document["parameters"]
+        if isinstance(parameters["omega"], list):
+            parameters["omega"] = tuple(parameters["omega"])
+        estimator = cls(**parameters)
+        if device is None and estimator.device != "auto":
+            codec.to(available_device(estimator.device))
+        elif device is not None:
+            estimator.device = device
+        learner = available_learners()[estimator.learner]
+        estimator._accept(codec, learner(Settings(**document["settings"])), document["layout"])
+        estimator.n_features_in_ = document["n_features_in"]
+        estimator.n_iter_ = document["n_iter"]
+        for name, curve in document["curves"].items():
+            if curve is not None:
+                setattr(estimator, name, curve)
+        return estimator
+
+    @classmethod
+    def from_preset(cls, name: str, **parameters: Any) -> Self:
+        """Return an unfitted estimator with a published configuration.
+
+        Parameters
+        ----------
+        name : str
+            One of :func:`neurfield.list_presets`.
+        **parameters
+            Constructor arguments to use instead of the preset's.
+
+        Examples
+        --------
+        >>> FunctaEncoder.from_preset("medfuncta-1d", max_iter=100).omega
+        (10.0, 80.0)
+        """
+        return cls(**{**preset_parameters(name), **parameters})
+
+    @classmethod
+    def from_medfuncta(
+        cls,
+        weights: str | PathLike[str] | Mapping[str, torch.Tensor],
+        omega: float | tuple[float, float],
+        **parameters: Any,
+    ) -> Self:
+        """Return a fitted estimator with published MedFuncta weights.
+
+        It lives in coordinates [-1, 1]^d, so array input of any size spans that square or cube, and
+        leaves values unscaled.
+
+        Parameters
+        ----------
+        weights : path or state dict
+            A training checkpoint such as ``best.model``; no code in the file is run.
+        omega : float or (float, float)
+            ω_1 → ω_K, which checkpoints do not hold, for example ``(10, 80)``.
+        **parameters
+            Constructor arguments, such as ``transform_steps`` (20), ``inner_lr`` (1e-2),
+            ``channel_axis`` (last when the weights have several channels) or ``device``.
+
+        Returns
+        -------
+        FunctaEncoder
+        """
+        skips = bool(parameters.get("skip_connections", True))
+        source = weights if isinstance(weights, Mapping) else str(weights)
+        field, axes = field_from_checkpoint(source, omega, skips)
+        fixed = {
+            "latent_dim": field.latent_dim,
+            "hidden_dim": field.hidden_dim,
+            "n_layers": field.n_layers,
+            "omega": omega,
+            "learner": "cavia",
+            "channel_axis": -1 if field.out_dim > 1 else None,
+        }
+        estimator = cls(**{**fixed, **parameters})
+        estimator._check_parameters()
+        layout = Layout(
+            container="array",
+            is_list=False,
+            axis_names=default_axis_names(field.in_dim),
+            axes=axes,
+            n_channels=field.out_dim,
+            channel_axis=estimator.channel_axis,
+            unit_axes=True,
+        )
+        device = resolve_device(estimator.device)
+        field.to(device, resolve_dtype(estimator.precision, device))
+        codec, learner = estimator._published_codec(field, layout)
+        estimator._accept(codec, learner, layout)
+        estimator.loss_curve_, estimator.n_iter_ = [], 0
+        return estimator
+
+    @property
+    def field_(self) -> Field:
+        """The trained field."""
+        return self.codec_.field
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.codec_.field.latent_dim
+
+    def _check_parameters(self) -> None:
+        """Check what one parameter's constraint alone cannot tell."""
+        if isinstance(self.omega, tuple | list):
+            pair = list(self.omega)
+            if len(pair) != 2 or not all(isinstance(w, Real) and w > 0 for w in pair):
+                raise ValueError(
+                    f"omega must be one positive number or a pair (ω_1, ω_K) of them, "
+                    f"got {self.omega!r}"
+                )
+        for callback in self.callbacks or ():
+            if not callable(callback):
+                raise ValueError(f"callbacks must be callable, got {callback!r}")
+
+    def _continues(self) -> bool:
+        """Tell whether fit goes on from an earlier one; its field must still fit the parameters."""
+        if not (self.warm_start and hasattr(self, "codec_")):
+            return False
+        field = self.codec_.field.config()
+        for name in ("latent_dim", "hidden_dim"):
+            if field[name] != getattr(self, name):
+                raise ValueError(
+                    f"warm_start=True continues a field with {name}={field[name]}, "
+                    f"got {name}={getattr(self, name)}"
+                )
+        return True
+
+    def _read(self, X: Any, reset: bool) -> Signals:
+        """Validate the input and read it into signals."""
+        if not is_xarray(X) and not is_list_of_signals(X):
+            X = self._check_array(X, reset)
+        elif hasattr(X, "__len__") and len(X) == 0:
+            raise ValueError("X needs at least one signal, got none")
+        signals = read_signals(X, self.channel_axis, None if reset else self.layout_)
+        if reset:
+            first = signals.groups[0].axes if signals.layout.axes is None else signals.layout.axes
+            n_points = int(np.prod([len(axis) for axis in first]))
+            self.n_features_in_ = n_points * signals.layout.n_channels
+        return signals
+
+    def _check_array(self, X: Any, reset: bool) -> np.ndarray:
+        unit_axes = not reset and self.layout_.unit_axes
+        options = {"dtype": "numeric", "ensure_all_finite": "allow-nan"}
+        if not hasattr(X, "ndim"):
+            X = np.asarray(X)
+        if X.ndim <= 2 and not unit_axes:
+            return validate_data(self, X, reset=reset, **options)
+        array = check_array(X, allow_nd=True, estimator=self, input_name="X", **options)
+        if not reset and not unit_axes and self.layout_.container == "array":
+            self._check_shape(array)
+        return array
+
+    def _check_shape(self, array: np.ndarray) -> None:
+        """Refuse arrays of another shape than in fit, which say nothing of where they lie."""
+        layout = self.layout_
+        assert layout.axes is not None
+        shape = list(array.shape[1:])
+        if layout.channel_axis is not None and array.ndim == layout.n_axes + 2:
+            del shape[layout.channel_axis - (1 if layout.channel_axis > 0 else 0)]
+        seen = [len(axis) for axis in layout.axes]
+        if len(shape) == len(seen) and shape != seen and not layout.is_list:
+            raise ValueError(
+                f"X has signals of shape {tuple(shape)}, but {type(self).__name__} was fitted on "
+                f"{tuple(seen)}; pass a list of arrays (index coordinates) or xarray objects to "
+                "encode signals on other grids"
+            )
+
+    def _check_latents(self, X: npt.ArrayLike) -> np.ndarray:
+        latents = check_array(X, dtype=np.float64, input_name="X")
+        if latents.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"X must hold latents of length {self._n_features_out} (latent_dim), "
+                f"got shape {latents.shape}"
+            )
+        return latents
+
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _chosen(self) -> dict[str, Any]:
+        """Return what the caller set of what learners have defaults for."""
+        return {f.name: getattr(self, f.name) for f in dataclass_fields(Settings)}
+
+    def _learner(self, signals: Signals) -> Learner:
+        problem = problem_of(signals, self.latent_dim)
+        return make_learner(self.learner, problem, self._chosen())
+
+    def _field_maker(self, layout: Layout, learner: Learner) -> Callable[..., ModulatedSiren]:
+        omega = tuple(self.omega) if isinstance(self.omega, tuple | list) else float(self.omega)
+        return partial(
+            ModulatedSiren,
+            layout.n_axes,
+            layout.n_channels,
+            self.latent_dim,
+            self.hidden_dim,
+            learner.settings.n_layers,
+            omega,
+            skip_connections=self.skip_connections,
+            residual_scale=learner.settings.residual_scale,
+            output_scale=learner.settings.output_scale,
+        )
+
+    def _schedule(self, learner: Learner) -> Schedule:
+        return Schedule(
+            max_iter=learner.settings.max_iter,
+            max_time=self.max_time,
+            evaluate_every=_EVALUATE_EVERY,
+            patience=self.n_iter_no_change if self.early_stopping else None,
+            tol=self.tol,
+            checkpoint=None if self.checkpoint is None else Path(self.checkpoint),
+            checkpoint_every=self.checkpoint_every,
+            verbose=self.verbose,
+        )
+
+    def _plan(self, signals: Signals, learner: Learner, device: torch.device) -> FitPlan:
+        parameters = self.get_params(deep=False)
+        return FitPlan(
+            learner=learner,
+            schedule=self._schedule(learner),
+            make_field=self._field_maker(signals.layout, learner),
+            validation_fraction=self.validation_fraction if self.early_stopping else 0.0,
+            seed=self._seed(),
+            device=device,
+            dtype=resolve_dtype(self.precision, device),
+            callbacks=list(self.callbacks or ()),
+            fingerprint={
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in parameters.items()
+                if name not in _NOT_IN_FINGERPRINT
+            },
+        )
+
+    def _published_codec(self, field: ModulatedSiren, layout: Layout) -> tuple[Codec, Learner]:
+        """Return a codec in unit coordinates and values; solvers see the checkpoint's grid."""
+        axes = layout.axes or layout.resized([_UNKNOWN_GRID] * layout.n_axes)
+        blank = np.zeros((1, *(len(axis) for axis in axes), layout.n_channels))
+        signals = Signals((SignalGroup(axes, blank, np.arange(1)),), layout)
+        frame, scaler = CoordinateFrame.identity(field.in_dim), ValueScaler.identity(field.out_dim)
+        device = next(field.parameters()).device
+        store = ContextStore(signals, frame, scaler, next(field.parameters()).dtype, device)
+        learner = self._learner(signals)
+        self.n_features_in_ = blank.size
+        return Codec(field, learner.solver(field, store), frame, scaler), learner
+
+    def _accept(self, codec: Codec, learner: Learner, layout: Layout) -> None:
+        self.codec_ = codec
+        self.layout_ = layout
+        self.settings_ = learner.settings
+        self.device_ = str(codec.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state.pop("_trainer", None)
+        if "codec_" in state and state["codec_"].device.type != "cpu":
+            state["codec_"] = copy.deepcopy(state["codec_"]).to(torch.device("cpu"))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "codec_" in state and self.device_ != "cpu":
+            self.codec_.to(available_device(self.device_))
+            self.device_ = str(self.codec_.device)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.non_deterministic = False
+        return tags

@@ -1,0 +1,175 @@
+"""From signals and settings to a trained codec."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from neurfield.codec import Codec
+from neurfield.fields import Field
+from neurfield.learning import (
+    ContextStore,
+    Learner,
+    Problem,
+    Progress,
+    Schedule,
+    Settings,
+    Trainer,
+    TrainingState,
+    available_learners,
+)
+from neurfield.learning.checkpoint import load_checkpoint
+from neurfield.signals import CoordinateFrame, Signals, ValueScaler
+
+_DIGEST_VALUES = 1_000_000  # values of each group that a checkpoint's fingerprint looks at
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """What a fit does, independent of the data's container.
+
+    Parameters
+    ----------
+    learner : Learner
+    schedule : Schedule
+    make_field : callable
+        Takes ``generator=`` and returns a freshly initialised field.
+    validation_fraction : float
+        Fraction of the signals held out; 0 = none.
+    seed : int
+    device : torch.device
+    dtype : torch.dtype
+    callbacks : sequence of callables
+    fingerprint : mapping
+        Parameters that a checkpoint must agree with.
+    """
+
+    learner: Learner
+    schedule: Schedule
+    make_field: Callable[..., Field]
+    validation_fraction: float
+    seed: int
+    device: torch.device
+    dtype: torch.dtype
+    callbacks: Sequence[Callable[[Progress], bool | None]]
+    fingerprint: Mapping[str, Any]
+
+
+def make_learner(name: str, problem: Problem, chosen: Mapping[str, Any]) -> Learner:
+    """Return a learner with its defaults, and what the caller chose instead of them.
+
+    Parameters
+    ----------
+    name : str
+    problem : Problem
+    chosen : mapping
+        Values for :class:`Settings` by field name; None keeps the default.
+    """
+    learner = available_learners()[name]
+    overrides = {f.name: chosen[f.name] for f in fields(Settings) if chosen[f.name] is not None}
+    return learner(replace(learner.defaults(problem), **overrides))
+
+
+def problem_of(signals: Signals, latent_dim: int) -> Problem:
+    """Measure a data set for a learner's defaults."""
+    return Problem(
+        n_signals=len(signals),
+        n_points=max(group.n_points for group in signals.groups),
+        n_axes=signals.layout.n_axes,
+        n_channels=signals.layout.n_channels,
+        latent_dim=latent_dim,
+    )
+
+
+def fit_codec(
+    signals: Signals, plan: FitPlan, isotropic: bool, previous: Codec | None = None
+) -> tuple[Codec, TrainingState]:
+    """Meta-learn θ on a data set.
+
+    Parameters
+    ----------
+    signals : Signals
+    plan : FitPlan
+    isotropic : bool
+        Whether axes of one unit are scaled alike.
+    previous : Codec, optional
+        Continue from these weights, coordinates and scaling.
+    """
+    saved, seed = None, plan.seed
+    path, fingerprint = plan.schedule.checkpoint, {**plan.fingerprint, "data": _digest(signals)}
+    if path is not None and Path(path).exists():
+        saved = load_checkpoint(path, fingerprint)
+        seed = saved["seed"]
+    generator = torch.Generator().manual_seed(seed)
+    train, held_out = _split(signals, plan.validation_fraction, generator)
+    frame, scaler = units_of(signals, isotropic) if previous is None else _units(previous)
+    store = ContextStore(train, frame, scaler, plan.dtype, plan.device)
+    if previous is None:
+        field = plan.make_field(generator=generator).to(plan.device, plan.dtype)
+        plan.learner.initialise(field, store, generator)
+    else:
+        field = previous.field.to(plan.device, plan.dtype)
+    validation = None
+    if held_out is not None:
+        validation = ContextStore(held_out, frame, scaler, plan.dtype, plan.device)
+    trainer = Trainer(
+        learner=plan.learner,
+        field=field,
+        store=store,
+        held_out=validation,
+        schedule=plan.schedule,
+        generator=generator,
+        seed=seed,
+        fingerprint=fingerprint,
+        callbacks=plan.callbacks,
+    )
+    state = trainer.run(saved)
+    solver = plan.learner.finish(field, store, generator)
+    return Codec(field, solver, frame, scaler), state
+
+
+def units_of(signals: Signals, isotropic: bool) -> tuple[CoordinateFrame, ValueScaler]:
+    """Measure extent and range of a data set."""
+    frame = CoordinateFrame.from_axes(
+        [group.axes for group in signals.groups], signals.layout.units, isotropic
+    )
+    return frame, ValueScaler.from_values([group.values for group in signals.groups])
+
+
+def _units(codec: Codec) -> tuple[CoordinateFrame, ValueScaler]:
+    return codec.frame, codec.scaler
+
+
+def _split(
+    signals: Signals, fraction: float, generator: torch.Generator
+) -> tuple[Signals, Signals | None]:
+    if fraction == 0:
+        return signals, None
+    n_held_out = max(1, round(fraction * len(signals)))
+    if n_held_out >= len(signals):
+        raise ValueError(
+            f"early_stopping with validation_fraction={fraction} needs at least 2 signals, "
+            f"got {len(signals)}"
+        )
+    order = torch.randperm(len(signals), generator=generator).numpy()
+    held_out, train = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
+    return signals.subset(train), signals.subset(held_out)
+
+
+def _digest(signals: Signals) -> str:
+    """Tell data sets apart without reading all of a large one."""
+    digest = hashlib.sha256()
+    for group in signals.groups:
+        digest.update(repr((group.values.shape, group.values.dtype.str)).encode())
+        for axis in group.axes:
+            digest.update(axis.tobytes())
+        flat = group.values.reshape(len(group.values), -1)
+        step = max(1, flat.size // _DIGEST_VALUES)
+        digest.update(np.ascontiguousarray(flat[::step]).tobytes())
+    return digest.hexdigest()[:16]
