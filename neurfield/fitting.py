@@ -154,8 +154,8 @@ def _split(
     n_held_out = max(1, round(fraction * len(signals)))
     if n_held_out >= len(signals):
         raise ValueError(
-            f"early_stopping with validation_fraction={fraction} needs at least 2 signals, "
-            f"got {len(signals)}"
+            f"early_stopping with validation_fraction={fraction} needs signals to train on: "
+            f"got n_samples={len(signals)}, of which {n_held_out} would be held out"
         )
     order = torch.randperm(len(signals), generator=generator).numpy()
     held_out, train = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])

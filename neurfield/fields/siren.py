@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -84,9 +85,11 @@ class ModulatedSiren(Field):
         self.residual_scale = residual_scale
         self.output_scale = output_scale
         widths = [in_dim] + [hidden_dim] * (n_layers - 1)
-        self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(widths))
-        self.modulation = nn.Linear(latent_dim, self.modulation_size)
-        self.output = nn.Linear(hidden_dim, out_dim)
+        # skip_init leaves torch's global random numbers alone; reset_parameters draws the weights.
+        linear = partial(nn.utils.skip_init, nn.Linear)
+        self.layers = nn.ModuleList(linear(n_in, n_out) for n_in, n_out in pairwise(widths))
+        self.modulation = linear(latent_dim, self.modulation_size)
+        self.output = linear(hidden_dim, out_dim)
         self.reset_parameters(generator)
 
     @torch.no_grad()
@@ -102,12 +105,16 @@ class ModulatedSiren(Field):
         self.output.weight.mul_(self.output_scale)
 
     def forward(self, coords: Tensor, latents: Tensor) -> Tensor:
+        return self.output(self.hidden(coords, latents)) + 0.5
+
+    def hidden(self, coords: Tensor, latents: Tensor) -> Tensor:
+        """Return the last hidden features h_{K-1}, of shape (B, N, L)."""
         shifts = self._shifts(latents)
         hidden = torch.sin(self.omegas[0] * (self.layers[0](coords) + shifts[0]))
         for omega, layer, shift in zip(self.omegas[1:], self.layers[1:], shifts[1:], strict=False):
             branch = torch.sin(omega * (layer(hidden) + shift))
             hidden = hidden + self.residual_scale * branch if self.skip_connections else branch
-        return self.output(hidden) + 0.5
+        return hidden
 
     def linearize(self, coords: Tensor, latents: Tensor) -> SirenLinearization:
         shifts = self._shifts(latents)

@@ -13,6 +13,16 @@ import torch
 _FORMAT = "neurfield-checkpoint"
 _VERSION = 1
 
+# What torch.load raises on files that are cut off or of another kind.
+_UNREADABLE = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    KeyError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
+
 
 def save_checkpoint(path: str | Path, state: dict[str, Any], fingerprint: dict[str, Any]) -> None:
     """Write a training state; the old file stays whole until the new one is.
@@ -45,9 +55,10 @@ def load_checkpoint(path: str | Path, fingerprint: dict[str, Any]) -> dict[str, 
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError) as error:
+    except _UNREADABLE as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"checkpoint {str(path)!r} is damaged or no neurfield checkpoint: {error}"
+            f"checkpoint {str(path)!r} is damaged or no neurfield checkpoint: {reason}"
         ) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f"checkpoint {str(path)!r} is not a neurfield checkpoint")

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from scipy.interpolate import interpn
 from torch import Tensor
 
 from neurfield.learning.context import Context, random_points
@@ -21,6 +22,7 @@ class _Grid:
     """A group of signals with its normalised coordinates on the device."""
 
     coords: Tensor
+    axes: tuple[np.ndarray, ...]  # normalised
     values: np.ndarray  # (n, N, c), the caller's dtype and units
     has_gaps: bool
 
@@ -55,7 +57,8 @@ class ContextStore:
         for g, group in enumerate(signals.groups):
             coords = torch.as_tensor(frame.grid(group.axes), dtype=dtype, device=device)
             values = group.values.reshape(len(group.values), group.n_points, -1)
-            self.grids.append(_Grid(coords, values, _has_gaps(group)))
+            axes = frame.normalise_axes(group.axes)
+            self.grids.append(_Grid(coords, axes, values, _has_gaps(group)))
             self.group_of[group.positions] = g
             self.row_of[group.positions] = np.arange(len(group.positions))
 
@@ -84,6 +87,14 @@ class ContextStore:
         large = [m for m in members if len(m) >= _LARGE_GROUP or len(members) == 1]
         small = [m for m in members if len(m) < _LARGE_GROUP and len(members) > 1]
         return large + ([np.concatenate(small)] if small else [])
+
+    @cached_property
+    def finest_spacing(self) -> Tensor:
+        """Finest mean distance of neighbouring points along each axis, of shape (d,)."""
+        spacings = [[np.ptp(a) / max(len(a) - 1, 1) for a in grid.axes] for grid in self.grids]
+        table = np.array(spacings)
+        finest = np.where(table > 0, table, np.inf).min(axis=0)
+        return torch.as_tensor(np.where(np.isfinite(finest), finest, 2.0))
 
     def draw(self, n_signals: int, n_points: int | None, generator: torch.Generator) -> Context:
         """Draw a random batch.
@@ -159,6 +170,49 @@ class ContextStore:
                     stop += 1
                 yield order[start:stop], self.batch(order[start:stop], n_points, generator)
                 start = stop
+
+    def aligned_sample(
+        self, n_signals: int, n_points: int, generator: torch.Generator
+    ) -> Context:
+        """Return some signals on common points, with gaps filled by the mean of the others.
+
+        Signals on grids of their own are interpolated linearly; beyond its grid, a signal has gaps.
+
+        Parameters
+        ----------
+        n_signals, n_points : int
+            Most signals and points to return.
+        generator : torch.Generator
+        """
+        positions = random_points(len(self), n_signals, generator).sort().values.numpy()
+        widest = max(self.grids, key=lambda grid: len(grid.coords))
+        index = random_points(len(widest.coords), n_points, generator).sort().values
+        coords = widest.coords[index.to(self.device)]
+        if len(self.grids) == 1:
+            values = widest.values[np.ix_(positions, index.numpy())]
+        else:
+            points = coords.cpu().double().numpy()
+            values = np.stack([self._interpolate(position, points) for position in positions])
+        has_gaps = values.dtype.kind == "f" and bool(np.isnan(values).any())
+        sample = self._context(coords, values, has_gaps)
+        if sample.weights is None:
+            return sample
+        mean = sample.values.sum(dim=0) / sample.weights.sum(dim=0).clamp_min(1.0)
+        return Context(coords, torch.where(sample.weights > 0, sample.values, mean))
+
+    def _interpolate(self, position: int, points: np.ndarray) -> np.ndarray:
+        """Read one signal at normalised points by linear interpolation; NaN outside its grid."""
+        grid = self.grids[self.group_of[position]]
+        shape = [len(axis) for axis in grid.axes]
+        values = grid.values[self.row_of[position]].reshape(*shape, -1).astype(np.float64)
+        wide = [j for j, size in enumerate(shape) if size > 1]
+        values = values.reshape(*(shape[j] for j in wide), -1)
+        for k, j in enumerate(wide):
+            values = np.take(values, np.argsort(grid.axes[j]), axis=k)
+        if not wide:
+            return np.broadcast_to(values, (len(points), values.shape[-1]))
+        axes = tuple(np.sort(grid.axes[j]) for j in wide)
+        return interpn(axes, values, points[:, wide], bounds_error=False, fill_value=np.nan)
 
     def _common(
         self, group: int, rows: np.ndarray, n_points: int | None, generator: torch.Generator | None

@@ -95,15 +95,14 @@ def read_signals(
     ValueError
         If dimensions, coordinates or channels do not fit together, or a signal has no value.
     """
-    unit_axes = expected is not None and expected.unit_axes
     if isinstance(X, xr.Dataset):
         signals = _read_dataset(X, expected)
     elif isinstance(X, xr.DataArray):
         signals = _read_dataarray(X, expected)
     elif is_list_of_signals(X):
-        signals = _read_list(X, channel_axis, expected, unit_axes)
+        signals = _read_list(X, channel_axis, expected)
     else:
-        signals = _read_array(X, channel_axis, unit_axes)
+        signals = _read_array(X, channel_axis, expected)
     if expected is not None:
         _check_agreement(signals.layout, expected)
     _check_observed(signals)
@@ -117,13 +116,18 @@ def default_axis_names(n_axes: int) -> tuple[str, ...]:
     return tuple(f"axis_{i}" for i in range(n_axes))
 
 
-def _read_array(X: np.ndarray, channel_axis: int | None, unit_axes: bool) -> Signals:
+def _read_array(X: np.ndarray, channel_axis: int | None, expected: Layout | None) -> Signals:
     values = _channels_last(X, channel_axis)
-    axes = _array_axes(values.shape[1:-1], unit_axes)
+    shape = values.shape[1:-1]
+    if expected is None or expected.container == "array":
+        axes = _array_axes(shape, unit_axes=expected is not None and expected.unit_axes)
+        axis_names = default_axis_names(len(axes))
+    else:
+        axes, axis_names = _grid_of_fit(shape, expected), expected.axis_names
     layout = Layout(
         container="array",
         is_list=False,
-        axis_names=default_axis_names(len(axes)),
+        axis_names=axis_names,
         axes=axes,
         n_channels=values.shape[-1],
         channel_axis=channel_axis,
@@ -153,6 +157,21 @@ def _array_axes(shape: Iterable[int], unit_axes: bool) -> tuple[np.ndarray, ...]
     return tuple(np.arange(size, dtype=np.float64) for size in shape)
 
 
+def _grid_of_fit(shape: tuple[int, ...], expected: Layout) -> tuple[np.ndarray, ...]:
+    """Return the labelled grid of fit for arrays of its shape, which have no labels themselves."""
+    if not expected.is_list and expected.axes is not None:
+        seen = tuple(len(axis) for axis in expected.axes)
+        if shape == seen:
+            return expected.axes
+        reason = f"that grid has shape {seen}, got signals of shape {shape}"
+    else:
+        reason = f"its signals stood on grids of their own, got arrays of shape {shape}"
+    raise ValueError(
+        f"X must be xarray objects with the coordinates {expected.axis_names}, or arrays on the "
+        f"grid seen in fit; {reason}"
+    )
+
+
 def _read_dataarray(X: xr.DataArray, expected: Layout | None) -> Signals:
     if SAMPLE not in X.dims:
         raise ValueError(
@@ -160,6 +179,7 @@ def _read_dataarray(X: xr.DataArray, expected: Layout | None) -> Signals:
             "pass a list for signals without one"
         )
     axis_names = _axis_names(X.dims, expected)
+    X = _channels_in_order(X, expected)
     values, axes = _label_free(X, axis_names)
     layout = Layout(
         container="dataarray",
@@ -218,18 +238,18 @@ def _read_dataset(X: xr.Dataset, expected: Layout | None) -> Signals:
     )
 
 
-def _read_list(
-    X: Sequence[Any], channel_axis: int | None, expected: Layout | None, unit_axes: bool
-) -> Signals:
+def _read_list(X: Sequence[Any], channel_axis: int | None, expected: Layout | None) -> Signals:
     arrays: dict[tuple[bytes, ...], list[tuple[int, np.ndarray]]] = {}
     grids: dict[tuple[bytes, ...], tuple[np.ndarray, ...]] = {}
     first: Layout | None = None
     for i, item in enumerate(X):
         try:
-            layout, values = _read_item(item, channel_axis, first or expected, unit_axes)
+            if is_xarray(item) != is_xarray(X[0]):
+                raise ValueError("a list must hold arrays or DataArrays, not both")
+            layout, values = _read_item(item, channel_axis, first or expected)
             if first is None:
                 first = layout
-            _check_agreement(layout, first)
+            _check_agreement(layout, first, "in X[0]")
         except ValueError as error:
             raise ValueError(f"X[{i}]: {error}") from None
         assert layout.axes is not None
@@ -250,7 +270,7 @@ def _read_list(
 
 
 def _read_item(
-    item: Any, channel_axis: int | None, expected: Layout | None, unit_axes: bool
+    item: Any, channel_axis: int | None, expected: Layout | None
 ) -> tuple[Layout, np.ndarray]:
     """Read one signal of a list, which has no sample axis."""
     if isinstance(item, xr.Dataset):
@@ -265,11 +285,10 @@ def _read_item(
             raise ValueError(f"values must be real numbers, got dtype {array.dtype}")
         if array.ndim == 0:
             raise ValueError("a signal needs at least one axis, got a single number")
-        signals = _read_array(array[None], channel_axis, unit_axes)
-    values = signals.groups[0].values[0]
-    if values.size == 0:
-        raise ValueError(f"a signal needs at least one value, got shape {item.shape}")
-    return signals.layout, values
+        if array.size == 0:
+            raise ValueError(f"a signal needs at least one value, got shape {array.shape}")
+        signals = _read_array(array[None], channel_axis, expected)
+    return signals.layout, signals.groups[0].values[0]
 
 
 def reference_grid(grids: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
@@ -290,12 +309,8 @@ def _axis_names(dims: Iterable[Any], expected: Layout | None) -> tuple[str, ...]
     names = tuple(str(dim) for dim in dims if dim not in (SAMPLE, CHANNEL))
     if not names:
         raise ValueError(f"X needs at least one coordinate axis, got dimensions {tuple(dims)}")
-    if expected is None:
+    if expected is None or set(names) != set(expected.axis_names):
         return names
-    if set(names) != set(expected.axis_names):
-        raise ValueError(
-            f"the coordinate axes of X must be {expected.axis_names} as seen in fit, got {names}"
-        )
     return expected.axis_names
 
 
@@ -321,24 +336,34 @@ def _label_free(
     return (values if CHANNEL in X.dims else values[..., None]), tuple(axes)
 
 
+def _channels_in_order(X: xr.DataArray, expected: Layout | None) -> xr.DataArray:
+    """Put labelled channels into the order seen in fit."""
+    labels, seen = _channel_labels(X), None if expected is None else expected.channel_labels
+    if labels is None or seen is None or labels == seen or len(labels) != len(seen):
+        return X
+    if set(labels) != set(seen):
+        raise ValueError(f"the channels of X must be {seen}, got {labels}")
+    return X.isel({CHANNEL: [labels.index(label) for label in seen]})
+
+
 def _channel_labels(X: xr.DataArray) -> tuple[Any, ...] | None:
     return tuple(X[CHANNEL].to_numpy().tolist()) if CHANNEL in X.coords else None
 
 
-def _check_agreement(layout: Layout, expected: Layout) -> None:
+def _check_agreement(layout: Layout, expected: Layout, where: str = "seen in fit") -> None:
     if layout.n_axes != expected.n_axes:
         raise ValueError(
-            f"X must have {expected.n_axes} coordinate axes {expected.axis_names} as seen in fit, "
+            f"X must have {expected.n_axes} coordinate axes {expected.axis_names} as {where}, "
             f"got {layout.n_axes}: {layout.axis_names}"
         )
     if set(layout.axis_names) != set(expected.axis_names):
         raise ValueError(
-            f"the coordinate axes of X must be {expected.axis_names} as seen in fit, "
+            f"the coordinate axes of X must be {expected.axis_names} as {where}, "
             f"got {layout.axis_names}"
         )
     if layout.n_channels != expected.n_channels:
         raise ValueError(
-            f"X must have {expected.n_channels} channel(s) as seen in fit, got {layout.n_channels}"
+            f"X must have {expected.n_channels} channel(s) as {where}, got {layout.n_channels}"
         )
 
 

@@ -73,6 +73,14 @@ class CoordinateFrame:
         # Twelve digits are far beyond float32, and make grids that differ in unit only agree.
         return np.round((points - center) / self.half_width, 12)
 
+    def normalise_axes(self, axes: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Map the coordinates of each axis of a grid."""
+        centers = (self.lower + self.upper) / 2
+        return tuple(
+            (axis - center) / width
+            for axis, center, width in zip(axes, centers, self.half_width, strict=True)
+        )
+
     def grid(self, axes: Sequence[np.ndarray]) -> np.ndarray:
         """Return the normalised points of a grid, of shape (N, d), last axis fastest."""
         mesh = np.meshgrid(*axes, indexing="ij")

@@ -7,16 +7,19 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neurfield.fields import Field
+from neurfield.fields import Field, ModulatedSiren
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
 from neurfield.learning.canonical import canonicalise, sensitivity_matrix
+from neurfield.learning.context import random_points
+from neurfield.learning.initialisation import start_from_data
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent
 from neurfield.learning.store import ContextStore
 
 _DAMPING = 1e-3  # λ: prior precision relative to the mean diagonal of J₀ᵀJ₀/(N c)
-_FULL_FIELD_SIGNALS = 32  # signals of a batch on which the full field is evaluated
 _POINTS_PER_STEP = 1024
+_FULL_FIELD_SIGNALS, _FULL_FIELD_POINTS = 64, 256  # on which the full field is evaluated
+_OUTPUT_NORM = 4.0
 
 
 class VarproStep(MetaStep):
@@ -51,6 +54,8 @@ class VarproStep(MetaStep):
         latents = tangent.solve(context, self.damping * tangent.mean_diagonal() * eye)
         tangent_loss = context.mse(tangent.predict(latents)).mean()
         part = context.head(self.full_field_signals)
+        if batch.subsets is not None:
+            part = part.at_points(batch.subsets[0])
         full_loss = part.mse(self.field(part.coords, latents[: len(part)])).mean()
         self.mse.copy_(full_loss.detach())
         return tangent_loss + full_loss
@@ -68,18 +73,24 @@ class Varpro(Learner):
     @classmethod
     def defaults(cls, problem: Problem) -> Settings:
         return Settings(
-            n_layers=5,
+            n_layers=7,
             residual_scale=0.3,
-            output_scale=20.0,
+            output_scale=_OUTPUT_NORM,
             inner_steps=1,
             inner_lr=1.0,
             context_ratio=min(1.0, _POINTS_PER_STEP / problem.n_points),
             transform_steps=3,
-            meta_lr=2e-3,
+            meta_lr=1e-4,
             lr_schedule="cosine",
             batch_size=512,
             max_iter=400,
         )
+
+    def initialise(
+        self, field: Field, store: ContextStore, generator: torch.Generator
+    ) -> None:
+        if isinstance(field, ModulatedSiren):
+            start_from_data(field, store, self.settings.output_scale, generator)
 
     def meta_step(self, field: Field) -> VarproStep:
         return VarproStep(field, _DAMPING, _FULL_FIELD_SIGNALS)
@@ -99,7 +110,11 @@ class Varpro(Learner):
     def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
         most = int(store.points_per_signal.max())
         n_points = max(1, int(self.settings.context_ratio * most))
-        return MetaBatch(store.draw(self.settings.batch_size, n_points, generator))
+        context = store.draw(self.settings.batch_size, n_points, generator)
+        if context.n_points <= _FULL_FIELD_POINTS:
+            return MetaBatch(context)
+        subset = random_points(context.n_points, _FULL_FIELD_POINTS, generator)
+        return MetaBatch(context, subset[None].to(context.values.device))
 
     def solver(self, field: Field, store: ContextStore) -> LevenbergMarquardt:
         return self._solver(field, store, self.settings.transform_steps)

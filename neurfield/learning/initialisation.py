@@ -1,0 +1,144 @@
+"""A start from the data: the initial field is close to the best linear model its features allow."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from neurfield.fields import ModulatedSiren
+from neurfield.learning.context import Context
+from neurfield.learning.store import ContextStore
+
+_MOST_SIGNALS = 3000
+_MOST_POINTS = 2048
+_BANDWIDTH = 6.0  # Nyquist frequency of the grid over the highest frequency of the first layer
+_OUTPUT_DAMPING, _MEAN_DAMPING = 1e-2, 1e-1  # relative to the mean square of the hidden features
+_MEAN_STEPS = 8
+_RIDGE = 1e-3  # relative to the mean square of the sensitivities
+_PRIOR_SIGNALS = 15  # how many signals the smoothness prior counts as
+_MODULATION_RMS = 0.01
+
+
+@torch.no_grad()
+def start_from_data(
+    field: ModulatedSiren, store: ContextStore, output_norm: float, generator: torch.Generator
+) -> None:
+    """Set the weights so that f(x; 0) is the mean signal and ∂f/∂φ spans the signals' variation.
+
+    In four steps, each in closed form or a few Gauss–Newton steps over the shifts:
+
+    1. the first layer is slowed down, axis by axis, where it would oscillate near the grid's
+       Nyquist frequency;
+    2. the output weights point where the hidden features are weak, so that a large sensitivity to
+       the shifts does not come with a large f(x; 0), plus what brings f(x; 0) to the mean signal;
+    3. the shift biases take up what is left of the mean signal;
+    4. the modulation S is the reduced-rank regression of the training signals on the sensitivities
+       to the shifts: the rank-P tangent model that the random features allow.
+
+    Parameters
+    ----------
+    field : ModulatedSiren
+        Freshly initialised; changed in place.
+    store : ContextStore
+    output_norm : float
+        Norm of each channel's output weights before the mean is fitted. The larger it is, the less
+        the latents have to move the hidden layers, and the closer the field stays to its tangent.
+    generator : torch.Generator
+    """
+    limit_bandwidth(field, store.finest_spacing)
+    sample = store.aligned_sample(_MOST_SIGNALS, _MOST_POINTS, generator)
+    mean = sample.values.mean(dim=0)
+    _aim_output(field, sample.coords, mean, output_norm)
+    _fit_mean(field, sample.coords, mean)
+    _regress_modulation(field, sample, generator)
+
+
+def limit_bandwidth(field: ModulatedSiren, spacing: Tensor) -> None:
+    """Slow the first layer down where it is fast for the grid.
+
+    Parameters
+    ----------
+    field : ModulatedSiren
+    spacing : Tensor of shape (d,)
+        Finest distance of neighbouring grid points along each axis, in normalised coordinates.
+    """
+    highest = field.omegas[0] / field.in_dim
+    allowed = math.pi / spacing / _BANDWIDTH
+    factor = (allowed / highest).clamp_max(1.0).to(field.layers[0].weight)
+    field.layers[0].weight.mul_(factor)
+
+
+def _aim_output(field: ModulatedSiren, coords: Tensor, mean: Tensor, output_norm: float) -> None:
+    hidden = field.hidden(coords, field.zero_latents(1))[0].double()
+    features = torch.cat([hidden, torch.ones_like(hidden[:, :1])], dim=1)
+    gram = features.T @ features / len(features)
+    scale = float(gram.diagonal().mean())
+    eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    random = torch.nn.functional.pad(field.output.weight.double(), (0, 1)).T
+    weights = torch.linalg.solve(gram + _OUTPUT_DAMPING * scale * eye, random)
+    weights = weights * (output_norm / weights[:-1].norm(dim=0))
+    missing = mean.double() - 0.5 - features @ weights
+    correction = features.T @ missing / len(features)
+    weights = weights + torch.linalg.solve(gram + _MEAN_DAMPING * scale * eye, correction)
+    field.output.weight.copy_(weights[:-1].T)
+    field.output.bias.copy_(weights[-1])
+
+
+def _fit_mean(field: ModulatedSiren, coords: Tensor, mean: Tensor) -> None:
+    """Levenberg–Marquardt on the shift biases alone."""
+    origin, damping = field.zero_latents(1), 1e-3
+    bias = field.modulation.bias
+    linearization = field.linearize(coords, origin)
+    error = (mean - linearization.values[0]).square().mean()
+    for _ in range(_MEAN_STEPS):
+        residual = (mean - linearization.values[0]).flatten().double()
+        sensitivity = linearization.sensitivity()[0].flatten(0, 1).double()
+        gram = sensitivity.T @ sensitivity / len(residual)
+        gram.diagonal().add_(damping * gram.diagonal().mean())
+        step = torch.linalg.solve(gram, sensitivity.T @ residual / len(residual))
+        before = bias.clone()
+        bias.add_(step.to(bias.dtype))
+        trial = field.linearize(coords, origin)
+        trial_error = (mean - trial.values[0]).square().mean()
+        if trial_error < error:
+            linearization, error, damping = trial, trial_error, max(damping / 5, 1e-6)
+        else:
+            bias.copy_(before)
+            damping *= 10
+
+
+def _regress_modulation(
+    field: ModulatedSiren, sample: Context, generator: torch.Generator
+) -> None:
+    """Set S to the ridged reduced-rank regression of the signals on the sensitivities.
+
+    With few signals, a prior that favours what the features express easily stands in for the
+    covariance that they cannot show.
+    """
+    linearization = field.linearize(sample.coords, field.zero_latents(1))
+    sensitivity = linearization.sensitivity()[0].flatten(0, 1).double()
+    residual = (sample.values - linearization.values).flatten(1).double()
+    n_values = len(sensitivity)
+    power, axes = torch.linalg.eigh(sensitivity.T @ sensitivity / n_values)
+    kept = power > power[-1] * 1e-9
+    power, axes = power[kept], axes[:, kept]
+    ridge = _RIDGE * power.mean()
+    coefficients = residual @ (sensitivity @ (axes / power.sqrt())) / n_values
+    coefficients = coefficients * (power / (power + ridge)).sqrt()
+    covariance = coefficients.T @ coefficients / len(coefficients)
+    prior = power.square() / (power + ridge)
+    prior = prior * (covariance.trace() / prior.sum())
+    blend = min(0.5, _PRIOR_SIGNALS / len(coefficients))
+    _, directions = torch.linalg.eigh((1 - blend) * covariance + blend * torch.diag(prior))
+    directions = directions.flip(1)[:, : field.latent_dim]
+    modulation = (axes / (power + ridge).sqrt()) @ directions
+    missing = field.latent_dim - modulation.shape[1]
+    if missing > 0:  # more latents than directions: the rest starts at random
+        shape = (len(modulation), missing)
+        random = torch.randn(*shape, dtype=modulation.dtype, generator=generator)
+        random = random.to(modulation.device) * modulation.std()
+        modulation = torch.cat([modulation, random], dim=1)
+    modulation = modulation * (_MODULATION_RMS / modulation.square().mean().sqrt())
+    field.modulation.weight.copy_(modulation)
