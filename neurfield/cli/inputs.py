@@ -1,0 +1,140 @@
+"""Reading of signals, the same for every sub-command that takes an INPUT."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neurfield.datasets import Signals
+
+INPUT_HELP = (
+    "signals: a .npz, .npy, .nc, .nii(.gz) file, a Zarr store, a WFDB record, a folder of NIfTI "
+    "files or of WFDB records, or the word 'digits' (handwritten digits that need no file)"
+)
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """Add INPUT and the options of the readers."""
+    parser.add_argument("input", metavar="INPUT", help=INPUT_HELP)
+    group = parser.add_argument_group("reading options")
+    group.add_argument("--limit", type=int, metavar="N", help="use the first N signals only")
+    group.add_argument("--key", help=".npz: name of the array of signals")
+    group.add_argument(
+        "--split",
+        help=".npz laid out like MedMNIST's: train, val or test; WFDB: ds1 or ds2, the two halves "
+        "of the MIT-BIH records that share no patient",
+    )
+    group.add_argument(
+        "--channel-axis",
+        type=int,
+        metavar="AXIS",
+        help=".npz: axis of the array that holds channels",
+    )
+    group.add_argument("--variable", help="NetCDF, Zarr: name of the variable of signals")
+    group.add_argument(
+        "--sample-dim", metavar="DIM", help="NetCDF, Zarr: dimension that counts signals"
+    )
+    group.add_argument(
+        "--clip",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="NIfTI: percentiles to cut each volume's values at (default: 0.1 99.9; 0 100: none)",
+    )
+    group.add_argument(
+        "--no-scale",
+        action="store_true",
+        help="NIfTI, WFDB: keep the values instead of mapping each volume or beat to [0, 1]",
+    )
+    group.add_argument(
+        "--windows",
+        action="store_true",
+        help="WFDB: windows side by side instead of beats cut around annotations",
+    )
+    group.add_argument("--length", type=int, metavar="N", help="WFDB: samples in a window (187)")
+    group.add_argument(
+        "--frequency", type=float, metavar="HZ", help="WFDB: samples per second (125)"
+    )
+    group.add_argument(
+        "--lead",
+        action="append",
+        metavar="NAME",
+        help="WFDB: name or place of a lead (default: 0); several give channels",
+    )
+
+
+def read_input(args: argparse.Namespace) -> Signals:
+    """Read the signals that the arguments ask for.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If they cannot be read, or an option does not belong to the kind of file.
+    """
+    from neurfield.datasets import open_signals
+
+    if args.limit is not None and args.limit < 1:
+        raise ValueError(f"--limit must be at least 1, got {args.limit}")
+    signals = open_signals(args.input, **_options(args))
+    return signals if args.limit is None else head(signals, args.limit)
+
+
+def head(signals: Signals, n_signals: int) -> Signals:
+    """Return the first signals."""
+    if isinstance(signals, list):
+        return signals[:n_signals]
+    return signals.isel(sample=slice(n_signals))
+
+
+def count(signals: Signals) -> int:
+    """Return the number of signals."""
+    return len(signals) if isinstance(signals, list) else int(signals.sizes["sample"])
+
+
+def labels_of(signals: Signals) -> Any | None:
+    """Return one label per signal, of shape (n_samples,), or None."""
+    if isinstance(signals, list) or "label" not in signals.coords:
+        return None
+    return signals["label"].values
+
+
+def describe(signals: Signals) -> str:
+    """Return number, shape and axes of the signals in words."""
+    noun = "signal" if count(signals) == 1 else "signals"
+    if isinstance(signals, list):
+        shapes = {signal.shape for signal in signals}
+        first = signals[0]
+        axes = ", ".join(map(str, first.dims))
+        shape = " × ".join(map(str, first.shape)) if len(shapes) == 1 else "various shapes"
+        return f"{len(signals)} {noun} of {shape} ({axes})"
+    sizes = {str(dim): size for dim, size in signals.sizes.items() if dim != "sample"}
+    shape = " × ".join(map(str, sizes.values()))
+    return f"{count(signals)} {noun} of {shape} ({', '.join(sizes)})"
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the reading options that were given, under the readers' names for them."""
+    given: dict[str, Any] = {
+        name: getattr(args, name)
+        for name in (
+            "key",
+            "split",
+            "channel_axis",
+            "variable",
+            "sample_dim",
+            "length",
+            "frequency",
+        )
+        if getattr(args, name) is not None
+    }
+    if args.clip is not None:
+        given["clip"] = tuple(args.clip)
+    if args.no_scale:
+        given["scale"] = False
+    if args.windows:
+        given["mode"] = "windows"
+    if args.lead:
+        leads = [int(lead) if lead.isdigit() else lead for lead in args.lead]
+        given["leads"] = leads[0] if len(leads) == 1 else leads
+    return given

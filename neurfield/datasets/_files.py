@@ -1,0 +1,106 @@
+"""What every reader and writer does around its library: find it, name the file, write whole."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional library, or say which extra brings it.
+
+    Parameters
+    ----------
+    module : str
+        Name the library is imported by.
+    extra : str
+        Extra of this package that installs it.
+
+    Raises
+    ------
+    ImportError
+        If the library is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f'this needs the package {module}; install it with: pip install "neurfield[{extra}]"'
+        ) from error
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """Return `path`, which must be there.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither a file nor a folder of that name.
+    """
+    found = Path(path)
+    if not found.exists():
+        raise FileNotFoundError(f"{found}: no such file or folder")
+    return found
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
+    """Turn whatever a file library raises into one ValueError that names the file.
+
+    Parameters
+    ----------
+    path : path-like
+        File being read inside the block.
+    expected : str
+        What the file should be, in words.
+    """
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, ImportError, MemoryError):
+        raise  # these say what is wrong, and it is not the content of the file
+    except Exception as error:
+        reason = " ".join(str(error).split()) or "no further reason given"
+        raise ValueError(
+            f"{path}: could not be read as {expected}; is it truncated or of another kind? "
+            f"({type(error).__name__}: {reason})"
+        ) from error
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary sibling that takes the place of `path` if the block ends well.
+
+    If the block fails, the temporary file or folder is removed and `path` stays as it was.
+
+    Parameters
+    ----------
+    path : path-like
+        File or folder to write. The temporary name keeps its endings, because file libraries
+        choose the format by them.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{target.parent}: no such folder to write {target.name} into")
+    token = uuid.uuid4().hex[:8]
+    temporary = target.with_name(f".{token}-{target.name}")
+    try:
+        yield temporary
+        if target.is_dir():
+            # A folder that is not empty cannot be replaced in one step: step aside, swap, remove.
+            aside = target.with_name(f".{token}-old-{target.name}")
+            os.replace(target, aside)
+            os.replace(temporary, target)
+            shutil.rmtree(aside)
+        else:
+            os.replace(temporary, target)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)

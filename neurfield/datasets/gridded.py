@@ -1,0 +1,183 @@
+"""NetCDF files and Zarr stores, through xarray."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from neurfield.datasets._files import existing, reading, replacing, require
+
+Chunks = dict[str, int] | Literal["auto"] | None
+
+
+def load_netcdf(
+    path: str | os.PathLike[str],
+    variable: str | None = None,
+    *,
+    sample_dim: str = "sample",
+    chunks: Chunks = None,
+) -> xr.DataArray | xr.Dataset:
+    """Read signals from a NetCDF file.
+
+    Parameters
+    ----------
+    path : path-like
+        File to read.
+    variable : str, optional
+        Variable that holds the signals. By default all of them.
+    sample_dim : str, default="sample"
+        Dimension that counts signals; it is renamed to ``sample``.
+    chunks : dict of dimension to int, "auto" or None, default=None
+        None reads the values now; otherwise they are read when needed, in dask blocks of this size.
+
+    Returns
+    -------
+    DataArray or Dataset
+        With a ``sample`` dimension. A Dataset if several variables hold signals. Variables over
+        ``sample`` alone, such as labels, become coordinates.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is not there.
+    ValueError
+        If the file cannot be read, has no such variable or no dimension that counts signals.
+    """
+    source = existing(path)
+    require("netCDF4", "readers")
+    with reading(source, "a NetCDF file"), xr.open_dataset(source, chunks=chunks) as opened:
+        dataset = opened if chunks is not None else opened.load()
+    return _select(source, dataset, variable, sample_dim)
+
+
+def load_zarr(
+    path: str | os.PathLike[str],
+    variable: str | None = None,
+    *,
+    sample_dim: str = "sample",
+    chunks: Chunks = None,
+) -> xr.DataArray | xr.Dataset:
+    """Read signals from a Zarr store.
+
+    Parameters
+    ----------
+    path : path-like
+        Folder of the store.
+    variable, sample_dim, chunks
+        As in :func:`load_netcdf`.
+
+    Returns
+    -------
+    DataArray or Dataset
+        As in :func:`load_netcdf`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the store is not there.
+    ValueError
+        If the store cannot be read, has no such variable or no dimension that counts signals.
+    """
+    source = existing(path)
+    require("zarr", "readers")
+    with reading(source, "a Zarr store"):
+        dataset = xr.open_zarr(source, chunks=chunks)
+        if chunks is None:
+            dataset = dataset.load()
+    return _select(source, dataset, variable, sample_dim)
+
+
+def save_netcdf(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write signals to a NetCDF file; an existing file is replaced whole or not at all.
+
+    Parameters
+    ----------
+    values : DataArray or Dataset
+        Signals. Attributes that NetCDF cannot hold, such as nested lists, are stored as JSON.
+    path : path-like
+        File to write.
+    """
+    require("netCDF4", "readers")
+    with replacing(path) as temporary:
+        _storable(values).to_netcdf(temporary)
+
+
+def save_zarr(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write signals to a Zarr store; an existing store is replaced whole or not at all.
+
+    Parameters
+    ----------
+    values : DataArray or Dataset
+        Signals.
+    path : path-like
+        Folder of the store.
+    """
+    require("zarr", "readers")
+    target = Path(path)
+    if target.is_dir() and any(target.iterdir()) and not is_zarr(target):
+        raise FileExistsError(f"{target}: is a folder of something else than a Zarr store")
+    with replacing(target) as temporary:
+        # Version 2 of the format is read everywhere, and has text and consolidated metadata in its
+        # specification, which version 3 has not.
+        _storable(values).to_zarr(temporary, mode="w", zarr_format=2)
+
+
+def is_zarr(path: Path) -> bool:
+    """Return whether a folder looks like a Zarr store, of either version of the format."""
+    return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata"))
+
+
+def _select(
+    source: Path, dataset: xr.Dataset, variable: str | None, sample_dim: str
+) -> xr.DataArray | xr.Dataset:
+    held = f"it holds {', '.join(map(str, dataset.data_vars)) or 'none'}"
+    if variable is not None and variable not in dataset.data_vars:
+        raise ValueError(f"{source}: no variable {variable!r}; {held}")
+    if sample_dim not in dataset.dims:
+        raise ValueError(
+            f"{source}: no dimension {sample_dim!r} that counts signals; the dimensions are "
+            f"{', '.join(map(str, dataset.dims))}"
+        )
+    if sample_dim != "sample":
+        dataset = dataset.rename({sample_dim: "sample"})
+    facts = [name for name, array in dataset.data_vars.items() if array.dims == ("sample",)]
+    dataset = dataset.set_coords([name for name in facts if name != variable])
+    if variable is not None:
+        return dataset[variable]
+    if not dataset.data_vars:
+        raise ValueError(f"{source}: no variable of signals over {sample_dim!r}; {held}")
+    if len(dataset.data_vars) == 1:
+        return dataset[next(iter(dataset.data_vars))]
+    return dataset
+
+
+def _storable(values: xr.DataArray | xr.Dataset) -> xr.Dataset:
+    """Return a Dataset whose attributes the file formats can hold."""
+    if isinstance(values, xr.DataArray):
+        dataset = values.to_dataset(name="values" if values.name is None else values.name)
+    else:
+        dataset = values.copy(deep=False)
+    dataset.attrs = _storable_attrs(dataset.attrs)
+    for array in dataset.variables.values():
+        array.attrs = _storable_attrs(array.attrs)
+    return dataset
+
+
+def _storable_attrs(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
+    storable = {}
+    for name, value in attrs.items():
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
+        nested = isinstance(value, dict) or (
+            isinstance(value, list | tuple) and any(isinstance(v, list | tuple) for v in value)
+        )
+        if nested or value is None or isinstance(value, bool):
+            value = json.dumps(value)
+        storable[name] = value
+    return storable
