@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import xarray as xr
 
 from neurfield.codec import Codec
 from neurfield.signals import Layout
-from neurfield.signals.containers import axes_from_coords
+from neurfield.signals.containers import axes_from_coords, real_array
 from neurfield.signals.layout import cast
 
 
@@ -31,6 +31,8 @@ def decode(
     given = [name for name, value in targets.items() if value is not None]
     if len(given) > 1:
         raise ValueError(f"give at most one of grid, coords and points, got {given}")
+    if dtype is not None:
+        dtype = _checked_dtype(dtype)
     if points is not None:
         return _at_points(codec, layout, latents, points, dtype)
     if coords is not None and not isinstance(coords, Mapping | xr.DataArray):
@@ -56,7 +58,7 @@ def _at_points(
     points: npt.ArrayLike,
     dtype: npt.DTypeLike | None,
 ) -> np.ndarray:
-    where = np.asarray(points, dtype=np.float64)
+    where = real_array(points, "points")
     if where.ndim != 2 or where.shape[1] != layout.n_axes or len(where) == 0:
         raise ValueError(
             f"points must have shape (n_points, {layout.n_axes}) for the axes "
@@ -73,16 +75,16 @@ def _on_own_grids(
     codec: Codec,
     layout: Layout,
     latents: np.ndarray,
-    coords: Sequence[Any],
+    coords: Any,
     dtype: npt.DTypeLike | None,
 ) -> list[Any]:
-    grids = list(coords)
+    grids = list(coords) if isinstance(coords, Iterable) else [coords]
+    all_axes = [axes_from_coords(one, layout.axis_names) for one in grids]
     if len(grids) != len(latents):
         raise ValueError(
             f"coords must be one mapping, or one per latent: got {len(grids)} for "
             f"{len(latents)} latents"
         )
-    all_axes = [axes_from_coords(one, layout.axis_names) for one in grids]
     results = []
     for latent, axes in zip(latents, all_axes, strict=True):
         _warn_outside(codec, axes)
@@ -99,10 +101,22 @@ def _warn_outside(codec: Codec, axes: Sequence[np.ndarray]) -> None:
 
 def _checked_grid(grid: Any, layout: Layout) -> list[int]:
     sizes = list(grid) if isinstance(grid, Sequence | np.ndarray) else [grid]
-    whole = all(isinstance(n, int | np.integer) and n > 0 for n in sizes)
+    whole = all(
+        isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in sizes
+    )
     if len(sizes) != layout.n_axes or not whole:
         raise ValueError(
             f"grid must give {layout.n_axes} positive number(s) of points, one for each of the "
             f"axes {layout.axis_names}, got {grid!r}"
         )
     return [int(n) for n in sizes]
+
+
+def _checked_dtype(dtype: npt.DTypeLike) -> np.dtype:
+    try:
+        target = np.dtype(dtype)
+    except TypeError as error:
+        raise ValueError(f"dtype must be a type of real numbers, got {dtype!r}") from error
+    if target.kind not in "iuf":
+        raise ValueError(f"dtype must be a type of real numbers, got {dtype!r}")
+    return target

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from dataclasses import fields as dataclass_fields
 from functools import partial
 from numbers import Integral, Real
@@ -22,6 +23,7 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
@@ -66,6 +68,15 @@ _NOT_IN_FINGERPRINT = {
     "verbose",
     "warm_start",
 }
+
+
+_SHAPE_OF_FIELD = (
+    "latent_dim",
+    "hidden_dim",
+    "n_layers",
+    "skip_connections",
+    "residual_scale",
+)
 
 
 class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -310,7 +321,10 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         self._check_parameters()
         device = resolve_device(self.device)
-        previous = copy.deepcopy(self.codec_) if self._continues() else None
+        previous = None
+        if self.warm_start and hasattr(self, "codec_"):
+            self._check_continuation("warm_start=True")
+            previous = copy.deepcopy(self.codec_)
         signals = self._read(X, reset=previous is None)
         learner = self._learner(signals)
         plan = self._plan(signals, learner, device)
@@ -342,6 +356,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self._check_parameters()
         device = resolve_device(self.device)
         first = not hasattr(self, "codec_")
+        if not first:
+            self._check_continuation("partial_fit")
         signals = self._read(X, reset=first)
         learner = self._learner(signals)
         seed = self._seed()
@@ -376,7 +392,17 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 learner.initialise(field, store, trainer.generator)
         trainer.store = store
         n_batches = math.ceil(len(store) / learner.settings.batch_size)
-        losses = [trainer.step(learner.draw(store, trainer.generator)) for _ in range(n_batches)]
+        losses, levels = [], []
+        for _ in range(n_batches):
+            losses.append(trainer.step(learner.draw(store, trainer.generator)))
+            levels.append(trainer.psnr(float(trainer.meta_step.mse)))
+        if skipped := int(np.isnan(losses).sum()):
+            warnings.warn(
+                f"the meta-loss was not finite in {skipped} of {n_batches} meta-steps, which left "
+                "the weights as they were; a lower meta_lr may help",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         self._accept(
             Codec(field, learner.solver(field, store), frame, scaler),
             learner,
@@ -384,6 +410,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         )
         self._trainer = trainer
         self.loss_curve_ = [*getattr(self, "loss_curve_", []), *losses]
+        self.psnr_curve_ = [*getattr(self, "psnr_curve_", []), *levels]
+        self.validation_curve_ = getattr(self, "validation_curve_", [])
         self.n_iter_ = len(self.loss_curve_)
         return self
 
@@ -400,7 +428,7 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         float32 array of shape (n, latent_dim)
         """
         check_is_fitted(self)
-        return self.codec_.encode(self._read(X, reset=False))
+        return self._encoding_codec().encode(self._read(X, reset=False))
 
     def inverse_transform(
         self,
@@ -438,7 +466,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         check_is_fitted(self)
         latents = self._check_latents(X)
-        samples = getattr(X, "index", None)
+        index = getattr(X, "index", None)
+        samples = None if callable(index) else index
         return decode(
             self.codec_,
             self.layout_,
@@ -467,7 +496,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             Higher is better.
         """
         check_is_fitted(self)
-        return float(self.codec_.reconstruction_psnr(self._read(X, reset=False)).mean())
+        signals = self._read(X, reset=False)
+        return float(self._encoding_codec().reconstruction_psnr(signals).mean())
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted estimator to a safetensors file, which holds no code.
@@ -487,6 +517,7 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             "layout": self.layout_.to_dict(),
             "settings": asdict(self.settings_),
             "n_features_in": int(self.n_features_in_),
+            "feature_names_in": getattr(self, "feature_names_in_", None),
             "curves": {name: getattr(self, name, None) for name in _CURVES},
             "n_iter": self.n_iter_,
         }
@@ -526,6 +557,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         learner = available_learners()[estimator.learner]
         estimator._accept(codec, learner(Settings(**document["settings"])), document["layout"])
         estimator.n_features_in_ = document["n_features_in"]
+        if document["feature_names_in"] is not None:
+            estimator.feature_names_in_ = np.array(document["feature_names_in"], dtype=object)
         estimator.n_iter_ = document["n_iter"]
         for name, curve in document["curves"].items():
             if curve is not None:
@@ -576,6 +609,7 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         FunctaEncoder
         """
+        _check_omega(omega)
         skips = bool(parameters.get("skip_connections", True))
         source = weights if isinstance(weights, Mapping) else str(weights)
         field, axes = field_from_checkpoint(source, omega, skips)
@@ -588,6 +622,7 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             "channel_axis": -1 if field.out_dim > 1 else None,
         }
         estimator = cls(**{**fixed, **parameters})
+        estimator._validate_params()
         estimator._check_parameters()
         layout = Layout(
             container="array",
@@ -602,7 +637,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         field.to(device, resolve_dtype(estimator.precision, device))
         codec, learner = estimator._published_codec(field, layout)
         estimator._accept(codec, learner, layout)
-        estimator.loss_curve_, estimator.n_iter_ = [], 0
+        estimator.loss_curve_, estimator.psnr_curve_, estimator.validation_curve_ = [], [], []
+        estimator.n_iter_ = 0
         return estimator
 
     @property
@@ -616,36 +652,35 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _check_parameters(self) -> None:
         """Check what one parameter's constraint alone cannot tell."""
-        if isinstance(self.omega, tuple | list):
-            pair = list(self.omega)
-            if len(pair) != 2 or not all(isinstance(w, Real) and w > 0 for w in pair):
-                raise ValueError(
-                    f"omega must be one positive number or a pair (ω_1, ω_K) of them, "
-                    f"got {self.omega!r}"
-                )
+        _check_omega(self.omega)
         for callback in self.callbacks or ():
             if not callable(callback):
                 raise ValueError(f"callbacks must be callable, got {callback!r}")
-
-    def _continues(self) -> bool:
-        """Tell whether fit goes on from an earlier one; its field must still fit the parameters."""
-        if not (self.warm_start and hasattr(self, "codec_")):
-            return False
-        field = self.codec_.field.config()
-        for name in ("latent_dim", "hidden_dim"):
-            if field[name] != getattr(self, name):
+        if self.checkpoint is not None:
+            path = Path(self.checkpoint)
+            if path.is_dir() or not path.absolute().parent.is_dir():
                 raise ValueError(
-                    f"warm_start=True continues a field with {name}={field[name]}, "
-                    f"got {name}={getattr(self, name)}"
+                    f"checkpoint must name a file in a folder that exists, got {str(path)!r}"
                 )
-        return True
+
+    def _check_continuation(self, what: str) -> None:
+        """Refuse to go on with a field of another shape than the parameters ask for."""
+        field = self.codec_.field.config()
+        asked = {name: getattr(self, name) for name in _SHAPE_OF_FIELD}
+        asked["omega"] = _as_pair(self.omega)
+        field["omega"] = _as_pair(field["omega"])
+        for name, value in asked.items():
+            if value is not None and value != field[name]:
+                raise ValueError(
+                    f"{what} continues a field with {name}={field[name]}, got {name}={value}"
+                )
 
     def _read(self, X: Any, reset: bool) -> Signals:
         """Validate the input and read it into signals."""
+        if isinstance(X, list | tuple) and len(X) == 0:
+            raise ValueError(f"X needs at least one signal, got none: {X!r}")
         if not is_xarray(X) and not is_list_of_signals(X):
             X = self._check_array(X, reset)
-        elif hasattr(X, "__len__") and len(X) == 0:
-            raise ValueError("X needs at least one signal, got none")
         signals = read_signals(X, self.channel_axis, None if reset else self.layout_)
         if reset:
             first = signals.groups[0].axes if signals.layout.axes is None else signals.layout.axes
@@ -655,7 +690,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _check_array(self, X: Any, reset: bool) -> np.ndarray:
         unit_axes = not reset and self.layout_.unit_axes
-        options = {"dtype": "numeric", "ensure_all_finite": "allow-nan"}
+        # Infinities are refused with the signals they are in when the signals are read.
+        options = {"dtype": "numeric", "ensure_all_finite": False}
         if not hasattr(X, "ndim"):
             X = np.asarray(X)
         if X.ndim <= 2 and not unit_axes:
@@ -694,7 +730,7 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _chosen(self) -> dict[str, Any]:
         """Return what the caller set of what learners have defaults for."""
-        return {f.name: getattr(self, f.name) for f in dataclass_fields(Settings)}
+        return {f.name: _plain(getattr(self, f.name)) for f in dataclass_fields(Settings)}
 
     def _learner(self, signals: Signals) -> Learner:
         problem = problem_of(signals, self.latent_dim)
@@ -739,7 +775,7 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             dtype=resolve_dtype(self.precision, device),
             callbacks=list(self.callbacks or ()),
             fingerprint={
-                name: list(value) if isinstance(value, tuple) else value
+                name: _plain(value)
                 for name, value in parameters.items()
                 if name not in _NOT_IN_FINGERPRINT
             },
@@ -756,6 +792,14 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         learner = self._learner(signals)
         self.n_features_in_ = blank.size
         return Codec(field, learner.solver(field, store), frame, scaler), learner
+
+    def _encoding_codec(self) -> Codec:
+        """Return the codec with as many solver steps as ``transform_steps`` now asks for."""
+        if self.transform_steps is None:
+            return self.codec_
+        solver = copy.copy(self.codec_.solver)
+        solver.steps = self.transform_steps
+        return replace(self.codec_, solver=solver)
 
     def _accept(self, codec: Codec, learner: Learner, layout: Layout) -> None:
         self.codec_ = codec
@@ -783,3 +827,23 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         tags.transformer_tags.preserves_dtype = ["float32"]
         tags.non_deterministic = False
         return tags
+
+
+def _check_omega(omega: Any) -> None:
+    pair = list(omega) if isinstance(omega, tuple | list) else [omega, omega]
+    if len(pair) != 2 or not all(isinstance(w, Real) and 0 < float(w) < math.inf for w in pair):
+        raise ValueError(
+            f"omega must be one positive number or a pair (ω_1, ω_K) of them, got {omega!r}"
+        )
+
+
+def _as_pair(omega: float | Sequence[float]) -> tuple[float, float]:
+    first, last = omega if isinstance(omega, Sequence) else (omega, omega)
+    return float(first), float(last)
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy's numbers and tuples into what a checkpoint can hold and compare."""
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value

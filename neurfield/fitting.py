@@ -80,6 +80,7 @@ def problem_of(signals: Signals, latent_dim: int) -> Problem:
     """Measure a data set for a learner's defaults."""
     return Problem(
         n_signals=len(signals),
+        n_grids=len(signals.groups),
         n_points=max(group.n_points for group in signals.groups),
         n_axes=signals.layout.n_axes,
         n_channels=signals.layout.n_channels,

@@ -85,10 +85,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"no file {str(path)!r} to read weights from")
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{str(path)!r} is no state dict of plain tensors: {str(error).splitlines()[0]}"
-        ) from error
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{str(path)!r} is no state dict of plain tensors: {reason}") from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{str(path)!r} is no state dict of plain tensors")
     return dict(state)

@@ -27,6 +27,7 @@ def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) 
 
     The file appears under its name only when it is complete.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {f"field.{k}": v.detach().cpu() for k, v in codec.field.state_dict().items()}
@@ -53,6 +54,8 @@ def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) 
     try:
         save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata)
         os.replace(temporary, target)
+    except SafetensorError as error:
+        raise OSError(f"cannot write {str(target)!r}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -75,19 +78,29 @@ def load_fitted(path: str | Path, device: str) -> tuple[Codec, dict[str, Any]]:
     try:
         with safe_open(source, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise ValueError(f"{str(source)!r} was not written by FunctaEncoder.save")
-            if int(metadata["version"]) > _VERSION:
-                raise ValueError(
-                    f"{str(source)!r} has version {metadata['version']}, written by a newer "
-                    f"neurfield; this one reads up to version {_VERSION}"
-                )
-            document = json.loads(metadata["document"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{str(source)!r} is truncated or no safetensors file: {error}") from error
-    dtype = getattr(torch, document["dtype"])
-    field = ModulatedSiren(**document["field"]).to(dtype)
+    if metadata.get("format") != _FORMAT:
+        raise ValueError(f"{str(source)!r} was not written by FunctaEncoder.save")
+    version = metadata.get("version", "")
+    if version.isdigit() and int(version) > _VERSION:
+        raise ValueError(
+            f"{str(source)!r} has version {version}, written by a newer neurfield; "
+            f"this one reads up to version {_VERSION}"
+        )
+    try:
+        codec, document = _rebuild(json.loads(metadata["document"]), tensors)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(f"{str(source)!r} is damaged ({reason})") from error
+    return codec.to(available_device(device)), document
+
+
+def _rebuild(
+    document: dict[str, Any], tensors: Mapping[str, torch.Tensor]
+) -> tuple[Codec, dict[str, Any]]:
+    field = ModulatedSiren(**document["field"]).to(getattr(torch, document["dtype"]))
     field.load_state_dict(_strip(tensors, "field."))
     solver = document["solver"]
     codec = Codec(
@@ -97,7 +110,7 @@ def load_fitted(path: str | Path, device: str) -> tuple[Codec, dict[str, Any]]:
         scaler=ValueScaler(**{k: np.asarray(v) for k, v in document["scaler"].items()}),
     )
     document["layout"] = Layout.from_dict(document["layout"])
-    return codec.to(available_device(device)), document
+    return codec, document
 
 
 def available_device(device: str) -> torch.device:

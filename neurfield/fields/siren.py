@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from neurfield.fields.base import Field, Linearization
 from neurfield.fields.schedule import omega_schedule
@@ -87,7 +88,8 @@ class ModulatedSiren(Field):
         widths = [in_dim] + [hidden_dim] * (n_layers - 1)
         # skip_init leaves torch's global random numbers alone; reset_parameters draws the weights.
         linear = partial(nn.utils.skip_init, nn.Linear)
-        self.layers = nn.ModuleList(linear(n_in, n_out) for n_in, n_out in pairwise(widths))
+        sine_layers = nn.ModuleList(linear(n_in, n_out) for n_in, n_out in pairwise(widths))
+        self.layers = cast("Sequence[nn.Linear]", sine_layers)
         self.modulation = linear(latent_dim, self.modulation_size)
         self.output = linear(hidden_dim, out_dim)
         self.reset_parameters(generator)
@@ -109,24 +111,37 @@ class ModulatedSiren(Field):
 
     def hidden(self, coords: Tensor, latents: Tensor) -> Tensor:
         """Return the last hidden features h_{K-1}, of shape (B, N, L)."""
-        shifts = self._shifts(latents)
-        hidden = torch.sin(self.omegas[0] * (self.layers[0](coords) + shifts[0]))
-        for omega, layer, shift in zip(self.omegas[1:], self.layers[1:], shifts[1:], strict=False):
-            branch = torch.sin(omega * (layer(hidden) + shift))
-            hidden = hidden + self.residual_scale * branch if self.skip_connections else branch
+        phases = self._phases(latents)
+        hidden = torch.sin(next(phases)(coords))
+        for phase in phases:
+            hidden = self._join(hidden, torch.sin(phase(hidden)))
         return hidden
 
     def linearize(self, coords: Tensor, latents: Tensor) -> SirenLinearization:
-        shifts = self._shifts(latents)
-        phase = self.omegas[0] * (self.layers[0](coords) + shifts[0])
-        hidden, slopes = torch.sin(phase), [self.omegas[0] * torch.cos(phase)]
+        phases = self._phases(latents)
+        first = next(phases)(coords)
+        hidden, slopes = torch.sin(first), [self.omegas[0] * torch.cos(first)]
         gain = self.residual_scale if self.skip_connections else 1.0
-        for omega, layer, shift in zip(self.omegas[1:], self.layers[1:], shifts[1:], strict=False):
-            phase = omega * (layer(hidden) + shift)
-            branch = gain * torch.sin(phase)
-            slopes.append(gain * omega * torch.cos(phase))
-            hidden = hidden + branch if self.skip_connections else branch
+        for omega, phase in zip(self.omegas[1:], phases, strict=False):
+            inner = phase(hidden)
+            slopes.append(gain * omega * torch.cos(inner))
+            hidden = self._join(hidden, torch.sin(inner))
         return SirenLinearization(self, self.output(hidden) + 0.5, slopes)
+
+    def _phases(self, latents: Tensor) -> Iterator[Callable[[Tensor], Tensor]]:
+        """Yield ω_k (W_k h + b_k + m_k) as a function of h for each sine layer.
+
+        ω_k is multiplied into the weights, which are small, and not into the features.
+        """
+        shifts = self.modulation(latents).view(len(latents), -1, 1, self.hidden_dim).unbind(1)
+        for omega, layer, shift in zip(self.omegas, self.layers, shifts, strict=False):
+            weight, bias = omega * layer.weight, omega * (layer.bias + shift)
+            yield partial(_affine, weight=weight, bias=bias)
+
+    def _join(self, hidden: Tensor, branch: Tensor) -> Tensor:
+        if not self.skip_connections:
+            return branch
+        return torch.add(hidden, branch, alpha=self.residual_scale)
 
     def config(self) -> dict[str, Any]:
         names = ["in_dim", "out_dim", "latent_dim", "hidden_dim", "n_layers", "omega"]
@@ -139,10 +154,11 @@ class ModulatedSiren(Field):
         double = torch.linalg.solve(matrix.double().T, weight.double().T).T
         weight.copy_(double.to(weight.dtype))
 
-    def _shifts(self, latents: Tensor) -> Sequence[Tensor]:
-        """Return the shift of each sine layer, each of shape (B, 1, L)."""
-        shifts = self.modulation(latents)
-        return shifts.view(len(latents), self.n_layers - 1, 1, self.hidden_dim).unbind(1)
+
+def _affine(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Apply one layer to features of shape (N, n_in) or (B, N, n_in), with a bias per signal."""
+    product = functional.linear(features, weight)
+    return product.add_(bias) if product.shape[:-2] == bias.shape[:-2] else product + bias
 
 
 class SirenLinearization(Linearization):
@@ -173,7 +189,7 @@ class SirenLinearization(Linearization):
 
     def _sweep(self, gradient: Tensor, slopes: list[Tensor]) -> list[Tensor]:
         """Carry ∂/∂h_{K-1} back to ∂/∂shift_k for every sine layer, first layer first."""
-        weights: list[Any] = [layer.weight for layer in self.field.layers]
+        weights = [layer.weight for layer in self.field.layers]
         deltas = []
         for weight, slope in zip(weights[:0:-1], slopes[:0:-1], strict=True):
             delta = gradient * slope

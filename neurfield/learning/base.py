@@ -22,11 +22,14 @@ class Problem:
 
     Parameters
     ----------
-    n_signals, n_points, n_axes, n_channels, latent_dim : int
-        Size of the training set, points of its largest signal, d, c and P.
+    n_signals, n_grids : int
+        Size of the training set, and how many grids its signals stand on.
+    n_points, n_axes, n_channels, latent_dim : int
+        Points of the largest signal, d, c and P.
     """
 
     n_signals: int
+    n_grids: int
     n_points: int
     n_axes: int
     n_channels: int

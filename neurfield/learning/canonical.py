@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from neurfield.fields import Field
-from neurfield.learning.encoding import encode_store
-from neurfield.learning.solvers import InnerSolver, Tangent
+from neurfield.learning.solvers import Tangent
 from neurfield.learning.store import ContextStore
 
-_MOST_POINTS = 8192
+_MOST_POINTS = 4096
 _MOST_SIGNALS = 2048
 _FLOOR = 1e-4  # relative; directions that move the field less are not blown up to unit length
 
@@ -23,7 +22,7 @@ def sensitivity_matrix(field: Field, store: ContextStore) -> Tensor:
 
 @torch.no_grad()
 def canonicalise(
-    field: Field, solver: InnerSolver, store: ContextStore, generator: torch.Generator
+    field: Field, precision: Tensor, store: ContextStore, generator: torch.Generator
 ) -> Tensor:
     """Give the latents coordinates in which distances and axes mean something.
 
@@ -36,8 +35,8 @@ def canonicalise(
     ----------
     field : Field
         Changed in place.
-    solver : InnerSolver
-        Finds the training latents, for the field as it was.
+    precision : Tensor of shape (P, P)
+        Prior with which the tangent is fitted to the training signals.
     store : ContextStore
         The training set, of which at most 2048 signals are used.
     generator : torch.Generator
@@ -52,8 +51,8 @@ def canonicalise(
     eigenvalues, vectors = torch.linalg.eigh(gram)
     eigenvalues = eigenvalues.clamp_min(_FLOOR * float(eigenvalues.mean()) + 1e-30)
     root = vectors * eigenvalues.sqrt() @ vectors.T
-    chosen = torch.randperm(len(store), generator=generator)[:_MOST_SIGNALS].numpy()
-    latents = encode_store(field, solver, store, chosen, _MOST_POINTS, generator).double() @ root
+    sample = store.aligned_sample(_MOST_SIGNALS, _MOST_POINTS, generator)
+    latents = Tangent.at_origin(field, sample.coords).solve(sample, precision).double() @ root
     centred = latents - latents.mean(dim=0)
     covariance = centred.T @ centred / len(centred)
     _, axes = torch.linalg.eigh(covariance)

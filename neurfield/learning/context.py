@@ -53,11 +53,11 @@ class Context:
             self.coords.index_select(-2, index), self.values.index_select(1, index), weights
         )
 
-    def head(self, n_signals: int) -> Context:
-        """Return the first signals of the batch."""
-        coords = self.coords if self.is_shared else self.coords[:n_signals]
-        weights = None if self.weights is None else self.weights[:n_signals]
-        return Context(coords, self.values[:n_signals], weights)
+    def of_signals(self, index: slice | Tensor) -> Context:
+        """Return some signals of the batch."""
+        coords = self.coords if self.is_shared else self.coords[index]
+        weights = None if self.weights is None else self.weights[index]
+        return Context(coords, self.values[index], weights)
 
     def residual(self, prediction: Tensor) -> Tensor:
         """Return values - prediction, zero where nothing was observed."""

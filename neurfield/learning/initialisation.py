@@ -109,9 +109,7 @@ def _fit_mean(field: ModulatedSiren, coords: Tensor, mean: Tensor) -> None:
             damping *= 10
 
 
-def _regress_modulation(
-    field: ModulatedSiren, sample: Context, generator: torch.Generator
-) -> None:
+def _regress_modulation(field: ModulatedSiren, sample: Context, generator: torch.Generator) -> None:
     """Set S to the ridged reduced-rank regression of the signals on the sensitivities.
 
     With few signals, a prior that favours what the features express easily stands in for the
@@ -138,7 +136,7 @@ def _regress_modulation(
     if missing > 0:  # more latents than directions: the rest starts at random
         shape = (len(modulation), missing)
         random = torch.randn(*shape, dtype=modulation.dtype, generator=generator)
-        random = random.to(modulation.device) * modulation.std()
+        random = random.to(modulation.device) * modulation.square().mean().sqrt()
         modulation = torch.cat([modulation, random], dim=1)
     modulation = modulation * (_MODULATION_RMS / modulation.square().mean().sqrt())
     field.modulation.weight.copy_(modulation)

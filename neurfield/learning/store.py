@@ -171,9 +171,7 @@ class ContextStore:
                 yield order[start:stop], self.batch(order[start:stop], n_points, generator)
                 start = stop
 
-    def aligned_sample(
-        self, n_signals: int, n_points: int, generator: torch.Generator
-    ) -> Context:
+    def aligned_sample(self, n_signals: int, n_points: int, generator: torch.Generator) -> Context:
         """Return some signals on common points, with gaps filled by the mean of the others.
 
         Signals on grids of their own are interpolated linearly; beyond its grid, a signal has gaps.

@@ -31,6 +31,7 @@ from neurfield.learning.store import ContextStore
 _GRADIENT_NORM = 1.0
 _VALIDATION_POINTS = 4096  # of each held-out signal
 _MOST_BACK_OFFS = 5
+_LOSS_OF_GROUND = 2.0  # dB below the best batches; a fit that ends there goes back to them
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ class Trainer:
         self.meta_step = learner.meta_step(field)
         self.optimizers = learner.optimizers(field)
         self.state = TrainingState()
+        self._between_steps = True
         # The range that PSNR refers to, in scaled units, averaged over channels.
         data_range = store.scaler.data_range / store.scaler.scale
         self._peak = float(np.mean(np.square(data_range)))
@@ -141,6 +143,7 @@ class Trainer:
             self._restore(saved)
         if not self.state.best_weights:
             self._keep_best(-np.inf)
+        interrupted = False
         with _deferred_interrupt() as interrupt, self._progress_bar() as bar:
             try:
                 while not self._is_done():
@@ -151,8 +154,13 @@ class Trainer:
                     if interrupt.requested:
                         raise KeyboardInterrupt
             except KeyboardInterrupt:
+                interrupted = True
                 self._on_interrupt()
-        if self.held_out is not None and not interrupt.requested:
+        if interrupted:
+            return self.state
+        if self.held_out is None:
+            self._regain_ground()
+        else:
             if self.state.iteration % self.schedule.evaluate_every:
                 self._evaluate()
             self._restore_best()
@@ -177,6 +185,7 @@ class Trainer:
 
     def _one_step(self) -> None:
         started, state = time.perf_counter(), self.state
+        self._between_steps = False
         progress = state.iteration / self.schedule.max_iter
         if self.schedule.max_time is not None:
             progress = max(progress, state.elapsed / self.schedule.max_time)
@@ -187,10 +196,13 @@ class Trainer:
             self._back_off()
         state.loss_curve.append(loss)
         state.psnr_curve.append(self.psnr(float(self.meta_step.mse)))
+        if state.iteration == 0 and self.held_out is None and np.isfinite(state.psnr_curve[0]):
+            state.best_score = state.psnr_curve[0]  # of the weights that best_weights holds
         state.iteration += 1
         if state.iteration % self.schedule.evaluate_every == 0:
             self._evaluate()
         state.elapsed += time.perf_counter() - started
+        self._between_steps = True
 
     def _after_step(self) -> None:
         """Checkpoint first, so that no callback can lose what was learnt."""
@@ -227,8 +239,7 @@ class Trainer:
         """Score θ: by held-out signals where there are any, by recent batches otherwise."""
         state = self.state
         if self.held_out is None:
-            recent = state.psnr_curve[-self.schedule.evaluate_every :]
-            score = float(np.mean(recent))
+            score = self._recent_psnr()
         else:
             score = self._held_out_psnr()
             state.validation_curve.append(score)
@@ -237,6 +248,24 @@ class Trainer:
             state.stale_evaluations = 0
         else:
             state.stale_evaluations += 1
+
+    def _recent_psnr(self) -> float:
+        recent = np.array(self.state.psnr_curve[-self.schedule.evaluate_every :])
+        return float(recent[np.isfinite(recent)].mean()) if np.isfinite(recent).any() else -np.inf
+
+    def _regain_ground(self) -> None:
+        """Return to the best weights where training has lost what it had found."""
+        state, recent = self.state, self._recent_psnr()
+        if recent > state.best_score - _LOSS_OF_GROUND:
+            return
+        self._restore_best()
+        warnings.warn(
+            f"training ended at {recent:.1f} dB, below the {state.best_score:.1f} dB it had "
+            f"reached: back to the weights of meta-step {state.best_iteration}; a lower meta_lr or "
+            "more meta-steps may help",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
 
     def _held_out_psnr(self) -> float:
         assert self.held_out is not None
@@ -284,7 +313,7 @@ class Trainer:
         state.stopped = state.back_offs >= _MOST_BACK_OFFS
 
     def _on_interrupt(self) -> None:
-        if self.schedule.checkpoint is not None:
+        if self.schedule.checkpoint is not None and self._between_steps:
             self._save()
         if np.isfinite(self.state.best_score):
             self._restore_best()

@@ -117,6 +117,8 @@ def default_axis_names(n_axes: int) -> tuple[str, ...]:
 
 
 def _read_array(X: np.ndarray, channel_axis: int | None, expected: Layout | None) -> Signals:
+    if X.size == 0:
+        raise ValueError(f"each signal of X needs at least one value, got X of shape {X.shape}")
     values = _channels_last(X, channel_axis)
     shape = values.shape[1:-1]
     if expected is None or expected.container == "array":
@@ -242,13 +244,14 @@ def _read_list(X: Sequence[Any], channel_axis: int | None, expected: Layout | No
     arrays: dict[tuple[bytes, ...], list[tuple[int, np.ndarray]]] = {}
     grids: dict[tuple[bytes, ...], tuple[np.ndarray, ...]] = {}
     first: Layout | None = None
+    attrs: dict[str, Any] = {}
     for i, item in enumerate(X):
         try:
             if is_xarray(item) != is_xarray(X[0]):
                 raise ValueError("a list must hold arrays or DataArrays, not both")
             layout, values = _read_item(item, channel_axis, first or expected)
             if first is None:
-                first = layout
+                first, attrs = layout, dict(layout.attrs)
             _check_agreement(layout, first, "in X[0]")
         except ValueError as error:
             raise ValueError(f"X[{i}]: {error}") from None
@@ -256,6 +259,8 @@ def _read_list(X: Sequence[Any], channel_axis: int | None, expected: Layout | No
         key = tuple(axis.tobytes() for axis in layout.axes)
         grids[key] = layout.axes
         arrays.setdefault(key, []).append((i, values))
+        for name in [n for n, v in attrs.items() if not _same(v, layout.attrs.get(n))]:
+            del attrs[name]  # what differs between signals belongs to none of the decoded ones
     assert first is not None
     groups = tuple(
         SignalGroup(
@@ -266,7 +271,12 @@ def _read_list(X: Sequence[Any], channel_axis: int | None, expected: Layout | No
         for key, members in arrays.items()
     )
     axes = reference_grid([group.axes for group in groups])
-    return Signals(groups, Layout(**{**vars(first), "axes": axes, "is_list": True}))
+    layout = Layout(**{**vars(first), "axes": axes, "attrs": attrs, "is_list": True})
+    return Signals(groups, layout)
+
+
+def _same(value: Any, other: Any) -> bool:
+    return type(value) is type(other) and bool(np.array_equal(value, other))
 
 
 def _read_item(
@@ -393,12 +403,17 @@ def axes_from_coords(
     """Return one coordinate array per axis from the mapping given as ``coords=``."""
     if isinstance(coords, xr.DataArray):
         coords = {name: coords[name].to_numpy() for name in coords.dims}
+    if not isinstance(coords, Mapping):
+        raise ValueError(
+            f"coords must be a mapping with the axes {tuple(axis_names)}, or one such mapping per "
+            f"latent, got {coords!r}"
+        )
     given = {str(name): value for name, value in coords.items() if name not in (SAMPLE, CHANNEL)}
     if set(given) != set(axis_names):
         raise ValueError(
             f"coords must have the axes seen in fit, {tuple(axis_names)}, got {tuple(given)}"
         )
-    axes = tuple(np.atleast_1d(np.asarray(given[name], dtype=np.float64)) for name in axis_names)
+    axes = tuple(np.atleast_1d(real_array(given[name], f'coords["{name}"]')) for name in axis_names)
     for name, axis in zip(axis_names, axes, strict=True):
         if axis.ndim != 1 or axis.size == 0 or not np.isfinite(axis).all():
             raise ValueError(
@@ -406,3 +421,11 @@ def axes_from_coords(
                 f"got shape {axis.shape}"
             )
     return axes
+
+
+def real_array(values: Any, name: str) -> np.ndarray:
+    """Convert an argument to float64, or say which argument holds no real numbers."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must hold real numbers, got {values!r}") from error

@@ -70,8 +70,8 @@ class CoordinateFrame:
     def normalise(self, points: np.ndarray) -> np.ndarray:
         """Map points of shape (..., d) from the caller's units."""
         center = (self.lower + self.upper) / 2
-        # Twelve digits are far beyond float32, and make grids that differ in unit only agree.
-        return np.round((points - center) / self.half_width, 12)
+        # Ten digits are far beyond float32, and make grids that differ in unit only agree.
+        return np.round((points - center) / self.half_width, 10)
 
     def normalise_axes(self, axes: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         """Map the coordinates of each axis of a grid."""

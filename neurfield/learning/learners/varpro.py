@@ -18,8 +18,7 @@ from neurfield.learning.store import ContextStore
 
 _DAMPING = 1e-3  # λ: prior precision relative to the mean diagonal of J₀ᵀJ₀/(N c)
 _POINTS_PER_STEP = 1024
-_FULL_FIELD_SIGNALS, _FULL_FIELD_POINTS = 64, 256  # on which the full field is evaluated
-_OUTPUT_NORM = 4.0
+_FULL_FIELD_SIGNALS, _FULL_FIELD_POINTS = 64, 96  # on which the full field is evaluated
 
 
 class VarproStep(MetaStep):
@@ -53,7 +52,7 @@ class VarproStep(MetaStep):
         eye = torch.eye(self.field.latent_dim, dtype=context.values.dtype, device=self.mse.device)
         latents = tangent.solve(context, self.damping * tangent.mean_diagonal() * eye)
         tangent_loss = context.mse(tangent.predict(latents)).mean()
-        part = context.head(self.full_field_signals)
+        part = context.of_signals(slice(self.full_field_signals))
         if batch.subsets is not None:
             part = part.at_points(batch.subsets[0])
         full_loss = part.mse(self.field(part.coords, latents[: len(part)])).mean()
@@ -72,23 +71,25 @@ class Varpro(Learner):
 
     @classmethod
     def defaults(cls, problem: Problem) -> Settings:
+        # With plenty of signals the start is good already, and large output weights keep the field
+        # near its tangent; with few, the features have to be learnt.
+        output_norm = 4.0 if problem.n_signals >= 4 * problem.latent_dim else 1.0
         return Settings(
             n_layers=7,
             residual_scale=0.3,
-            output_scale=_OUTPUT_NORM,
+            output_scale=output_norm,
             inner_steps=1,
             inner_lr=1.0,
             context_ratio=min(1.0, _POINTS_PER_STEP / problem.n_points),
             transform_steps=3,
-            meta_lr=1e-4,
+            meta_lr=1e-3 / output_norm,
             lr_schedule="cosine",
-            batch_size=512,
+            # A grid of its own costs each signal a Jacobian of its own.
+            batch_size=512 if problem.n_grids == 1 else 16,
             max_iter=400,
         )
 
-    def initialise(
-        self, field: Field, store: ContextStore, generator: torch.Generator
-    ) -> None:
+    def initialise(self, field: Field, store: ContextStore, generator: torch.Generator) -> None:
         if isinstance(field, ModulatedSiren):
             start_from_data(field, store, self.settings.output_scale, generator)
 
@@ -126,8 +127,7 @@ class Varpro(Learner):
         self, field: Field, store: ContextStore, generator: torch.Generator
     ) -> LevenbergMarquardt:
         solver = self.solver(field, store)
-        closed_form = self.validation_solver(field, store)
-        solver.reparametrize(canonicalise(field, closed_form, store, generator))
+        solver.reparametrize(canonicalise(field, solver.precision, store, generator))
         return solver
 
     def _solver(self, field: Field, store: ContextStore, steps: int) -> LevenbergMarquardt:

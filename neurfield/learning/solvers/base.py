@@ -15,6 +15,7 @@ class InnerSolver(ABC):
     """Fits one latent vector per signal; small and picklable: plain values and tensors only."""
 
     name: ClassVar[str]
+    steps: int
 
     def share(self, field: Field, context: Context) -> Any:
         """Compute once what all signals on the coordinates of this context have in common."""

@@ -15,6 +15,7 @@ from neurfield.learning.solvers.tangent import Tangent, solve_positive
 _POINTS_AT_ONCE = 16_384  # points of a signal linearized at once; bounds memory on large grids
 _FIRST_DAMPING = 1e-3  # relative to the mean diagonal of JᵀJ
 _EASE, _STIFFEN = 0.2, 10.0
+_SHORTENINGS, _SHORTEN = 6, 0.3
 
 
 class LevenbergMarquardt(InnerSolver):
@@ -90,7 +91,7 @@ class LevenbergMarquardt(InnerSolver):
     def _closed_form(
         self, field: Field, context: Context, strength: Tensor, shared: Tangent | None
     ) -> tuple[Tensor, Tensor]:
-        """Return the first latents and their objective; φ = 0 where they would be worse."""
+        """Return the first latents and their objective; a step that overshoots is shortened."""
         origin = field.zero_latents(len(context))
         if shared is None:
             gram, rhs = normal_equations(field, context, origin)
@@ -103,6 +104,13 @@ class LevenbergMarquardt(InnerSolver):
             )
         before = self._objective(field, context, origin, strength)
         after = self._objective(field, context, latents, strength)
+        for _ in range(_SHORTENINGS):
+            worse = torch.nonzero(~(after < before))[:, 0]
+            if len(worse) == 0:
+                break
+            latents[worse] = _SHORTEN * latents[worse]
+            part = context.of_signals(worse)
+            after[worse] = self._objective(field, part, latents[worse], strength[worse])
         better = after < before
         return torch.where(better[:, None], latents, origin), torch.where(better, after, before)
 

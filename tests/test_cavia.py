@@ -1,0 +1,199 @@
+"""The reference learner: exact second-order gradients, and the published outer step."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from neurfield.fields import ModulatedSiren
+from neurfield.learning import Context, ContextStore, MetaBatch, Problem, Schedule, Trainer
+from neurfield.learning.learners.cavia import Cavia, CaviaStep
+from neurfield.learning.optimizers import lr_factor
+from neurfield.signals import CoordinateFrame, ValueScaler, read_signals
+
+CASES = [(d, gamma) for d in (1, 2, 3) for gamma in (1.0, 0.4)]
+
+
+def problem(d, gamma, *, gaps=False, steps=3, seed=0):
+    """Make a field, a batch of three signals of 20 points, and its fixed reduced contexts."""
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    field = ModulatedSiren(d, 2, 4, 5, 4, (3.0, 6.0), generator=generator).double()
+    coords = torch.tensor(rng.uniform(-1, 1, (20, d)))
+    values = torch.tensor(rng.uniform(0, 1, (3, 20, 2)))
+    weights = torch.tensor((rng.random((3, 20, 2)) < 0.8).astype(float)) if gaps else None
+    values = values if weights is None else values * weights
+    subsets = None
+    if gamma < 1:
+        kept = int(gamma * 20)
+        subsets = torch.stack(
+            [torch.randperm(20, generator=generator)[:kept] for _ in range(steps)]
+        )
+    return field, MetaBatch(Context(coords, values, weights), subsets)
+
+
+def cavia_by_autograd(field, batch, steps, inner_lr):
+    """Compute the meta-loss as the paper defines it, differentiating through autograd itself."""
+    context, total = batch.context, 0.0
+    for i in range(len(context)):
+        observed = torch.ones_like(context.values[i])
+        if context.weights is not None:
+            observed = context.weights[i]
+        phi = torch.zeros(1, field.latent_dim, dtype=torch.float64, requires_grad=True)
+
+        def mse(latent, rows, i=i, observed=observed):
+            error = (field(context.coords[rows], latent)[0] - context.values[i, rows]).square()
+            return (error * observed[rows]).sum() / observed[rows].sum()
+
+        everything = torch.arange(context.n_points)
+        for g in range(steps):
+            rows = everything if batch.subsets is None else batch.subsets[g]
+            (slope,) = torch.autograd.grad(mse(phi, rows), phi, create_graph=True)
+            phi = phi - inner_lr * slope
+        total = total + mse(phi, everything)
+    return total / len(context)
+
+
+@pytest.mark.parametrize(("d", "gamma"), CASES)
+def test_meta_gradient_agrees_with_finite_differences(d, gamma):
+    field, batch = problem(d, gamma)
+    step = CaviaStep(field, inner_steps=3, inner_lr=0.1)
+    step(batch).backward()
+    rng = np.random.default_rng(1)
+    width = 1e-5
+    for name, parameter in field.named_parameters():
+        gradient = parameter.grad.flatten()
+        flat = parameter.data.view(-1)
+        for entry in rng.choice(len(flat), size=min(6, len(flat)), replace=False):
+            losses = []
+            kept = flat[entry].item()
+            for shift in (width, -width):
+                flat[entry] = kept + shift
+                losses.append(float(step(batch).detach()))
+            flat[entry] = kept
+            slope = (losses[0] - losses[1]) / (2 * width)
+            assert float(gradient[entry]) == pytest.approx(slope, rel=1e-5, abs=1e-8), name
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize(("d", "gamma"), CASES)
+def test_meta_gradient_agrees_with_nested_autograd(d, gamma, gaps):
+    field, batch = problem(d, gamma, gaps=gaps)
+    twin = copy.deepcopy(field)
+    loss = CaviaStep(field, inner_steps=3, inner_lr=0.1)(batch)
+    loss.backward()
+    expected = cavia_by_autograd(twin, batch, 3, 0.1)
+    expected.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    for parameter, other in zip(field.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_meta_gradient_is_not_the_first_order_one():
+    field, batch = problem(2, 1.0)
+    step = CaviaStep(field, inner_steps=3, inner_lr=0.1)
+    step(batch).backward()
+    second = [p.grad.clone() for p in field.parameters()]
+    field.zero_grad()
+    latents = step.adapt(batch).detach()
+    batch.context.mse(field(batch.context.coords, latents)).mean().backward()
+    first = [p.grad for p in field.parameters()]
+    difference = sum(float((a - b).norm()) for a, b in zip(second, first, strict=True))
+    assert difference > 1e-3 * sum(float(a.norm()) for a in second)
+
+
+def test_a_signal_adapts_the_same_alone_and_in_a_batch():
+    field, batch = problem(2, 0.4)
+    step = CaviaStep(field, inner_steps=3, inner_lr=0.1)
+    together = step.adapt(batch)
+    for i in range(3):
+        context = batch.context
+        alone = Context(context.coords, context.values[i : i + 1])
+        torch.testing.assert_close(step.adapt(MetaBatch(alone, batch.subsets))[0], together[i])
+
+
+def cavia_trainer(gamma=1.0, meta_lr=1e-3, schedule="constant", loud=1.0, n=6):
+    """Make a trainer over a few 1-D signals, in float64."""
+    rng = np.random.default_rng(0)
+    phases = rng.uniform(0, 2 * np.pi, (n, 1))
+    signals = read_signals(loud * (0.5 + 0.5 * np.sin(np.linspace(0, 4, 10) + phases)))
+    scaler, frame = ValueScaler.identity(1), CoordinateFrame.from_axes([signals.groups[0].axes])
+    store = ContextStore(signals, frame, scaler, torch.float64, torch.device("cpu"))
+    defaults = Cavia.defaults(Problem(n, 1, 10, 1, 1, 4))
+    chosen = {"context_ratio": gamma, "meta_lr": meta_lr, "lr_schedule": schedule}
+    chosen |= {"batch_size": 4, "inner_steps": 2, "max_iter": 60}
+    learner = Cavia(type(defaults)(**(vars(defaults) | chosen)))
+    generator = torch.Generator().manual_seed(0)
+    field = ModulatedSiren(1, 1, 4, 5, 3, (3.0, 6.0), generator=generator).double()
+    plan = Schedule(max_iter=60)
+    return Trainer(learner, field, store, None, plan, generator), store, learner, generator
+
+
+@pytest.mark.parametrize("loud", [1.0, 100.0], ids=["gradient below 1", "gradient clipped to 1"])
+def test_two_outer_steps_are_clipped_adamw(loud):
+    trainer, store, learner, generator = cavia_trainer(meta_lr=0.01, loud=loud)
+    field = trainer.field
+    weights = [p.detach().clone().numpy() for p in field.parameters()]
+    first = [np.zeros_like(w) for w in weights]
+    second = [np.zeros_like(w) for w in weights]
+    for t in (1, 2):
+        batch = learner.draw(store, generator)
+        twin = copy.deepcopy(field)
+        loss = CaviaStep(twin, 2, learner.settings.inner_lr)(batch)
+        loss.backward()
+        gradients = [p.grad.numpy() for p in twin.parameters()]
+        norm = np.sqrt(sum((g**2).sum() for g in gradients))
+        assert (norm > 1) == (loud > 1)
+        shrink = min(1.0, 1.0 / (norm + 1e-6))
+        for w, g, m, v in zip(weights, gradients, first, second, strict=True):
+            m += 0.1 * (shrink * g - m)
+            v += 0.001 * ((shrink * g) ** 2 - v)
+            w *= 1 - 0.01 * 0.01
+            w -= 0.01 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        assert trainer.step(batch) == pytest.approx(float(loss.detach()), rel=1e-12)
+        for p, w in zip(field.parameters(), weights, strict=True):
+            np.testing.assert_allclose(p.detach().numpy(), w, rtol=1e-9, atol=1e-12)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_weights_alone():
+    trainer, store, learner, generator = cavia_trainer()
+    batch = learner.draw(store, generator)
+    broken = Context(batch.context.coords, batch.context.values * float("inf"))
+    before = copy.deepcopy(trainer.field.state_dict())
+    assert np.isnan(trainer.step(MetaBatch(broken)))
+    torch.testing.assert_close(trainer.field.state_dict(), before, rtol=0, atol=0)
+
+
+def test_reduced_contexts_are_fresh_at_each_step_and_of_the_asked_size():
+    _, store, learner, generator = cavia_trainer(gamma=0.5)
+    subsets = learner.draw(store, generator).subsets
+    assert subsets.shape == (2, 5)
+    assert all(len(set(row.tolist())) == 5 for row in subsets)
+    rows = [row for _ in range(5) for row in learner.draw(store, generator).subsets]
+    draws = {tuple(sorted(row.tolist())) for row in rows}
+    assert len(draws) > 5
+
+
+def test_the_meta_loss_sees_the_full_context():
+    _, store, learner, generator = cavia_trainer(gamma=0.5)
+    assert learner.draw(store, generator).context.n_points == 10
+
+
+def test_a_full_context_needs_no_subsets():
+    _, store, learner, generator = cavia_trainer(gamma=1.0)
+    assert learner.draw(store, generator).subsets is None
+
+
+def test_training_lowers_the_meta_loss():
+    trainer, *_ = cavia_trainer(meta_lr=1e-2)
+    losses = trainer.run().loss_curve
+    assert len(losses) == 60
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+
+
+def test_cosine_schedule_ends_at_zero_and_constant_does_not():
+    assert lr_factor("constant", 1.0, 1000) == 1.0
+    assert lr_factor("cosine", 0.0, 100) == 1.0
+    assert lr_factor("cosine", 0.5, 100) == pytest.approx(0.5)
+    assert lr_factor("cosine", 1.0, 100) == 0.0

@@ -1,0 +1,142 @@
+"""What holds for every learner, the ones of later days included."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from neurfield.fields import ModulatedSiren
+from neurfield.fitting import make_learner
+from neurfield.learning import ContextStore, Problem, Settings, available_learners
+from neurfield.learning.solvers import InnerSolver
+from neurfield.signals import CoordinateFrame, ValueScaler, read_signals
+
+NAMES = sorted(available_learners())
+CHOSEN = {"batch_size": 5, "inner_steps": 2, "transform_steps": 2, "context_ratio": 0.6}
+
+
+def waves(n, size, seed=0, gaps=False):
+    rng = np.random.default_rng(seed)
+    X = 0.5 + 0.4 * np.sin(np.linspace(0, 5, size) + rng.uniform(0, 6, (n, 1)))
+    return np.where(rng.random(X.shape) < 0.2, np.nan, X) if gaps else X
+
+
+CASES = {
+    "one grid": lambda: waves(8, 20),
+    "one grid with gaps": lambda: waves(8, 20, gaps=True),
+    "grids of their own": lambda: [waves(1, 16 + i, seed=i)[0] for i in range(6)],
+}
+
+
+def setting(name, case):
+    signals = read_signals(CASES[case]())
+    frame = CoordinateFrame.from_axes([group.axes for group in signals.groups])
+    scaler = ValueScaler.from_values([group.values for group in signals.groups])
+    store = ContextStore(signals, frame, scaler, torch.float64, torch.device("cpu"))
+    chosen = {**dict.fromkeys(Settings.__dataclass_fields__), **CHOSEN}
+    learner = make_learner(name, Problem(len(signals), 1, 20, 1, 1, 3), chosen)
+    generator = torch.Generator().manual_seed(0)
+    field = ModulatedSiren(1, 1, 3, 5, 3, (3.0, 6.0), generator=generator).double()
+    learner.initialise(field, store, generator)
+    return learner, field, store, generator
+
+
+def test_learners_are_found_by_name():
+    assert {"cavia", "varpro"} <= set(NAMES)
+    for name in NAMES:
+        assert available_learners()[name].name == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_defaults_are_within_their_ranges(name, d):
+    settings = available_learners()[name].defaults(Problem(500, 1, 28**d, d, 1, 64))
+    assert settings.n_layers >= 2
+    assert 0 < settings.context_ratio <= 1
+    assert settings.lr_schedule in ("constant", "cosine")
+    counts = ("inner_steps", "transform_steps", "batch_size", "max_iter")
+    assert all(isinstance(getattr(settings, k), int) and getattr(settings, k) > 0 for k in counts)
+    assert settings.meta_lr > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_caller_chose_replaces_a_default(name):
+    chosen = {**dict.fromkeys(Settings.__dataclass_fields__), "batch_size": 7}
+    problem = Problem(500, 1, 28, 1, 1, 8)
+    settings = make_learner(name, problem, chosen).settings
+    defaults = available_learners()[name].defaults(problem)
+    assert settings.batch_size == 7
+    assert settings.meta_lr == defaults.meta_lr
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("case", CASES)
+def test_meta_gradient_agrees_with_finite_differences(name, case):
+    learner, field, store, generator = setting(name, case)
+    batch = learner.draw(store, generator)
+    step = learner.meta_step(field)
+    step(batch).backward()
+    rng = np.random.default_rng(1)
+    width = 1e-5
+    for label, parameter in field.named_parameters():
+        gradient, flat = parameter.grad.flatten(), parameter.data.view(-1)
+        for entry in rng.choice(len(flat), size=min(5, len(flat)), replace=False):
+            kept, losses = flat[entry].item(), []
+            for shift in (width, -width):
+                flat[entry] = kept + shift
+                losses.append(float(step(batch).detach()))
+            flat[entry] = kept
+            slope = (losses[0] - losses[1]) / (2 * width)
+            assert float(gradient[entry]) == pytest.approx(slope, rel=1e-4, abs=1e-7), label
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("case", CASES)
+def test_draws_and_initial_weights_repeat_with_the_generator(name, case):
+    (a, field_a, store_a, random_a), (b, field_b, store_b, random_b) = (
+        setting(name, case) for _ in range(2)
+    )
+    for p, q in zip(field_a.parameters(), field_b.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=0)
+    for _ in range(3):
+        one, two = a.draw(store_a, random_a), b.draw(store_b, random_b)
+        torch.testing.assert_close(one.context.values, two.context.values, rtol=0, atol=0)
+        torch.testing.assert_close(one.context.coords, two.context.coords, rtol=0, atol=0)
+        if one.subsets is not None:
+            assert torch.equal(one.subsets, two.subsets)
+    assert one.context.values.shape[0] <= CHOSEN["batch_size"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_meta_step_reports_the_error_of_the_field_and_changes_no_weight(name):
+    learner, field, store, generator = setting(name, "one grid")
+    before = copy.deepcopy(field.state_dict())
+    step = learner.meta_step(field)
+    loss = step(learner.draw(store, generator))
+    assert loss.shape == ()
+    assert 0 < float(step.mse) <= float(loss.detach()) + 1e-12
+    assert not step.mse.requires_grad
+    torch.testing.assert_close(field.state_dict(), before, rtol=0, atol=0)
+    assert {id(p) for p in step.parameters()} == {id(p) for p in field.parameters()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_optimisers_update_every_weight_once(name):
+    learner, field, _, _ = setting(name, "one grid")
+    updated = [id(p) for p in learner.optimizers(field).parameters]
+    assert sorted(updated) == sorted(id(p) for p in field.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("case", CASES)
+def test_the_solver_brings_signals_closer(name, case):
+    learner, field, store, generator = setting(name, case)
+    solver = learner.finish(field, store, generator)
+    assert isinstance(solver, InnerSolver)
+    context = store.batch(np.arange(len(store)))
+    with torch.no_grad():
+        before = context.mse(field(context.coords, field.zero_latents(len(store))))
+        after = context.mse(field(context.coords, solver.solve(field, context)))
+    assert (after <= before + 1e-12).all()
+    assert float(after.mean()) < float(before.mean())
