@@ -122,7 +122,9 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Whether layers 2..K-1 add to their input.
     residual_scale, output_scale : float, default=None
         Factor on the sine branch of each skip connection, and on the output layer's initial
-        weights; 1 is the published network.
+        weights; 1 is the published network. "varpro" takes the direction of the output weights from
+        the data, and ``output_scale`` as their norm: the larger, the closer the field stays to its
+        tangent.
     channel_axis : int, default=None
         Which axis of array input (the sample axis counted) holds channels; None = one channel.
         Items of a list are counted as if they had a sample axis too.

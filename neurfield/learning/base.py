@@ -45,7 +45,8 @@ class Settings:
     n_layers : int
         K, the output layer included.
     residual_scale, output_scale : float
-        Conditioning of the network; 1 is the published one.
+        Conditioning of the network; 1 is the published one. A learner that starts from the data
+        takes ``output_scale`` as the norm of the output weights.
     inner_steps : int
         G, steps of the inner loop in training.
     inner_lr : float

@@ -71,22 +71,19 @@ class Varpro(Learner):
 
     @classmethod
     def defaults(cls, problem: Problem) -> Settings:
-        # With plenty of signals the start is good already, and large output weights keep the field
-        # near its tangent; with few, the features have to be learnt.
-        output_norm = 4.0 if problem.n_signals >= 4 * problem.latent_dim else 1.0
         return Settings(
             n_layers=7,
             residual_scale=0.3,
-            output_scale=output_norm,
+            output_scale=1.0,
             inner_steps=1,
             inner_lr=1.0,
             context_ratio=min(1.0, _POINTS_PER_STEP / problem.n_points),
             transform_steps=3,
-            meta_lr=1e-3 / output_norm,
+            meta_lr=1e-3,
             lr_schedule="cosine",
             # A grid of its own costs each signal a Jacobian of its own.
             batch_size=512 if problem.n_grids == 1 else 16,
-            max_iter=400,
+            max_iter=1000,
         )
 
     def initialise(self, field: Field, store: ContextStore, generator: torch.Generator) -> None:
