@@ -15,7 +15,7 @@ import torch
 from neurfield.codec import Codec
 from neurfield.device import resolve_device
 from neurfield.fields import ModulatedSiren
-from neurfield.learning.solvers import SOLVERS
+from neurfield.learning.solvers import InnerSolver
 from neurfield.signals import CoordinateFrame, Layout, ValueScaler
 
 _FORMAT = "neurfield"
@@ -102,10 +102,10 @@ def _rebuild(
 ) -> tuple[Codec, dict[str, Any]]:
     field = ModulatedSiren(**document["field"]).to(getattr(torch, document["dtype"]))
     field.load_state_dict(_strip(tensors, "field."))
-    solver = document["solver"]
+    solver = {**document["solver"], **_strip(tensors, "solver.")}
     codec = Codec(
         field=field,
-        solver=SOLVERS[solver.pop("name")].from_state({**solver, **_strip(tensors, "solver.")}),
+        solver=InnerSolver.from_state(solver.pop("name"), solver),
         frame=CoordinateFrame(**{k: np.asarray(v) for k, v in document["frame"].items()}),
         scaler=ValueScaler(**{k: np.asarray(v) for k, v in document["scaler"].items()}),
     )

@@ -7,8 +7,8 @@ import torch
 from neurfield.fields import ModulatedSiren
 from neurfield.learning import Context
 from neurfield.learning.solvers import (
-    SOLVERS,
     GradientDescent,
+    InnerSolver,
     LevenbergMarquardt,
     Tangent,
     gradient_step,
@@ -253,7 +253,7 @@ def test_a_signal_with_a_single_observed_value_is_solved(field, context):
 
 @pytest.mark.parametrize("solver", [GradientDescent(4, 0.1), LevenbergMarquardt(2, prior(), 60)])
 def test_a_solver_is_rebuilt_from_its_state(field, context, solver):
-    twin = SOLVERS[solver.name].from_state(solver.state())
+    twin = InnerSolver.from_state(solver.name, solver.state())
     assert type(twin) is type(solver)
     torch.testing.assert_close(
         twin.solve(field, context), solver.solve(field, context), rtol=0, atol=0

@@ -5,12 +5,7 @@ from neurfield.learning.solvers.gradient_descent import GradientDescent, gradien
 from neurfield.learning.solvers.levenberg_marquardt import LevenbergMarquardt, normal_equations
 from neurfield.learning.solvers.tangent import Tangent
 
-SOLVERS: dict[str, type[InnerSolver]] = {
-    solver.name: solver for solver in (GradientDescent, LevenbergMarquardt)
-}
-
 __all__ = [
-    "SOLVERS",
     "GradientDescent",
     "InnerSolver",
     "LevenbergMarquardt",

@@ -42,6 +42,7 @@ class InnerSolver(ABC):
         """Return plain numbers and tensors from which :meth:`from_state` rebuilds the solver."""
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> InnerSolver:
-        """Rebuild a solver."""
-        return cls(**state)
+    def from_state(cls, name: str, state: dict[str, Any]) -> InnerSolver:
+        """Rebuild the solver of the given name."""
+        solvers = {solver.name: solver for solver in cls.__subclasses__()}
+        return solvers[name](**state)
