@@ -10,29 +10,35 @@ from torch import Tensor
 from neurfield.fields import Field, ModulatedSiren
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
 from neurfield.learning.canonical import canonicalise, sensitivity_matrix
-from neurfield.learning.context import random_points
+from neurfield.learning.context import Context, random_points
 from neurfield.learning.initialisation import start_from_data
 from neurfield.learning.optimizers import Optimizers
-from neurfield.learning.solvers import LevenbergMarquardt, Tangent
+from neurfield.learning.solvers import LevenbergMarquardt, Tangent, damped_step
 from neurfield.learning.store import ContextStore
 
 _DAMPING = 1e-3  # λ: prior precision relative to the mean diagonal of J₀ᵀJ₀/(N c)
 _POINTS_PER_STEP = 1024
+_TANGENT_WEIGHT = 0.1  # where Gauss–Newton steps follow the closed form in training
 _FULL_FIELD_SIGNALS, _FULL_FIELD_POINTS = 64, 96  # on which the full field is evaluated
 
 
 class VarproStep(MetaStep):
-    """Loss of the tangent and of the full field, both at the closed-form latents.
+    """Loss of the tangent and of the full field, at latents found by a short differentiable solve.
 
     φ* = argmin MSE(f₀ + J₀φ) + μ‖φ‖² is one P × P solve shared by the batch. The tangent's loss is
-    a variable projection; the full field's loss keeps the field close to its tangent at φ*, with
-    the gradient going through the solve.
+    a variable projection. The full field's loss is taken on a part of the batch, after G - 1 damped
+    Gauss–Newton steps from φ*, with the gradient going through all the solves: with G = 1 it keeps
+    the field close to its tangent, with more it lets the field bend where that helps.
 
     Parameters
     ----------
     field : Field
+    inner_steps : int
+        G; 1 is the closed form alone.
     damping : float
         λ; μ is λ times the mean diagonal of J₀ᵀJ₀/(N c).
+    tangent_weight : float
+        Weight of the tangent's loss beside the full field's.
     full_field_signals : int
         How many signals of the batch the full field is evaluated on.
 
@@ -42,22 +48,39 @@ class VarproStep(MetaStep):
     whose variables separate", SIAM J. Numer. Anal. 10, 1973 (variable projection).
     """
 
-    def __init__(self, field: Field, damping: float, full_field_signals: int) -> None:
+    def __init__(
+        self,
+        field: Field,
+        inner_steps: int,
+        damping: float,
+        tangent_weight: float,
+        full_field_signals: int,
+    ) -> None:
         super().__init__(field)
-        self.damping, self.full_field_signals = damping, full_field_signals
+        self.inner_steps, self.damping = inner_steps, damping
+        self.tangent_weight, self.full_field_signals = tangent_weight, full_field_signals
 
     def forward(self, batch: MetaBatch) -> Tensor:
         context = batch.context
         tangent = Tangent.at_origin(self.field, context.coords)
         eye = torch.eye(self.field.latent_dim, dtype=context.values.dtype, device=self.mse.device)
-        latents = tangent.solve(context, self.damping * tangent.mean_diagonal() * eye)
+        prior = self.damping * tangent.mean_diagonal() * eye
+        latents = tangent.solve(context, prior)
         tangent_loss = context.mse(tangent.predict(latents)).mean()
         part = context.of_signals(slice(self.full_field_signals))
-        if batch.subsets is not None:
-            part = part.at_points(batch.subsets[0])
-        full_loss = part.mse(self.field(part.coords, latents[: len(part)])).mean()
+        latents = latents[: len(part)]
+        for step in range(self.inner_steps - 1):
+            latents = damped_step(
+                self.field, _reduced(part, batch, step), latents, prior, self.damping
+            )
+        part = _reduced(part, batch, self.inner_steps - 1)
+        full_loss = part.mse(self.field(part.coords, latents)).mean()
         self.mse.copy_(full_loss.detach())
-        return tangent_loss + full_loss
+        return self.tangent_weight * tangent_loss + full_loss
+
+
+def _reduced(context: Context, batch: MetaBatch, step: int) -> Context:
+    return context if batch.subsets is None else context.at_points(batch.subsets[step])
 
 
 class Varpro(Learner):
@@ -91,7 +114,9 @@ class Varpro(Learner):
             start_from_data(field, store, self.settings.output_scale, generator)
 
     def meta_step(self, field: Field) -> VarproStep:
-        return VarproStep(field, _DAMPING, _FULL_FIELD_SIGNALS)
+        steps = self.settings.inner_steps
+        weight = 1.0 if steps == 1 else _TANGENT_WEIGHT
+        return VarproStep(field, steps, _DAMPING, weight, _FULL_FIELD_SIGNALS)
 
     def optimizers(self, field: Field) -> Optimizers:
         rate = self.settings.meta_lr
@@ -111,8 +136,11 @@ class Varpro(Learner):
         context = store.draw(self.settings.batch_size, n_points, generator)
         if context.n_points <= _FULL_FIELD_POINTS:
             return MetaBatch(context)
-        subset = random_points(context.n_points, _FULL_FIELD_POINTS, generator)
-        return MetaBatch(context, subset[None].to(context.values.device))
+        subsets = [
+            random_points(context.n_points, _FULL_FIELD_POINTS, generator)
+            for _ in range(self.settings.inner_steps)
+        ]
+        return MetaBatch(context, torch.stack(subsets).to(context.values.device))
 
     def solver(self, field: Field, store: ContextStore) -> LevenbergMarquardt:
         return self._solver(field, store, self.settings.transform_steps)

@@ -2,7 +2,11 @@
 
 from neurfield.learning.solvers.base import InnerSolver
 from neurfield.learning.solvers.gradient_descent import GradientDescent, gradient_step
-from neurfield.learning.solvers.levenberg_marquardt import LevenbergMarquardt, normal_equations
+from neurfield.learning.solvers.levenberg_marquardt import (
+    LevenbergMarquardt,
+    damped_step,
+    normal_equations,
+)
 from neurfield.learning.solvers.tangent import Tangent
 
 __all__ = [
@@ -10,6 +14,7 @@ __all__ = [
     "InnerSolver",
     "LevenbergMarquardt",
     "Tangent",
+    "damped_step",
     "gradient_step",
     "normal_equations",
 ]

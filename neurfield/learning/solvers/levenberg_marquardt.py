@@ -56,14 +56,9 @@ class LevenbergMarquardt(InnerSolver):
         strength = self.reference_count / context.counts()
         latents, best = self._closed_form(field, context, strength, shared)
         damping = torch.full_like(best, _FIRST_DAMPING)
-        eye = torch.eye(field.latent_dim, dtype=latents.dtype, device=latents.device)
         for _ in range(self.steps - 1):
-            gram, descent = normal_equations(field, context, latents)
-            scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
             prior = strength[:, None, None] * self.precision
-            matrix = gram + prior + (damping * scale)[:, None, None] * eye
-            rhs = descent - (prior @ latents[..., None])[..., 0]
-            trial = latents + solve_positive(matrix, rhs[..., None])[..., 0]
+            trial = damped_step(field, context, latents, prior, damping)
             objective = self._objective(field, context, trial, strength)
             better = objective < best
             latents = torch.where(better[:, None], trial, latents)
@@ -123,6 +118,35 @@ class LevenbergMarquardt(InnerSolver):
             part = context if index is None else context.at_points(index)
             error = error + part.residual(field(part.coords, latents)).square().sum(dim=(1, 2))
         return error / context.counts() + strength * penalty
+
+
+def damped_step(
+    field: Field, context: Context, latents: Tensor, prior: Tensor, damping: Tensor | float
+) -> Tensor:
+    """Take one damped Gauss–Newton step on MSE(f(φ)) + φᵀ prior φ for each signal.
+
+    Ordinary tensor operations throughout, so a meta-gradient passes through it.
+
+    Parameters
+    ----------
+    field : Field
+    context : Context
+    latents : Tensor of shape (B, P)
+        Where the field is linearized.
+    prior : Tensor of shape (P, P) or (B, P, P)
+    damping : Tensor of shape (B,) or float
+        Relative to the mean diagonal of each signal's JᵀWJ/n.
+
+    Returns
+    -------
+    Tensor of shape (B, P)
+    """
+    gram, descent = normal_equations(field, context, latents)
+    scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
+    eye = torch.eye(field.latent_dim, dtype=latents.dtype, device=latents.device)
+    matrix = gram + prior + (damping * scale)[:, None, None] * eye
+    rhs = descent - (prior @ latents[..., None])[..., 0]
+    return latents + solve_positive(matrix, rhs[..., None])[..., 0]
 
 
 def normal_equations(field: Field, context: Context, latents: Tensor) -> tuple[Tensor, Tensor]:
