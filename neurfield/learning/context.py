@@ -72,3 +72,16 @@ class Context:
 def random_points(n_points: int, n_chosen: int, generator: torch.Generator) -> Tensor:
     """Draw distinct point indices on the CPU, so that every device sees the same ones."""
     return torch.randperm(n_points, generator=generator)[:n_chosen]
+
+
+def random_subsets(
+    context: Context, n_chosen: int, n_subsets: int, generator: torch.Generator
+) -> Tensor | None:
+    """Draw the points of several reduced contexts, of shape (n_subsets, n_chosen).
+
+    None when the reduced context would be the whole one.
+    """
+    if n_chosen >= context.n_points:
+        return None
+    subsets = [random_points(context.n_points, n_chosen, generator) for _ in range(n_subsets)]
+    return torch.stack(subsets).to(context.values.device)

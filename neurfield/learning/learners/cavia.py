@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
-from neurfield.learning.context import random_points
+from neurfield.learning.context import random_subsets
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.solvers import GradientDescent, gradient_step
 from neurfield.learning.store import ContextStore
@@ -85,13 +85,8 @@ class Cavia(Learner):
     def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
         context = store.draw(self.settings.batch_size, None, generator)
         n_kept = max(1, int(self.settings.context_ratio * context.n_points))
-        if n_kept == context.n_points:
-            return MetaBatch(context)
-        subsets = [
-            random_points(context.n_points, n_kept, generator)
-            for _ in range(self.settings.inner_steps)
-        ]
-        return MetaBatch(context, torch.stack(subsets).to(context.values.device))
+        steps = self.settings.inner_steps
+        return MetaBatch(context, random_subsets(context, n_kept, steps, generator))
 
     def solver(self, field: Field, store: ContextStore) -> GradientDescent:
         return GradientDescent(self.settings.transform_steps, self.settings.inner_lr)

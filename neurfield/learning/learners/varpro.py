@@ -10,7 +10,7 @@ from torch import Tensor
 from neurfield.fields import Field, ModulatedSiren
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
 from neurfield.learning.canonical import canonicalise, sensitivity_matrix
-from neurfield.learning.context import Context, random_points
+from neurfield.learning.context import Context, random_subsets
 from neurfield.learning.initialisation import start_from_data
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent, damped_step
@@ -134,13 +134,8 @@ class Varpro(Learner):
         most = int(store.points_per_signal.max())
         n_points = max(1, int(self.settings.context_ratio * most))
         context = store.draw(self.settings.batch_size, n_points, generator)
-        if context.n_points <= _FULL_FIELD_POINTS:
-            return MetaBatch(context)
-        subsets = [
-            random_points(context.n_points, _FULL_FIELD_POINTS, generator)
-            for _ in range(self.settings.inner_steps)
-        ]
-        return MetaBatch(context, torch.stack(subsets).to(context.values.device))
+        steps = self.settings.inner_steps
+        return MetaBatch(context, random_subsets(context, _FULL_FIELD_POINTS, steps, generator))
 
     def solver(self, field: Field, store: ContextStore) -> LevenbergMarquardt:
         return self._solver(field, store, self.settings.transform_steps)
