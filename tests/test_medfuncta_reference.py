@@ -48,7 +48,9 @@ def meta_gradient(enc, signals):
 
 def test_decoded_values(weights, reference):
     decoded = encoder(weights).inverse_transform(reference["phi"], points=reference["coords"])
-    assert np.abs(decoded - reference["decoded"]).max() < 1e-5
+    error = np.abs(decoded - reference["decoded"]).max()
+    print(f"decoded values: greatest difference {error:.1e}")
+    assert error < 1e-5
 
 
 def test_decoding_on_the_grid_of_the_checkpoint(weights, reference):
@@ -61,7 +63,9 @@ def test_decoding_on_the_grid_of_the_checkpoint(weights, reference):
 @pytest.mark.parametrize("steps", [10, 20])
 def test_latents_after_gradient_descent(weights, reference, steps):
     latents = encoder(weights, transform_steps=steps).transform(reference["signals"])
-    assert np.abs(latents - reference[f"phi_after_{steps}_steps"]).max() < 1e-5
+    error = np.abs(latents - reference[f"phi_after_{steps}_steps"]).max()
+    print(f"latents after {steps} steps: greatest difference {error:.1e}")
+    assert error < 1e-5
 
 
 def test_twenty_steps_are_the_published_default(weights, reference):
@@ -71,6 +75,7 @@ def test_twenty_steps_are_the_published_default(weights, reference):
 
 def test_meta_loss(weights, reference):
     loss, _ = meta_gradient(encoder(weights), reference["signals"])
+    print(f"meta-loss: relative difference {loss / float(reference['meta_loss']) - 1:.1e}")
     assert loss == pytest.approx(float(reference["meta_loss"]), rel=1e-6)
 
 
@@ -84,6 +89,7 @@ def test_every_second_order_meta_gradient(weights, reference):
     assert set(expected) == set(gradient)
     for name, value in expected.items():
         error = np.linalg.norm(gradient[name] - value) / np.linalg.norm(value)
+        print(f"gradient of {name}: relative difference {error:.1e}")
         assert error < 1e-4, name
 
 
