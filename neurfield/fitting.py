@@ -109,11 +109,15 @@ def fit_codec(
         seed = saved["seed"]
     generator = torch.Generator().manual_seed(seed)
     train, held_out = _split(signals, plan.validation_fraction, generator)
-    frame, scaler = units_of(signals, isotropic) if previous is None else _units(previous)
+    if previous is None:
+        frame, scaler = units_of(signals, isotropic)
+    else:
+        frame, scaler = previous.frame, previous.scaler
     store = ContextStore(train, frame, scaler, plan.dtype, plan.device)
     if previous is None:
         field = plan.make_field(generator=generator).to(plan.device, plan.dtype)
-        plan.learner.initialise(field, store, generator)
+        if saved is None:  # a checkpoint brings weights and generator of its own
+            plan.learner.initialise(field, store, generator)
     else:
         field = previous.field.to(plan.device, plan.dtype)
     validation = None
@@ -141,10 +145,6 @@ def units_of(signals: Signals, isotropic: bool) -> tuple[CoordinateFrame, ValueS
         [group.axes for group in signals.groups], signals.layout.units, isotropic
     )
     return frame, ValueScaler.from_values([group.values for group in signals.groups])
-
-
-def _units(codec: Codec) -> tuple[CoordinateFrame, ValueScaler]:
-    return codec.frame, codec.scaler
 
 
 def _split(
