@@ -468,7 +468,7 @@ def test_warm_start_continues_from_the_last_weights(small_encoder, X, learner):
     enc = small_encoder(learner=learner, max_iter=60, warm_start=True, omega=(5.0, 5.0)).fit(X)
     trained = enc.score(X)
     enc.set_params(max_iter=1, meta_lr=1e-9).fit(X)
-    assert enc.score(X) == pytest.approx(trained, abs=0.1)
+    assert enc.score(X) == pytest.approx(trained, abs=1.0)  # a fresh start is 10 dB below
     assert enc.n_iter_ == 1
     enc.set_params(warm_start=False).fit(X)
     fresh = small_encoder(learner=learner, max_iter=1, meta_lr=1e-9, omega=(5.0, 5.0)).fit(X)
