@@ -126,6 +126,13 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         weights; 1 is the published network. "varpro" takes the direction of the output weights from
         the data, and ``output_scale`` as their norm: the larger, the closer the field stays to its
         tangent.
+    damping : float, default=None
+        λ, precision of the latents' Gaussian prior relative to the field's mean squared
+        sensitivity to them ("varpro").
+    augmentation : float, default=None
+        Strength of the random affine deformations under which "varpro" sees the training signals:
+        at 1, stretched and turned by about 5 % and shifted by about half a sample; 0 = none. By
+        default 0.5 where signals are few for the latent, down to 0.1 where they are many.
     channel_axis : int, default=None
         Which axis of array input (the sample axis counted) holds channels; None = one channel.
         Items of a list are counted as if they had a sample axis too.
@@ -217,6 +224,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "skip_connections": ["boolean"],
         "residual_scale": [Interval(Real, 0, None, closed="neither"), None],
         "output_scale": [Interval(Real, 0, None, closed="neither"), None],
+        "damping": [Interval(Real, 0, None, closed="neither"), None],
+        "augmentation": [Interval(Real, 0, None, closed="left"), None],
         "channel_axis": [Integral, None],
         "isotropic": ["boolean"],
         "early_stopping": ["boolean"],
@@ -253,6 +262,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         skip_connections: bool = True,
         residual_scale: float | None = None,
         output_scale: float | None = None,
+        damping: float | None = None,
+        augmentation: float | None = None,
         channel_axis: int | None = None,
         isotropic: bool = False,
         early_stopping: bool = False,
@@ -285,6 +296,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.skip_connections = skip_connections
         self.residual_scale = residual_scale
         self.output_scale = output_scale
+        self.damping = damping
+        self.augmentation = augmentation
         self.channel_axis = channel_axis
         self.isotropic = isotropic
         self.early_stopping = early_stopping

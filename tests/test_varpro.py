@@ -5,7 +5,7 @@ import torch
 
 from neurfield.fields import ModulatedSiren
 from neurfield.learning import Context, MetaBatch
-from neurfield.learning.learners.varpro import VarproStep
+from neurfield.learning.learners.varpro import VarproStep, geometric_mean
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent
 
 P, N, B = 3, 14, 4
@@ -57,5 +57,13 @@ def test_one_inner_step_is_the_closed_form_and_two_are_a_step_of_the_solver_more
         latents = LevenbergMarquardt(steps, prior.detach(), context.values[0].numel()).solve(
             field, context
         )
-        expected = context.mse(field(context.coords, latents)).mean()
+        expected = geometric_mean(context.mse(field(context.coords, latents)))
         assert float(step(whole)) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_the_loss_weighs_signals_as_their_mean_psnr_does():
+    errors = torch.tensor([1e-2, 1e-3, 3e-4], dtype=torch.float64, requires_grad=True)
+    geometric_mean(errors).backward()
+    psnr_weights = errors.grad * errors.detach()  # gradient with respect to log error
+    assert psnr_weights.max() < 3 * psnr_weights.min()  # 33 with the plain mean
+    assert float(geometric_mean(torch.zeros(3))) < 1e-19

@@ -62,6 +62,11 @@ class Settings:
         B, signals per meta-step.
     max_iter : int
         Meta-steps.
+    damping : float
+        λ, precision of the latents' prior relative to the field's sensitivity to them, where the
+        inner loop solves linear systems.
+    augmentation : float
+        Strength of the random deformations that training sees; 0 = none.
     """
 
     n_layers: int
@@ -75,6 +80,8 @@ class Settings:
     lr_schedule: Literal["constant", "cosine"]
     batch_size: int
     max_iter: int
+    damping: float
+    augmentation: float
 
 
 class MetaStep(nn.Module, ABC):

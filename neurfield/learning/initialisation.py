@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from neurfield.fields import ModulatedSiren
+from neurfield.learning.augmentation import deform
 from neurfield.learning.context import Context
 from neurfield.learning.store import ContextStore
 
@@ -19,11 +22,16 @@ _MEAN_STEPS = 8
 _RIDGE = 1e-3  # relative to the mean square of the sensitivities
 _PRIOR_SIGNALS = 15  # how many signals the smoothness prior counts as
 _MODULATION_RMS = 0.01
+_DEFORMATIONS = 7
 
 
 @torch.no_grad()
 def start_from_data(
-    field: ModulatedSiren, store: ContextStore, output_norm: float, generator: torch.Generator
+    field: ModulatedSiren,
+    store: ContextStore,
+    output_norm: float,
+    augmentation: float,
+    generator: torch.Generator,
 ) -> None:
     """Set the weights so that f(x; 0) is the mean signal and ∂f/∂φ spans the signals' variation.
 
@@ -45,6 +53,8 @@ def start_from_data(
     output_norm : float
         Norm of each channel's output weights before the mean is fitted. The larger it is, the less
         the latents have to move the hidden layers, and the closer the field stays to its tangent.
+    augmentation : float
+        Strength of the random deformations under which S should span the signals' variation too.
     generator : torch.Generator
     """
     limit_bandwidth(field, store.finest_spacing)
@@ -52,7 +62,12 @@ def start_from_data(
     mean = sample.values.mean(dim=0)
     _aim_output(field, sample.coords, mean, output_norm)
     _fit_mean(field, sample.coords, mean)
-    _regress_modulation(field, sample, generator)
+    contexts = [sample]
+    if augmentation:
+        for _ in range(_DEFORMATIONS):
+            coords = deform(sample.coords, store.finest_spacing, augmentation, generator)
+            contexts.append(replace(sample, coords=coords))
+    _regress_modulation(field, contexts, generator)
 
 
 def limit_bandwidth(field: ModulatedSiren, spacing: Tensor) -> None:
@@ -109,29 +124,38 @@ def _fit_mean(field: ModulatedSiren, coords: Tensor, mean: Tensor) -> None:
             damping *= 10
 
 
-def _regress_modulation(field: ModulatedSiren, sample: Context, generator: torch.Generator) -> None:
+def _regress_modulation(
+    field: ModulatedSiren, contexts: Sequence[Context], generator: torch.Generator
+) -> None:
     """Set S to the ridged reduced-rank regression of the signals on the sensitivities.
 
     With few signals, a prior that favours what the features express easily stands in for the
     covariance that they cannot show.
     """
-    linearization = field.linearize(sample.coords, field.zero_latents(1))
-    sensitivity = linearization.sensitivity()[0].flatten(0, 1).double()
-    residual = (sample.values - linearization.values).flatten(1).double()
-    n_values = len(sensitivity)
-    power, axes = torch.linalg.eigh(sensitivity.T @ sensitivity / n_values)
+    sensitivities, residuals = [], []
+    for context in contexts:
+        linearization = field.linearize(context.coords, field.zero_latents(1))
+        sensitivities.append(linearization.sensitivity()[0].flatten(0, 1).double())
+        residuals.append((context.values - linearization.values).flatten(1))
+    n_values = sum(len(sensitivity) for sensitivity in sensitivities)
+    power, axes = torch.linalg.eigh(sum(s.T @ s for s in sensitivities) / n_values)
     kept = power > power[-1] * 1e-9
     power, axes = power[kept], axes[:, kept]
     ridge = _RIDGE * power.mean()
-    coefficients = residual @ (sensitivity @ (axes / power.sqrt())) / n_values
-    coefficients = coefficients * (power / (power + ridge)).sqrt()
+    whitening = axes / (power + ridge).sqrt()
+    coefficients = torch.cat(
+        [
+            r.double() @ (s @ whitening) / len(s)
+            for r, s in zip(residuals, sensitivities, strict=True)
+        ]
+    )
     covariance = coefficients.T @ coefficients / len(coefficients)
     prior = power.square() / (power + ridge)
     prior = prior * (covariance.trace() / prior.sum())
-    blend = min(0.5, _PRIOR_SIGNALS / len(coefficients))
+    blend = min(0.5, _PRIOR_SIGNALS / len(contexts[0]))
     _, directions = torch.linalg.eigh((1 - blend) * covariance + blend * torch.diag(prior))
     directions = directions.flip(1)[:, : field.latent_dim]
-    modulation = (axes / (power + ridge).sqrt()) @ directions
+    modulation = whitening @ directions
     missing = field.latent_dim - modulation.shape[1]
     if missing > 0:  # more latents than directions: the rest starts at random
         shape = (len(modulation), missing)

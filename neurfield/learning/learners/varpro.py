@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from neurfield.fields import Field, ModulatedSiren
+from neurfield.learning.augmentation import deform
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
 from neurfield.learning.canonical import canonicalise, sensitivity_matrix
 from neurfield.learning.context import Context, random_subsets
@@ -16,9 +18,11 @@ from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent, damped_step
 from neurfield.learning.store import ContextStore
 
-_DAMPING = 1e-3  # λ: prior precision relative to the mean diagonal of J₀ᵀJ₀/(N c)
 _POINTS_PER_STEP = 1024
 _TANGENT_WEIGHT = 0.1  # where Gauss–Newton steps follow the closed form in training
+_AUGMENTATION = (0.1, 0.5)  # where signals are many for the latent, and where they are few
+_SHORT_LATENT = 32
+_ERROR_FLOOR = 0.1  # relative to the batch's mean error
 _FULL_FIELD_SIGNALS, _FULL_FIELD_POINTS = 64, 96  # on which the full field is evaluated
 
 
@@ -66,7 +70,7 @@ class VarproStep(MetaStep):
         eye = torch.eye(self.field.latent_dim, dtype=context.values.dtype, device=self.mse.device)
         prior = self.damping * tangent.mean_diagonal() * eye
         latents = tangent.solve(context, prior)
-        tangent_loss = context.mse(tangent.predict(latents)).mean()
+        tangent_loss = geometric_mean(context.mse(tangent.predict(latents)))
         part = context.of_signals(slice(self.full_field_signals))
         latents = latents[: len(part)]
         for step in range(self.inner_steps - 1):
@@ -74,9 +78,27 @@ class VarproStep(MetaStep):
                 self.field, _reduced(part, batch, step), latents, prior, self.damping
             )
         part = _reduced(part, batch, self.inner_steps - 1)
-        full_loss = part.mse(self.field(part.coords, latents)).mean()
-        self.mse.copy_(full_loss.detach())
+        errors = part.mse(self.field(part.coords, latents))
+        full_loss = geometric_mean(errors)
+        self.mse.copy_(errors.detach().mean())
         return self.tangent_weight * tangent_loss + full_loss
+
+
+def geometric_mean(errors: Tensor) -> Tensor:
+    """Average the signals' errors as PSNR does: the gradient is that of the mean PSNR.
+
+    A floor keeps a few signals without any detail from taking over.
+
+    Parameters
+    ----------
+    errors : Tensor of shape (B,)
+        Mean squared error of each signal.
+
+    Returns
+    -------
+    Tensor, scalar
+    """
+    return (errors + _ERROR_FLOOR * errors.mean()).clamp_min(1e-20).log().mean().exp()
 
 
 def _reduced(context: Context, batch: MetaBatch, step: int) -> Context:
@@ -94,11 +116,13 @@ class Varpro(Learner):
 
     @classmethod
     def defaults(cls, problem: Problem) -> Settings:
+        # A short latent has to bend the field to reach far; a long one is best left near-linear.
+        short = problem.latent_dim <= _SHORT_LATENT
         return Settings(
             n_layers=7,
-            residual_scale=0.3,
-            output_scale=1.0,
-            inner_steps=1,
+            residual_scale=0.6 if short else 0.3,
+            output_scale=0.5 if short else 1.0,
+            inner_steps=2 if short else 1,
             inner_lr=1.0,
             context_ratio=min(1.0, _POINTS_PER_STEP / problem.n_points),
             transform_steps=3,
@@ -107,16 +131,20 @@ class Varpro(Learner):
             # A grid of its own costs each signal a Jacobian of its own.
             batch_size=512 if problem.n_grids == 1 else 16,
             max_iter=1000,
+            damping=1e-3,
+            augmentation=_augmentation(problem),
         )
 
     def initialise(self, field: Field, store: ContextStore, generator: torch.Generator) -> None:
         if isinstance(field, ModulatedSiren):
-            start_from_data(field, store, self.settings.output_scale, generator)
+            start_from_data(
+                field, store, self.settings.output_scale, self.settings.augmentation, generator
+            )
 
     def meta_step(self, field: Field) -> VarproStep:
         steps = self.settings.inner_steps
         weight = 1.0 if steps == 1 else _TANGENT_WEIGHT
-        return VarproStep(field, steps, _DAMPING, weight, _FULL_FIELD_SIGNALS)
+        return VarproStep(field, steps, self.settings.damping, weight, _FULL_FIELD_SIGNALS)
 
     def optimizers(self, field: Field) -> Optimizers:
         rate = self.settings.meta_lr
@@ -134,6 +162,11 @@ class Varpro(Learner):
         most = int(store.points_per_signal.max())
         n_points = max(1, int(self.settings.context_ratio * most))
         context = store.draw(self.settings.batch_size, n_points, generator)
+        if self.settings.augmentation:
+            coords = deform(
+                context.coords, store.finest_spacing, self.settings.augmentation, generator
+            )
+            context = replace(context, coords=coords)
         steps = self.settings.inner_steps
         return MetaBatch(context, random_subsets(context, _FULL_FIELD_POINTS, steps, generator))
 
@@ -151,9 +184,14 @@ class Varpro(Learner):
         return solver
 
     def _solver(self, field: Field, store: ContextStore, steps: int) -> LevenbergMarquardt:
-        damping = _DAMPING * float(sensitivity_matrix(field, store).diagonal().mean())
+        damping = self.settings.damping * float(sensitivity_matrix(field, store).diagonal().mean())
         eye = torch.eye(field.latent_dim, dtype=store.dtype, device=store.device)
         return LevenbergMarquardt(steps, damping * eye, store.observed_per_signal)
+
+
+def _augmentation(problem: Problem) -> float:
+    least, most = _AUGMENTATION
+    return min(most, max(least, 2.0 * problem.latent_dim / problem.n_signals))
 
 
 def _is_hidden(name: str) -> bool:

@@ -1,0 +1,57 @@
+"""Random deformations of the coordinates in training."""
+
+import numpy as np
+import pytest
+import torch
+
+from neurfield import FunctaEncoder
+from neurfield.learning.augmentation import deform
+
+SPACING = torch.tensor([0.1, 0.2])
+
+
+def test_a_deformation_is_one_affine_map_of_the_stated_size():
+    coords = torch.rand(50, 2, dtype=torch.float64) * 2 - 1
+    generator = torch.Generator().manual_seed(0)
+    linear, shifts = [], []
+    for _ in range(400):
+        moved = deform(coords, SPACING, 1.0, generator)
+        design = torch.cat([coords, torch.ones(50, 1, dtype=torch.float64)], dim=1)
+        solution = torch.linalg.lstsq(design, moved).solution
+        assert torch.allclose(design @ solution, moved, atol=1e-12)
+        linear.append(solution[:2] - torch.eye(2))
+        shifts.append(solution[2])
+    assert torch.stack(linear).std() == pytest.approx(0.05, rel=0.1)
+    assert torch.allclose(torch.stack(shifts).std(dim=0), 0.5 * SPACING.double(), rtol=0.15)
+
+
+def test_strength_zero_moves_nothing():
+    coords = torch.rand(5, 2)
+    assert torch.equal(deform(coords, SPACING, 0.0, torch.Generator()), coords)
+
+
+def bumps(n, rng):
+    """Return smooth bumps of random place and width: what a stretch or a shift makes of another."""
+    x = np.linspace(-1, 1, 40)
+    centre, width = rng.uniform(-0.5, 0.5, (n, 1)), rng.uniform(0.15, 0.4, (n, 1))
+    return np.exp(-0.5 * ((x - centre) / width) ** 2)
+
+
+def test_deformations_help_where_signals_are_few(rng):
+    train, held_out = bumps(10, rng), bumps(100, rng)
+    scores = {
+        strength: FunctaEncoder(
+            latent_dim=8, hidden_dim=32, max_iter=60, random_state=0, augmentation=strength
+        )
+        .fit(train)
+        .score(held_out)
+        for strength in (0.0, 1.0)
+    }
+    assert scores[1.0] > scores[0.0]
+
+
+def test_they_are_chosen_by_the_number_of_signals(small_encoder, rng):
+    few, many = small_encoder().fit(bumps(20, rng)), small_encoder().fit(bumps(320, rng))
+    assert few.settings_.augmentation == 1.0
+    assert many.settings_.augmentation == pytest.approx(0.1)
+    assert small_encoder(learner="cavia").fit(bumps(20, rng)).settings_.augmentation == 0.0
