@@ -45,6 +45,9 @@ class NumpyFile(Mapping[str, NDArray[np.generic]]):
                 self._names = ["values"]
                 np.load(path, mmap_mode="r", allow_pickle=False)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 

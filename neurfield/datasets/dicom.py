@@ -91,31 +91,31 @@ def is_dicom(path: Path) -> bool:
 
 
 def _slices(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[_Slice]:
-    if not isinstance(paths, str | os.PathLike):
-        return [_read_header(existing(path)) for path in paths]
-    source = existing(paths)
-    if source.is_file():
-        return [_read_header(source)]
-    found = [path for path in sorted(source.rglob("*")) if is_dicom(path)]
-    images = [one for one in map(_read_header, found) if "Image Storage" in _storage(one.header)]
-    if not images:
-        raise FileNotFoundError(f"{source}: no DICOM image in this folder")
+    """Return the images of a folder, whatever else lies in it; or files that all must be images."""
+    if isinstance(paths, str | os.PathLike) and existing(paths).is_dir():
+        found = [path for path in sorted(Path(paths).rglob("*")) if is_dicom(path)]
+        images = [one for path in found if (one := _read_header(path)) is not None]
+        if not images:
+            raise FileNotFoundError(f"{paths}: no DICOM image in this folder")
+        return images
+    images = []
+    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+        one = _read_header(existing(path))
+        if one is None:
+            raise ValueError(f"{path}: holds no image but another kind of DICOM object")
+        images.append(one)
     return images
 
 
-def _storage(header: Any) -> str:
-    """Return the kind of object in words; a file may hold a directory, a report, a plan ..."""
-    kind = header.file_meta.get("MediaStorageSOPClassUID")
-    return "" if kind is None else kind.name
-
-
-def _read_header(path: Path) -> _Slice:
+def _read_header(path: Path) -> _Slice | None:
+    """Return a file's header; None for a directory, a report, a plan or the like."""
     import pydicom
 
     with reading(path, _WHAT):
         header = pydicom.dcmread(path, stop_before_pixels=True)
-    if "Image Storage" not in _storage(header):
-        return _Slice(path, header)
+        kind = header.file_meta.MediaStorageSOPClassUID.name
+    if "Image Storage" not in kind:
+        return None
     for keyword in ("SeriesInstanceUID", "Rows", "Columns", "BitsAllocated"):
         if keyword not in header:
             raise ValueError(f"{path}: the DICOM file has no {keyword}; is it truncated?")
@@ -250,28 +250,21 @@ def _step(slices: list[_Slice], normal: NDArray[np.float64]) -> NDArray[np.float
     steps = np.diff(positions, axis=0)
     gaps = steps @ normal
     usual = float(np.median(gaps))
-    for before, after, gap in zip(slices, slices[1:], gaps, strict=False):
+    away = np.linalg.norm(steps - np.median(steps, axis=0), axis=1)
+    for before, after, gap, off in zip(slices, slices[1:], gaps, away, strict=False):
         between = f"{before.path} and {after.path.name}"
-        if gap <= _TOLERANCE * usual or usual <= 0:
+        if gap <= _TOLERANCE * usual:
             raise ValueError(
                 f"{between}: two slices of one series at the same position, such as several times "
                 "or echoes; give the files of one volume"
             )
-        if gap > 1.5 * usual:
+        if off > _TOLERANCE * usual:
+            reason = "a slice is missing" if gap > 1.5 * usual else "they are not evenly spaced"
             raise ValueError(
-                f"{between}: {gap:g} mm apart where slices of the series are {usual:g} mm apart; "
-                "a slice is missing"
+                f"{between}: {gap:.4g} mm apart where slices of the series are {usual:.4g} mm "
+                f"apart; {reason}"
             )
-    step = (positions[-1] - positions[0]) / (len(slices) - 1)
-    even = positions[0] + np.arange(len(slices))[:, None] * step
-    away = np.linalg.norm(positions - even, axis=1)
-    worst = int(away.argmax())
-    if away[worst] > _TOLERANCE * usual:
-        raise ValueError(
-            f"{slices[worst].path}: lies {away[worst]:g} mm away from where it would in an evenly "
-            f"spaced stack of slices {usual:g} mm apart"
-        )
-    return np.asarray(step)
+    return np.asarray(steps.mean(axis=0))
 
 
 def _position(one: _Slice) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from neurfield.datasets._files import replacing, require
+from neurfield.datasets._files import missing, replacing
 from neurfield.datasets._numpy_file import MmapMode
 from neurfield.datasets.arrays import load_npz
 
@@ -122,7 +122,7 @@ def _facts() -> ModuleType:
     """
     package = importlib.util.find_spec("medmnist")
     if package is None or not package.submodule_search_locations:
-        return require("medmnist.info", "medmnist")
+        raise missing("medmnist", "medmnist")
     source = Path(package.submodule_search_locations[0]) / "info.py"
     spec = importlib.util.spec_from_file_location("_neurfield_medmnist_info", source)
     assert spec is not None
