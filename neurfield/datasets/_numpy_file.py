@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -85,16 +84,22 @@ class NumpyFile(Mapping[str, NDArray[np.generic]]):
                 member = archive.getinfo(name + _ENDING)
             if member.compress_type == zipfile.ZIP_STORED:
                 return _mapped_member(self.path, member, mode)
-            unpacked = self.path.with_name(f"{self.path.stem}_{name}{_ENDING}")
-            if not _is_newer(unpacked, self.path):
-                with (
-                    zipfile.ZipFile(self.path) as archive,
-                    archive.open(member) as packed,
-                    replacing(unpacked) as temporary,
-                    open(temporary, "wb") as file,
-                ):
-                    shutil.copyfileobj(packed, file, 1 << 20)
+        unpacked = self.path.with_name(f"{self.path.stem}_{name}{_ENDING}")
+        if not _is_newer(unpacked, self.path):
+            with replacing(unpacked) as temporary, open(temporary, "wb") as file:
+                file.writelines(self._blocks(member))
+        with reading(unpacked, "an array unpacked earlier"):
             return _mapped_npy(unpacked, mode)
+
+    def _blocks(self, member: zipfile.ZipInfo) -> Iterator[bytes]:
+        """Yield the content of a compressed array, a megabyte at a time."""
+        with (
+            reading(self.path, f"{_WHAT} ({member.filename})"),
+            zipfile.ZipFile(self.path) as archive,
+            archive.open(member) as packed,
+        ):
+            while block := packed.read(1 << 20):
+                yield block
 
 
 def _mapped_npy(path: Path, mode: Literal["r", "c"]) -> NDArray[np.generic]:

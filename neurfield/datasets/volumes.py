@@ -158,6 +158,8 @@ def crop_or_pad(
         positions = volume[axis].values
         step = (positions[-1] - positions[0]) / (found - 1) if found > 1 else 1.0
         padded = volume.pad({axis: (before, size - found - before)}, constant_values=fill)
+        if padded.chunks is not None:
+            padded = padded.chunk(-1)  # a volume is one block, or the steps to come multiply them
         extended = positions[0] + step * (np.arange(size) - before)
         volume = _with_units(padded.assign_coords({axis: extended}), volume)
     return volume
