@@ -96,6 +96,18 @@ def test_affine_survives_nifti(tmp_path):
     np.testing.assert_array_equal(image.get_fdata(), volume)
 
 
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm"])
+def test_affine_agrees_with_nibabels(name):
+    path = get_testdata_file(name)
+    (image,) = load_dicom(path)
+    # nibabel counts rows before columns, and positions towards left and back.
+    reference = nibabel.nicom.dicomwrappers.wrapper_from_file(path).affine[:, [1, 0, 2, 3]]
+    reference = np.diag([-1, -1, 1, 1]) @ reference
+    np.testing.assert_allclose(
+        np.array(image.attrs["affine"])[:, [0, 1, 3]], reference[:, [0, 1, 3]]
+    )
+
+
 def test_tilted_gantry_keeps_its_shear(tmp_path):
     tmp_path.joinpath("ct").mkdir()
     for index in range(3):

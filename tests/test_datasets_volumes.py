@@ -195,17 +195,18 @@ def test_brats_shape_is_padded_centrally():
 
 def test_lidc_is_prepared_as_published():
     # A smooth function of position, which linear interpolation gives back but for its curvature.
-    mm = {"x": 0.7 * np.arange(400), "y": 0.7 * np.arange(400), "z": 2.5 * np.arange(60)}
+    mm = {"x": 0.7 * np.arange(400), "y": 0.7 * np.arange(100), "z": 2.5 * np.arange(60)}
     x, y, z = np.meshgrid(*mm.values(), indexing="ij", sparse=True)
     values = (800 * np.sin(x / 60) * np.cos(y / 80) + 2 * z - 600).astype(np.float32)
     volume = xr.DataArray(values, dims=("x", "y", "z"), coords=mm)
     prepared = prepare_lidc(volume)
     assert prepared.shape == (32, 32, 32)
-    # x: 280 positions from 0.15, the middle 256 of them; z: 148 from 0.25, 54 voxels of air before.
-    x1, z1 = 0.15 + 12 + np.arange(256), 0.25 - 54 + np.arange(256)
-    a, b, c = np.meshgrid(x1, x1, z1, indexing="ij", sparse=True)
+    # x: 280 positions from 0.15, the middle 256 of them; y: 70 from 0.15, 93 voxels of air before;
+    # z: 148 from 0.25, 54 voxels of air before.
+    x1, y1, z1 = (start + np.arange(256) for start in (0.15 + 12, 0.15 - 93, 0.25 - 54))
+    a, b, c = np.meshgrid(x1, y1, z1, indexing="ij", sparse=True)
     cube = 800 * np.sin(a / 60) * np.cos(b / 80) + 2 * c - 600
-    cube = np.where((c >= 0) & (c <= 147.5), cube, -1000)
+    cube = np.where((b >= 0) & (b <= 69.3) & (c >= 0) & (c <= 147.5), cube, -1000)
     high = np.percentile(cube, 99.9)
     expected = (np.clip(cube, -1000, high) + 1000) / (high + 1000)
     expected = expected.reshape(32, 8, 32, 8, 32, 8).mean(axis=(1, 3, 5))
