@@ -152,6 +152,9 @@ def test_a_radiograph_has_its_detectors_spacing(tmp_path):
     (image,) = open_signals(tmp_path / "a.dcm")
     assert image["x"].values.tolist() == [0, 1, 2, 3]
     assert "units" not in image["x"].attrs
+    # Two views of one series stay two images.
+    write_slice(tmp_path / "b.dcm", np.zeros((5, 4)), "1", [0, 0, 0], **gone)
+    assert [view.shape for view in load_dicom(tmp_path)] == [(4, 3), (4, 5)]
 
 
 def test_a_missing_slice_is_noticed(tmp_path):

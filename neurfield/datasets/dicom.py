@@ -48,7 +48,7 @@ def load_dicom(
 
     Returns
     -------
-    list of DataArray, one for each series, in order of their numbers
+    list of DataArray, one for each series, in order of their numbers; one for each radiograph
         A series of several slices has shape (x, y, z[, channel]), a single image (x, y[, channel]);
         float32, in the unit that the file's rescale slope and intercept give: Hounsfield units for
         CT. ``x`` goes along the rows of the pictures, ``y`` along their columns, ``z`` from slice
@@ -79,7 +79,11 @@ def load_dicom(
     ordered = sorted(
         series.items(), key=lambda item: (_number(item[1][0].header.get("SeriesNumber")), item[0])
     )
-    return [_volume(uid, slices, lazy) for uid, slices in ordered]
+    return [
+        _volume(uid, stack, lazy)
+        for uid, slices in ordered
+        for stack in ([slices] if any(map(_is_placed, slices)) else [[one] for one in slices])
+    ]
 
 
 def is_dicom(path: Path) -> bool:
@@ -197,8 +201,7 @@ def _arrange(slices: list[_Slice]) -> tuple[list[_Slice], NDArray[np.float64], b
     """Return the slices in order of position, their common affine, and whether it is known."""
     first = slices[0].header
     spacing = first.get("PixelSpacing") or first.get("ImagerPixelSpacing")
-    placed = "ImagePositionPatient" in first and "ImageOrientationPatient" in first
-    if len(slices) == 1 and not placed:
+    if len(slices) == 1 and not _is_placed(slices[0]):
         row, column = (1.0, 1.0) if spacing is None else map(float, spacing)
         return slices, np.diag([column, row, 1.0, 1.0]), spacing is not None
     for one in slices:
@@ -265,6 +268,11 @@ def _step(slices: list[_Slice], normal: NDArray[np.float64]) -> NDArray[np.float
                 f"apart; {reason}"
             )
     return np.asarray(steps.mean(axis=0))
+
+
+def _is_placed(one: _Slice) -> bool:
+    """Return whether an image has a place in the patient, as slices have, not radiographs."""
+    return "ImagePositionPatient" in one.header and "ImageOrientationPatient" in one.header
 
 
 def _position(one: _Slice) -> NDArray[np.float64]:
