@@ -30,9 +30,14 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ImportError(
-            f'this needs the package {module}; install it with: pip install "neurfield[{extra}]"'
-        ) from error
+        raise missing(module, extra) from error
+
+
+def missing(module: str, extra: str) -> ImportError:
+    """Return the error that says which extra brings an optional library."""
+    return ImportError(
+        f'this needs the package {module}; install it with: pip install "neurfield[{extra}]"'
+    )
 
 
 def existing(path: str | os.PathLike[str]) -> Path:

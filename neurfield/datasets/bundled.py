@@ -5,6 +5,11 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+_CITATION = (
+    "E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning "
+    "Repository, 1998, doi:10.24432/C50P49"
+)
+
 
 def digits() -> xr.DataArray:
     """Return scikit-learn's handwritten digits: 1797 grey images of 8×8 pixels.
@@ -33,7 +38,12 @@ def digits() -> xr.DataArray:
     return xr.DataArray(
         (bunch.images / 16.0).astype(np.float32),
         dims=("sample", "y", "x"),
-        coords={"y": pixels, "x": pixels, "label": ("sample", bunch.target)},
+        coords={
+            "sample": np.arange(len(bunch.target)),
+            "y": pixels,
+            "x": pixels,
+            "label": ("sample", bunch.target),
+        },
         name="digits",
-        attrs={"source": "scikit-learn", "licence": "CC BY 4.0"},
+        attrs={"source": "scikit-learn", "licence": "CC BY 4.0", "citation": _CITATION},
     )
