@@ -2,7 +2,9 @@
 
 from neurfield.datasets.arrays import load_npz, save_npz
 from neurfield.datasets.bundled import digits
+from neurfield.datasets.functa import load_functa_npz
 from neurfield.datasets.gridded import load_netcdf, load_zarr, save_netcdf, save_zarr
+from neurfield.datasets.mednf import load_mednf, to_mednf
 from neurfield.datasets.nifti import load_nifti, save_nifti, save_nifti_folder
 from neurfield.datasets.opening import Signals, open_signals
 from neurfield.datasets.records import AAMI_CLASSES, MITBIH_SPLITS, load_wfdb
@@ -12,6 +14,8 @@ __all__ = [
     "MITBIH_SPLITS",
     "Signals",
     "digits",
+    "load_functa_npz",
+    "load_mednf",
     "load_netcdf",
     "load_nifti",
     "load_npz",
@@ -23,4 +27,5 @@ __all__ = [
     "save_nifti_folder",
     "save_npz",
     "save_zarr",
+    "to_mednf",
 ]

@@ -80,6 +80,7 @@ class InertUnpickler(pickle.Unpickler):
         for module in _NUMPY_MODULES:
             self._known[f"{module}.scalar"] = _Function(_scalar)
             self._known[f"{module}._reconstruct"] = _Function(_blank_array)
+        self._known["dill._dill._create_array"] = _Function(_dill_array)
         self._known |= {name: _Function(stand_in) for name, stand_in in (functions or {}).items()}
         for name in record_classes:
             self._known[name] = type(name.rpartition(".")[2], (Record,), _no_attributes(kind=name))
@@ -201,6 +202,15 @@ class _Array:
 
 def _blank_array(*_: Any) -> _Array:
     return _Array()
+
+
+def _dill_array(_: Any, __: Any, state: Any, attributes: Any = None) -> _Array:
+    # dill calls this with what pickle would have passed to _reconstruct and __setstate__.
+    if attributes:
+        raise RefusedError("it holds an array with attributes")
+    array = _Array()
+    array.__setstate__(state)
+    return array
 
 
 def _scalar(dtype: Any, content: Any) -> int | float | bool:
