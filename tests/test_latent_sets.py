@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -179,6 +181,27 @@ def test_modulations_of_functa(tmp_path, rng, protocol):
     for split, part in written.items():
         same_bits(found["latents"].values[found["split"] == split], part["modulation"].copy("C"))
         same_bits(found["psnr"].values[found["split"] == split], part["psnr"])
+
+
+def test_modulations_as_dill_pickles_them(tmp_path, rng, monkeypatch):
+    """Functa's writer uses dill, which rebuilds arrays by a function of its own."""
+    module = types.ModuleType("dill._dill")
+
+    def _create_array(function, arguments, state, attributes=None):
+        raise AssertionError("called")
+
+    _create_array.__module__ = module.__name__
+    module._create_array = _create_array
+    monkeypatch.setitem(sys.modules, "dill", types.ModuleType("dill"))
+    monkeypatch.setitem(sys.modules, "dill._dill", module)
+    written = modulations(rng)
+    content = {
+        split: {k: Calls(_create_array, *v.__reduce__(), None) for k, v in part.items()}
+        for split, part in written.items()
+    }
+    (tmp_path / "a.npz").write_bytes(pickle.dumps(content, protocol=4))
+    found = load_functa_npz(tmp_path / "a.npz")
+    same_bits(found["latents"].values[:5], written["train"]["modulation"])
 
 
 def test_modulations_written_on_another_machine(tmp_path, rng):

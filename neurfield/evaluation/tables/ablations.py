@@ -9,7 +9,7 @@ import numpy as np
 
 from neurfield.evaluation.tables.base import Budget, Figures, Row, Settings, Table
 from neurfield.evaluation.tables.data import TableData
-from neurfield.evaluation.tables.drawing import MEASURES, bars, curves
+from neurfield.evaluation.tables.drawing import MEASURES, curves, points
 from neurfield.evaluation.tables.fits import (
     encoder_parameters,
     kept_mebibytes,
@@ -121,7 +121,7 @@ class Schedules(Table):
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
         labels = [f"{row['method']}, {row['lr_schedule']}" for row in rows]
-        bars(figure, rows, labels, MEASURES)
+        points(figure, rows, labels, MEASURES)
 
 
 class Components(Table):
@@ -130,7 +130,7 @@ class Components(Table):
     name = "components"
     row_keys = ("method", "without")
     shared: ClassVar[tuple[tuple[str, dict[str, Any]], ...]] = (
-        ("nothing", {}),
+        ("", {}),
         ("skip connections", {"skip_connections": False}),
         ("ω-schedule", {"omega": 30.0}),
     )
@@ -159,8 +159,11 @@ class Components(Table):
         return measure_encoder(_encoder(settings), data, neighbors=True)
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
-        labels = [f"{row['method']} without {row['without']}" for row in rows]
-        bars(figure, rows, labels, {**MEASURES, "knn_accuracy": "k-NN accuracy"})
+        labels = [
+            f"{row['method']} without {row['without']}" if row["without"] else row["method"]
+            for row in rows
+        ]
+        points(figure, rows, labels, {**MEASURES, "knn_accuracy": "k-NN accuracy"})
 
 
 def _encoder_cell(

@@ -15,7 +15,7 @@ from neurfield.evaluation.convolutional import CNNClassifier
 from neurfield.evaluation.probe import MLPProbe
 from neurfield.evaluation.tables.base import Budget, Figures, Row, Settings, Table
 from neurfield.evaluation.tables.data import TableData
-from neurfield.evaluation.tables.drawing import bars
+from neurfield.evaluation.tables.drawing import points
 from neurfield.evaluation.tables.fits import (
     REDUCED_LATENT_DIM,
     encoder_parameters,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _NETWORKS = ("resnet50", "efficientnet-b0")
 _FULL_LATENT_DIM = 256
+REDUCED_EPOCHS = 3
 
 
 class Classifiers(Table):
@@ -49,7 +50,7 @@ class Classifiers(Table):
     def cells(self, data: TableData, budget: Budget) -> list[Settings]:
         latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
         default = ["varpro", published(data.n_axes)] if budget.full else ["varpro"]
-        epochs = 50 if budget.full else 3
+        epochs = 50 if budget.full else REDUCED_EPOCHS
         cells: list[Settings] = []
         for seed in budget.seeds:
             for method in budget.methods or default:
@@ -105,7 +106,7 @@ class Classifiers(Table):
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
         labels = [f"{row['classifier']} on {row['features']}" for row in rows]
-        bars(figure, rows, labels, {"accuracy": "accuracy", "macro_f1": "macro F1", "auc": "AUC"})
+        points(figure, rows, labels, {"accuracy": "accuracy", "macro_f1": "macro F1", "auc": "AUC"})
 
 
 def _classifier(settings: Settings) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,15 @@ if TYPE_CHECKING:
 
     from neurfield.evaluation.tables.base import Row
 
+_COLOUR = "#5668b0"
+
 MEASURES = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
 
 
-def bars(
+def points(
     figure: Figure, rows: Sequence[Row], labels: Sequence[str], measures: Mapping[str, str]
 ) -> None:
-    """Draw one panel of horizontal bars for each measure, with the spread over seeds.
+    """Draw one panel for each measure, with a point for each row and its spread over seeds.
 
     Parameters
     ----------
@@ -34,12 +37,10 @@ def bars(
         return
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axis, (name, title) in zip(panels, shown.items(), strict=True):
-        values = [row.get(name, 0.0) for row in rows]
-        axis.barh(range(len(rows)), values, xerr=_spread(rows, name), color="#5668b0")
-        low = min(values)
-        if low > 0:
-            axis.set_xlim(left=low - 0.25 * (max(values) - low or low))
+        values = [row.get(name, math.nan) for row in rows]
+        axis.errorbar(values, range(len(rows)), xerr=_spread(rows, name), fmt="o", color=_COLOUR)
         axis.set_xlabel(title)
+        axis.grid(axis="y", color="0.9")
         axis.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(range(len(rows)), labels)
     panels[0].invert_yaxis()
@@ -48,16 +49,27 @@ def bars(
 def curves(
     figure: Figure, rows: Sequence[Row], x: str, title: str, measures: Mapping[str, str]
 ) -> None:
-    """Draw one panel with a curve over `x` for each measure, with the spread over seeds."""
-    shown = {name: title for name, title in measures.items() if any(name in row for row in rows)}
+    """Draw one panel for each measure, with a curve over the column `x` and the spread over seeds.
+
+    Parameters
+    ----------
+    figure : Figure
+    rows : sequence of dict
+        Rows of the table.
+    x, title : str
+        Column of the abscissa, and what it is called.
+    measures : mapping of str to str
+        Columns to draw, and what they are called.
+    """
+    shown = {name: label for name, label in measures.items() if any(name in row for row in rows)}
     figure.set_size_inches(3.2 * max(1, len(shown)), 2.8)
     if not shown:
         return
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for axis, (name, label) in zip(panels, shown.items(), strict=True):
         places = [row[x] for row in rows]
-        values = [row[name] for row in rows]
-        axis.errorbar(places, values, _spread(rows, name), marker="o", color="#5668b0")
+        values = [row.get(name, math.nan) for row in rows]
+        axis.errorbar(places, values, _spread(rows, name), marker="o", color=_COLOUR)
         axis.set(xlabel=title, ylabel=label)
         axis.spines[["top", "right"]].set_visible(False)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from neurfield.evaluation.tables.base import Budget, Figures, Row, Settings, Table
 from neurfield.evaluation.tables.data import TableData
-from neurfield.evaluation.tables.drawing import MEASURES, bars
+from neurfield.evaluation.tables.drawing import MEASURES, points
 from neurfield.evaluation.tables.fits import (
     REDUCED_LATENT_DIM,
     encoder_methods,
@@ -58,4 +58,4 @@ class Methods(Table):
         return measure_encoder(make_encoder(method, settings["parameters"], seed), data)
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
-        bars(figure, rows, [row["method"] for row in rows], MEASURES)
+        points(figure, rows, [row["method"] for row in rows], MEASURES)
