@@ -194,6 +194,12 @@ def test_equal_latent_size_and_time(data):
     ]
 
 
+def test_unknown_methods_are_refused(data):
+    for name in ("methods", "classification"):
+        with pytest.raises(ValueError, match=r"some of \[.*'varpro'.*got \['resnet'\]"):
+            TABLES[name]().cells(data, Budget(methods=["resnet"]))
+
+
 def test_peers_are_measured_by_the_same_rule(data, tmp_path):
     budget = Budget(latent_dim=5, methods=["pca", "mean"])
     mean, pca = run_table(TABLES["methods"](), data, budget, tmp_path, quiet)

@@ -171,8 +171,8 @@ def decoded(encoder: FunctaEncoder, signals: Signals, latents: NDArray[np.float3
     if isinstance(signals, list):
         results = encoder.inverse_transform(latents, coords=[_axes(s) for s in signals])
         return [r.transpose(*s.dims) for r, s in zip(results, signals, strict=True)]
-    array = _as_array(signals)
-    whole = _as_array(encoder.inverse_transform(latents, coords=_axes(array)))
+    array = as_array(signals)
+    whole = as_array(encoder.inverse_transform(latents, coords=_axes(array)))
     return whole.transpose(*array.dims)
 
 
@@ -189,11 +189,21 @@ def values_of(signals: Signals) -> Arrays:
     """
     if isinstance(signals, list):
         return [_values(signal) for signal in signals]
-    return _values(_as_array(signals).transpose("sample", ...))
+    return _values(as_array(signals).transpose("sample", ...))
 
 
-def _as_array(signals: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    """Return a Dataset as one array whose channels are its variables."""
+def as_array(signals: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    """Return a Dataset as one array whose channels are its variables.
+
+    Parameters
+    ----------
+    signals : DataArray or Dataset
+        A DataArray is returned as it is.
+
+    Returns
+    -------
+    DataArray
+    """
     if isinstance(signals, xr.DataArray):
         return signals
     names = [name for name, array in signals.data_vars.items() if array.ndim > 1]

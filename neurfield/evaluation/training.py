@@ -25,23 +25,7 @@ _AT_ONCE = 256  # samples of one forward pass without gradients
 class NetworkClassifier(ClassifierMixin, BaseEstimator):
     """Adam on the cross-entropy, with the weights of the best validation accuracy kept.
 
-    Subclasses say which network it is and how they read their input.
-
-    Parameters
-    ----------
-    max_iter : int, default=50
-        Epochs.
-    batch_size : int, default=32
-        Samples in a step.
-    learning_rate : float, default=1e-3
-        Step size of Adam.
-    validation_fraction : float in [0, 1), default=0.1
-        Fraction of each class held out to choose the weights by. Where this leaves none, the
-        training samples serve.
-    device : str, default="auto"
-        "auto" takes a GPU where there is one.
-    random_state : int, RandomState instance or None, default=None
-        Source of initial weights, of the split and of the order of the samples.
+    Subclasses say which network it is and how they read their input, and describe the parameters.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {

@@ -214,7 +214,7 @@ def _attempt(table: Table, settings: Settings, data: TableData) -> Figures:
     """Compute a cell; one that cannot be has a reason instead of figures."""
     try:
         return table.compute(settings, data)
-    except (ValueError, RuntimeError, MemoryError) as error:
+    except (ValueError, RuntimeError, MemoryError, ImportError) as error:
         return {"error": " ".join(str(error).split()) or type(error).__name__}
 
 

@@ -18,6 +18,8 @@ from neurfield.evaluation.tables.data import TableData
 from neurfield.evaluation.tables.drawing import points
 from neurfield.evaluation.tables.fits import (
     REDUCED_LATENT_DIM,
+    check_methods,
+    encoder_methods,
     encoder_parameters,
     make_encoder,
     published,
@@ -51,6 +53,7 @@ class Classifiers(Table):
         latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
         default = ["varpro", published(data.n_axes)] if budget.full else ["varpro"]
         epochs = 50 if budget.full else REDUCED_EPOCHS
+        check_methods(budget.methods, encoder_methods(data.n_axes))
         cells: list[Settings] = []
         for seed in budget.seeds:
             for method in budget.methods or default:

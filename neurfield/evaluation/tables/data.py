@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from neurfield.datasets import Signals
-from neurfield.evaluation.reconstruction import Arrays, values_of
+from neurfield.evaluation.reconstruction import Arrays, as_array, values_of
 
 _HELD_OUT = 0.25  # of signals that come without a division of their own
 _GROUPS = ("patient", "record")  # coordinates whose members are not to be divided
@@ -125,10 +125,7 @@ Part = xr.DataArray | list[xr.DataArray]
 
 
 def _plain(signals: Signals) -> Part:
-    if not isinstance(signals, xr.Dataset):
-        return signals
-    names = [name for name, array in signals.data_vars.items() if array.ndim > 1]
-    return signals[names].to_dataarray(dim="channel").transpose("sample", ..., "channel")
+    return signals if isinstance(signals, list) else as_array(signals)
 
 
 def _resampled(part: Part, grid: Sequence[int]) -> Part:

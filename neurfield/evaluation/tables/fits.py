@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,18 @@ def encoder_methods(n_axes: int) -> list[str]:
         if (match := re.search(r"-(\d)d(-|$)", name)) is None or int(match[1]) == n_axes
     ]
     return presets + sorted(set(available_learners()) - set(presets))
+
+
+def check_methods(chosen: Sequence[str] | None, known: Sequence[str]) -> None:
+    """Refuse names that are none of the methods.
+
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
+    if unknown := sorted(set(chosen or ()) - set(known)):
+        raise ValueError(f"methods must be some of {list(known)}, got {unknown}")
 
 
 def make_encoder(method: str, parameters: Mapping[str, Any], seed: int) -> FunctaEncoder:

@@ -10,6 +10,7 @@ from neurfield.evaluation.tables.data import TableData
 from neurfield.evaluation.tables.drawing import MEASURES, points
 from neurfield.evaluation.tables.fits import (
     REDUCED_LATENT_DIM,
+    check_methods,
     encoder_methods,
     encoder_parameters,
     make_encoder,
@@ -36,6 +37,7 @@ class Methods(Table):
 
     def cells(self, data: TableData, budget: Budget) -> list[Settings]:
         latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
+        check_methods(budget.methods, ["mean", "pca", *encoder_methods(data.n_axes)])
         cells: list[Settings] = [{"method": "mean", "seed": 0}]
         cells += [{"method": "pca", "latent_dim": latent_dim, "seed": 0}]
         for method in encoder_methods(data.n_axes):
