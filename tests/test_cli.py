@@ -348,6 +348,9 @@ def test_evaluate_agrees_with_the_estimator(capsys, folder, tmp_path):
     assert len(figures["per_signal"]["psnr"]) == figures["n_signals"] == 60
     assert f"{figures['psnr']['median']:.2f}" in out
     assert f"accuracy {figures['classification']['accuracy']:.4f}" in out
+    assert len(figures["per_signal"]["ssim"]) == 60
+    assert f"{figures['ssim']['mean']:.4g}" in out
+    assert "LPIPS           not measured: LPIPS needs grey or colour images of at least 31" in out
     assert "saved to" in out
 
 

@@ -190,7 +190,7 @@ def test_modulations_as_dill_pickles_them(tmp_path, rng, monkeypatch):
     def _create_array(function, arguments, state, attributes=None):
         raise AssertionError("called")
 
-    _create_array.__module__ = module.__name__
+    _create_array.__module__, _create_array.__qualname__ = module.__name__, "_create_array"
     module._create_array = _create_array
     monkeypatch.setitem(sys.modules, "dill", types.ModuleType("dill"))
     monkeypatch.setitem(sys.modules, "dill._dill", module)
