@@ -41,7 +41,7 @@ from neurfield.learning import (
     Trainer,
     available_learners,
 )
-from neurfield.medfuncta import field_from_checkpoint
+from neurfield.medfuncta import read_medfuncta
 from neurfield.persistence import available_device, load_fitted, save_fitted
 from neurfield.presets import preset_parameters
 from neurfield.signals import CoordinateFrame, Layout, Signals, ValueScaler, read_signals
@@ -603,7 +603,7 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def from_medfuncta(
         cls,
         weights: str | PathLike[str] | Mapping[str, torch.Tensor],
-        omega: float | tuple[float, float],
+        omega: float | tuple[float, float] | None = None,
         **parameters: Any,
     ) -> Self:
         """Return a fitted estimator with published MedFuncta weights.
@@ -614,9 +614,11 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         weights : path or state dict
-            A training checkpoint such as ``best.model``; no code in the file is run.
-        omega : float or (float, float)
-            ω_1 → ω_K, which checkpoints do not hold, for example ``(10, 80)``.
+            A training checkpoint such as ``best.model``, or the pickled network ``model.pt`` of a
+            MedNF latent set. No code in the file is run; one that asks for it is refused.
+        omega : float or (float, float), default=None
+            ω_1 → ω_K, for example ``(10, 80)``. Checkpoints do not hold it and need it; a
+            ``model.pt`` holds it, and must not be contradicted.
         **parameters
             Constructor arguments, such as ``transform_steps`` (20), ``inner_lr`` (1e-2),
             ``channel_axis`` (last when the weights have several channels) or ``device``.
@@ -625,15 +627,16 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         FunctaEncoder
         """
-        _check_omega(omega)
-        skips = bool(parameters.get("skip_connections", True))
+        if omega is not None:
+            _check_omega(omega)
         source = weights if isinstance(weights, Mapping) else str(weights)
-        field, axes = field_from_checkpoint(source, omega, skips)
+        field, axes = read_medfuncta(source, omega, parameters.get("skip_connections"))
         fixed = {
             "latent_dim": field.latent_dim,
             "hidden_dim": field.hidden_dim,
             "n_layers": field.n_layers,
-            "omega": omega,
+            "omega": field.omega,
+            "skip_connections": field.skip_connections,
             "learner": "cavia",
             "channel_axis": -1 if field.out_dim > 1 else None,
         }

@@ -1,9 +1,8 @@
-"""Read the published MedFuncta checkpoints."""
+"""Published MedFuncta weights, read and written."""
 
 from __future__ import annotations
 
-import pickle
-import zipfile
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,34 +11,124 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurfield.fields import ModulatedSiren
+from neurfield.fields import Field, ModulatedSiren
+from neurfield.interop import read_torch
+from neurfield.interop.inert import Record, plain_number
 
 _PREFIX = "model."
+_NETWORK, _LAYER = "models.inrs.LatentModulatedSIREN", "models.layers.LatentModulatedSIRENLayer"
+_CLASSES = (
+    _NETWORK,
+    _LAYER,
+    "torch.nn.modules.container.ModuleList",
+    "torch.nn.modules.linear.Linear",
+)
+_PARTS = (
+    "linear.weight",
+    "linear.bias",
+    "modulate_shift_layer.weight",
+    "modulate_shift_layer.bias",
+)
 
 
-def field_from_checkpoint(
+def read_medfuncta(
     weights: str | Path | Mapping[str, Tensor],
-    omega: float | tuple[float, float],
-    skip_connections: bool = True,
+    omega: float | tuple[float, float] | None = None,
+    skip_connections: bool | None = None,
 ) -> tuple[ModulatedSiren, tuple[np.ndarray, ...] | None]:
-    """Build the field of a published training checkpoint.
+    """Build the field of a published checkpoint or of a pickled network.
 
     Parameters
     ----------
     weights : path or state dict
-        A file such as ``best.model``, read without running any code in it, or its content.
-    omega : float or (float, float)
-        ω_1 → ω_K, which checkpoints do not hold.
-    skip_connections : bool, default=True
+        A training checkpoint such as ``best.model``, its content, or the ``model.pt`` of a latent
+        set. Files are read without running any code in them.
+    omega : float or (float, float), optional
+        ω_1 → ω_K. Checkpoints do not hold it; a ``model.pt`` does.
+    skip_connections : bool, optional
+        By default what a ``model.pt`` says, and True for a checkpoint.
 
     Returns
     -------
     field : ModulatedSiren
     axes : tuple of d arrays, or None
-        Axes of the training grid, where the checkpoint holds a full one.
+        Axes of the training grid, where the weights come with a full one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is of another kind, truncated, asks for code to be run, or contradicts `omega` or
+        `skip_connections`.
     """
-    state = dict(weights) if isinstance(weights, Mapping) else _read(Path(weights))
-    tensors = {key.removeprefix(_PREFIX): value for key, value in state.items() if key != "grid"}
+    content = dict(weights) if isinstance(weights, Mapping) else read_torch(weights, _CLASSES)
+    grid = None
+    if isinstance(content, Record):
+        tensors, held = _tensors_of(content)
+        omega = _agreed("omega", _pair(omega), held["omega"])
+        skip_connections = _agreed("skip_connections", skip_connections, held["skip_connections"])
+    elif isinstance(content, dict) and all(isinstance(v, Tensor) for v in content.values()):
+        grid = content.get("grid")
+        tensors = {key.removeprefix(_PREFIX): v for key, v in content.items() if key != "grid"}
+    else:
+        raise ValueError(f"{str(weights)!r} is no state dict of plain tensors")
+    if omega is None:
+        raise ValueError(
+            "omega must be given: a training checkpoint does not hold the ω-schedule that it was "
+            "trained with (a pickled network, model.pt, does)"
+        )
+    return _build(tensors, omega, skip_connections is not False), _axes(grid)
+
+
+def write_medfuncta(
+    field: Field, path: str | os.PathLike[str], axes: tuple[np.ndarray, ...] | None = None
+) -> None:
+    """Write the state dict that the published tools load as ``best.model``.
+
+    Parameters
+    ----------
+    field : ModulatedSiren
+        As published: residual branches at full strength.
+    path : path-like
+        File to write.
+    axes : tuple of d arrays, optional
+        Grid to store as ``grid``, mapped to [-1, 1] along each axis.
+
+    Raises
+    ------
+    ValueError
+        If the published network cannot express the field.
+    """
+    if not isinstance(field, ModulatedSiren):
+        raise ValueError(f"field must be a ModulatedSiren, got {type(field).__name__}")
+    if field.skip_connections and field.residual_scale != 1.0:
+        raise ValueError(
+            "the published network has residual_scale=1, "
+            f"this field has residual_scale={field.residual_scale}"
+        )
+    ours = {key: value.detach().cpu() for key, value in field.state_dict().items()}
+    state: dict[str, Tensor] = {}
+    if axes is not None:
+        unit = [np.linspace(-1.0, 1.0, len(axis)) for axis in axes]
+        points = np.stack(np.meshgrid(*unit, indexing="ij"), axis=-1).reshape(-1, len(axes))
+        state["grid"] = torch.from_numpy(points.astype(np.float32))
+    for part in ("weight", "bias"):
+        shifts = ours[f"modulation.{part}"].split(field.hidden_dim)
+        for k, shift in enumerate(shifts):
+            state[f"model.layers.{k}.linear.{part}"] = ours[f"layers.{k}.{part}"]
+            state[f"model.layers.{k}.modulate_shift_layer.{part}"] = shift.clone()
+        state[f"model.last_layer.linear.{part}"] = ours[f"output.{part}"]
+    # Published networks own a modulation of the output that they never use.
+    last = "model.last_layer.modulate_shift_layer"
+    state[f"{last}.weight"] = torch.zeros(field.out_dim, field.latent_dim)
+    state[f"{last}.bias"] = torch.zeros(field.out_dim)
+    torch.save(state, path)
+
+
+def _build(
+    tensors: Mapping[str, Tensor], omega: float | tuple[float, float], skip_connections: bool
+) -> ModulatedSiren:
     n_sine = 1 + max((int(key.split(".")[1]) for key in tensors if _is_layer(key)), default=-1)
     expected = [f"layers.{k}.{part}" for k in range(n_sine) for part in _PARTS]
     expected += ["last_layer.linear.weight", "last_layer.linear.bias"]
@@ -47,13 +136,16 @@ def field_from_checkpoint(
     if n_sine == 0 or missing:
         raise ValueError(
             f"weights are not a MedFuncta checkpoint: expected keys such as "
-            f"'model.layers.0.linear.weight', missing {missing[:3]}, got {list(state)[:3]}"
+            f"'model.layers.0.linear.weight', missing {missing[:3]}, got {list(tensors)[:3]}"
         )
-    hidden_dim, in_dim = tensors["layers.0.linear.weight"].shape
+    matrices = (tensors["layers.0.linear.weight"], tensors["layers.0.modulate_shift_layer.weight"])
+    if any(matrix.ndim != 2 for matrix in matrices):
+        raise ValueError("weights do not fit together: those of layer 0 are no matrices")
+    hidden_dim, in_dim = matrices[0].shape
     field = ModulatedSiren(
         in_dim=in_dim,
         out_dim=len(tensors["last_layer.linear.bias"]),
-        latent_dim=tensors["layers.0.modulate_shift_layer.weight"].shape[1],
+        latent_dim=matrices[1].shape[1],
         hidden_dim=hidden_dim,
         n_layers=n_sine + 1,
         omega=omega,
@@ -68,29 +160,61 @@ def field_from_checkpoint(
     for k in range(n_sine):
         for part in ("weight", "bias"):
             ours[f"layers.{k}.{part}"] = tensors[f"layers.{k}.linear.{part}"]
-    field.load_state_dict(ours)
-    return field, _axes(state.get("grid"))
-
-
-_PARTS = (
-    "linear.weight",
-    "linear.bias",
-    "modulate_shift_layer.weight",
-    "modulate_shift_layer.bias",
-)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {str(path)!r} to read weights from")
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{str(path)!r} is no state dict of plain tensors: {reason}") from error
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{str(path)!r} is no state dict of plain tensors")
-    return dict(state)
+        field.load_state_dict(ours)
+    except RuntimeError as error:
+        raise ValueError(f"weights do not fit together: {error}") from error
+    return field
+
+
+def _tensors_of(network: Record) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return a pickled network's weights, named as in a state dict, and what else it holds."""
+    try:
+        modules = network.state["_modules"]
+        layers = list(modules["layers"].state["_modules"].values())
+        named = {f"layers.{k}": layer.state for k, layer in enumerate(layers)}
+        named["last_layer"] = modules["last_layer"].state
+        tensors = {
+            f"{name}.{linear}.{part}": value
+            for name, layer in named.items()
+            for linear, module in layer["_modules"].items()
+            for part, value in module.state["_parameters"].items()
+        }
+        omegas = [layer["w0"] for layer in named.values()]
+        skips = network.state["enable_skip_connections"]
+        scaled = any(layer.get("modulate_scale", False) for layer in named.values())
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"the pickled object {network.kind} is not laid out like the published network "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    if scaled:
+        raise ValueError("the pickled network modulates scales too, which this field does not")
+    return tensors, {"omega": _schedule(omegas), "skip_connections": bool(skips)}
+
+
+def _schedule(omegas: list[Any]) -> tuple[float, float]:
+    """Return ω_1 and ω_K of a linear schedule; the ω of the output layer is never used."""
+    if not all(plain_number(value) for value in omegas):
+        raise ValueError(f"the attributes w0 of the pickled layers must be numbers, got {omegas}")
+    sine = np.array(omegas[:-1], dtype=np.float64)
+    step = float(sine[1] - sine[0]) if len(sine) > 1 else float(omegas[-1]) - float(sine[0])
+    if not np.allclose(np.diff(sine), step, rtol=1e-6):
+        raise ValueError(f"ω must rise linearly from layer to layer, the file has {sine.tolist()}")
+    return float(sine[0]), float(sine[0]) + step * len(sine)
+
+
+def _agreed(name: str, asked: Any, held: Any) -> Any:
+    """Return what the file holds, which must not contradict what the caller gave."""
+    if asked is not None and not np.allclose(asked, held, rtol=1e-6):
+        raise ValueError(f"{name}={asked} was given, but the file says {name}={held}")
+    return held
+
+
+def _pair(omega: float | tuple[float, float] | None) -> tuple[float, float] | None:
+    if omega is None or isinstance(omega, tuple | list):
+        return omega
+    return float(omega), float(omega)
 
 
 def _is_layer(key: str) -> bool:

@@ -13,8 +13,8 @@ from neurfield import FunctaEncoder, __version__
 from neurfield.cli import main
 from neurfield.cli.grids import regrid
 from neurfield.cli.latent_file import LatentSet
-from neurfield.cli.measures import classification, reconstruction
 from neurfield.datasets import load_nifti, load_npz, open_signals, save_nifti, save_npz
+from neurfield.evaluation import cross_validated_neighbors, reconstruction
 
 COMMANDS = ("demo", "fit", "transform", "decode", "evaluate", "info")
 TINY = ["--latent-dim", "6", "--hidden-dim", "16", "--max-iter", "5", "--seed", "0"]
@@ -348,6 +348,9 @@ def test_evaluate_agrees_with_the_estimator(capsys, folder, tmp_path):
     assert len(figures["per_signal"]["psnr"]) == figures["n_signals"] == 60
     assert f"{figures['psnr']['median']:.2f}" in out
     assert f"accuracy {figures['classification']['accuracy']:.4f}" in out
+    assert len(figures["per_signal"]["ssim"]) == 60
+    assert f"{figures['ssim']['mean']:.4g}" in out
+    assert "LPIPS           not measured: LPIPS needs grey or colour images of at least 31" in out
     assert "saved to" in out
 
 
@@ -356,16 +359,16 @@ def test_values_that_were_not_observed_do_not_count(folder):
     images = load_npz(folder / "digits.npz")
     holed = images.where(np.random.default_rng(0).random(images.shape) < 0.7)
     measured = reconstruction(encoder, holed, encoder.transform(holed))
-    assert measured.psnr.mean() == pytest.approx(encoder.score(holed), abs=1e-3)
-    assert np.isfinite(measured.mean_psnr).all()
+    assert measured.scores.psnr.mean() == pytest.approx(encoder.score(holed), abs=1e-3)
+    assert np.isfinite(measured.baseline.psnr).all()
 
 
 def test_classification_needs_classes():
     latents = np.repeat(np.eye(2), 4, axis=0)
-    found = classification(latents, np.repeat(["a", "b"], 4))
+    found = cross_validated_neighbors(latents, np.repeat(["a", "b"], 4))
     assert (found["accuracy"], found["macro_f1"], found["folds"]) == (1.0, 1.0, 4)
-    assert "reason" in classification(latents, np.zeros(8))
-    assert "reason" in classification(latents, np.arange(8))
+    assert "reason" in cross_validated_neighbors(latents, np.zeros(8))
+    assert "reason" in cross_validated_neighbors(latents, np.arange(8))
 
 
 def test_info_tells_what_is_inside(capsys, folder):

@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from neurfield import FunctaEncoder
+from neurfield.fields import ModulatedSiren
 from neurfield.learning import MetaBatch
 from neurfield.learning.learners.cavia import CaviaStep
+from neurfield.medfuncta import write_medfuncta
 from neurfield.signals import read_signals
 
 OMEGA = (10.0, 30.0)
@@ -18,9 +20,19 @@ def reference(shared_data):
         return dict(file)
 
 
+@pytest.fixture(scope="module", params=["best.model", "mednf/model.pt"])
+def weights(shared_data, request):
+    return shared_data / "medfuncta_reference" / request.param
+
+
 @pytest.fixture(scope="module")
-def weights(shared_data):
+def checkpoint(shared_data):
     return shared_data / "medfuncta_reference" / "best.model"
+
+
+@pytest.fixture(scope="module")
+def network(shared_data):
+    return shared_data / "medfuncta_reference" / "mednf" / "model.pt"
 
 
 def encoder(weights, **parameters):
@@ -53,8 +65,8 @@ def test_decoded_values(weights, reference):
     assert error < 1e-5
 
 
-def test_decoding_on_the_grid_of_the_checkpoint(weights, reference):
-    enc = encoder(weights)
+def test_decoding_on_the_grid_of_the_checkpoint(checkpoint, reference):
+    enc = encoder(checkpoint)
     grid = enc.inverse_transform(reference["phi"])
     flat = grid.reshape(len(grid), -1, grid.shape[-1])
     assert np.abs(flat - reference["decoded"]).max() < 1e-5
@@ -93,10 +105,43 @@ def test_every_second_order_meta_gradient(weights, reference):
         assert error < 1e-4, name
 
 
-def test_a_state_dict_serves_as_well_as_its_file(weights, reference):
-    state = torch.load(weights, map_location="cpu", weights_only=True)
+def test_a_state_dict_serves_as_well_as_its_file(checkpoint, reference):
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     latents = encoder(state).transform(reference["signals"])
-    np.testing.assert_array_equal(latents, encoder(weights).transform(reference["signals"]))
+    np.testing.assert_array_equal(latents, encoder(checkpoint).transform(reference["signals"]))
+
+
+def test_a_pickled_network_brings_its_omega(network, reference):
+    enc = FunctaEncoder.from_medfuncta(network, device="cpu")
+    assert enc.omega == OMEGA
+    decoded = enc.inverse_transform(reference["phi"], points=reference["coords"])
+    error = np.abs(decoded - reference["decoded"]).max()
+    print(f"decoded values of the pickled network: greatest difference {error:.1e}")
+    assert error < 1e-5
+
+
+def test_what_a_pickled_network_says_is_not_contradicted(network, checkpoint):
+    with pytest.raises(
+        ValueError, match=r"omega=\(10.0, 31.0\) was given, .* omega=\(10.0, 30.0\)"
+    ):
+        FunctaEncoder.from_medfuncta(network, omega=(10.0, 31.0))
+    with pytest.raises(ValueError, match="skip_connections=False was given"):
+        FunctaEncoder.from_medfuncta(network, skip_connections=False)
+    with pytest.raises(ValueError, match="omega must be given"):
+        FunctaEncoder.from_medfuncta(checkpoint)
+
+
+def test_written_weights_are_the_published_ones(checkpoint, tmp_path):
+    enc = encoder(checkpoint)
+    write_medfuncta(enc.field_, tmp_path / "best.model", enc.layout_.axes)
+    written = torch.load(tmp_path / "best.model", weights_only=True)
+    published = torch.load(checkpoint, weights_only=True)
+    assert set(written) == set(published)
+    for name in published:
+        if not name.startswith("model.last_layer.modulate"):  # never used, so not kept
+            torch.testing.assert_close(written[name], published[name], rtol=0, atol=1e-7)
+    with pytest.raises(ValueError, match=r"residual_scale=1, .* residual_scale=0.5"):
+        write_medfuncta(ModulatedSiren(1, 1, 2, residual_scale=0.5), tmp_path / "a.model")
 
 
 def test_signals_of_any_size_span_the_square(weights):
@@ -109,9 +154,9 @@ def test_signals_of_any_size_span_the_square(weights):
     assert enc.transform(np.full((2, 7, 5, 3), 0.5)).shape == (2, enc.latent_dim)
 
 
-def test_omega_and_skip_connections_change_what_the_weights_mean(weights, reference):
+def test_omega_and_skip_connections_change_what_the_weights_mean(checkpoint, reference):
     for other in ({"omega": (10.0, 31.0)}, {"omega": OMEGA, "skip_connections": False}):
-        enc = FunctaEncoder.from_medfuncta(weights, device="cpu", **other)
+        enc = FunctaEncoder.from_medfuncta(checkpoint, device="cpu", **other)
         decoded = enc.inverse_transform(reference["phi"], points=reference["coords"])
         assert np.abs(decoded - reference["decoded"]).max() > 1e-3
 
@@ -121,7 +166,7 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"not a MedFuncta checkpoint: expected keys .* got"):
         FunctaEncoder.from_medfuncta(tmp_path / "other.model", omega=30.0)
     (tmp_path / "text.model").write_text("not a checkpoint at all")
-    with pytest.raises(ValueError, match=r"text\.model.* is no state dict"):
+    with pytest.raises(ValueError, match=r"text\.model.* is truncated or no file"):
         FunctaEncoder.from_medfuncta(tmp_path / "text.model", omega=30.0)
     with pytest.raises(FileNotFoundError, match=r"absent\.model"):
         FunctaEncoder.from_medfuncta(tmp_path / "absent.model", omega=30.0)

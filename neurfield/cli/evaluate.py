@@ -1,4 +1,4 @@
-"""``neurfield evaluate``: how well a field reconstructs and separates signals."""
+"""``neurfield evaluate``: how well a field reconstructs and separates signals, and the tables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from neurfield.cli import tables
 from neurfield.cli.formatting import add_command
 from neurfield.cli.inputs import add_input, describe, labels_of, read_input
 from neurfield.cli.outputs import add_overwrite, check_output
@@ -15,13 +16,20 @@ _EPILOG = """\
 examples:
   neurfield evaluate digits.field digits --limit 500
   neurfield evaluate xray.field pneumoniamnist.npz --split test --json xray.json
+  neurfield evaluate methods pneumoniamnist.npz --splits train test -o xray/
+  neurfield evaluate gamma mitbih/ --splits ds1 ds2 -o ecg/ --seeds 0 1 2
 
-Each signal is encoded and decoded on its own grid. PSNR is in decibel relative
-to the range of values seen in fit; MSE is in the data's own units, squared.
-The baseline is what a field has to beat that knows nothing of the single
-signal: the mean of all signals given (of volumes of various shapes, each one's
-own mean value). Where the input has labels, 5 nearest neighbours classify the
-latents in a stratified cross-validation."""
+A MODEL encodes and decodes each signal on its own grid. PSNR is in decibel
+relative to the range of values seen in fit; MSE is in the data's own units,
+squared. The baseline is what a field has to beat that knows nothing of the
+single signal: the mean of all signals given (of volumes of various shapes,
+each one's own mean value). Where the input has labels, 5 nearest neighbours
+classify the latents in a stratified cross-validation.
+
+A TABLE fits what it compares, and measures it on signals held out:
+{tables}
+It writes FOLDER/TABLE.csv and .png. Cells that are finished are kept in
+FOLDER/TABLE.jsonl; stopped and run again, the command goes on where it was."""
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -31,57 +39,83 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "evaluate",
         help="measure how well signals are reconstructed and classified",
         description="Measure how well signals are reconstructed and, if they have labels, "
-        "classified from their latents.",
-        epilog=_EPILOG,
+        "classified from their latents; or compute a whole table of comparisons.",
+        epilog=_EPILOG.format(tables=tables.listing()),
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="file that 'neurfield fit' saved")
-    add_input(parser)
     parser.add_argument(
+        "what",
+        metavar="MODEL|TABLE",
+        help="file that 'neurfield fit' saved, or the name of a table",
+    )
+    add_input(parser)
+    model = parser.add_argument_group("options of a MODEL")
+    model.add_argument(
         "--json", type=Path, metavar="PATH", help="write all figures, those of each signal too"
     )
-    parser.add_argument(
+    model.add_argument(
         "--each", action="store_true", help="print the figures of each signal, not only the spread"
     )
-    add_overwrite(parser)
+    add_overwrite(model)
+    tables.add_options(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
+    """Evaluate a model, or compute a table."""
+    if args.what in tables.NAMES:
+        for option in ("json", "each", "overwrite"):
+            if getattr(args, option):
+                raise ValueError(f"--{option} belongs to a MODEL, not to the table {args.what!r}")
+        tables.run(args)
+    else:
+        tables.refuse_options(args)
+        _run_model(args)
+
+
+def _run_model(args: argparse.Namespace) -> None:
     """Encode, decode, compare, print."""
     if args.json is not None:
         check_output(args.json, args.overwrite, (".json",))
 
-    from neurfield.cli.measures import classification, reconstruction
     from neurfield.cli.models import load_model
     from neurfield.datasets._files import replacing
+    from neurfield.evaluation import cross_validated_neighbors, reconstruction
 
-    encoder = load_model(args.model)
+    encoder = load_model(Path(args.what))
     signals = read_input(args)
     latents = encoder.transform(signals)
     measured = reconstruction(encoder, signals, latents)
     labels = labels_of(signals)
     figures: dict[str, Any] = {"input": describe(signals), **measured.summary()}
     if labels is not None:
-        figures["classification"] = classification(latents, labels)
-    _print(figures, measured, args.each)
+        figures["classification"] = cross_validated_neighbors(latents, labels)
+    _print(figures, measured.scores, args.each)
     if args.json is not None:
-        figures["per_signal"] = {"psnr": measured.psnr.tolist(), "mse": measured.mse.tolist()}
+        scores = measured.scores
+        figures["per_signal"] = {"psnr": scores.psnr.tolist(), "mse": scores.mse.tolist()}
+        for name in ("ssim", "lpips"):
+            if (values := getattr(scores, name)) is not None:
+                figures["per_signal"][name] = values.tolist()
         with replacing(args.json) as temporary:
             temporary.write_text(json.dumps(figures, indent=2) + "\n")
         print(f"\nsaved to {args.json}")
 
 
-def _print(figures: dict[str, Any], measured: Any, each: bool) -> None:
+def _print(figures: dict[str, Any], scores: Any, each: bool) -> None:
     print(figures["input"])
     if each:
         print(f"\n{'signal':>8}{'PSNR (dB)':>12}{'MSE':>14}")
-        for index, (psnr, mse) in enumerate(zip(measured.psnr, measured.mse, strict=True)):
+        for index, (psnr, mse) in enumerate(zip(scores.psnr, scores.mse, strict=True)):
             print(f"{index:>8}{psnr:>12.2f}{mse:>14.6g}")
     print(f"\n{'':<16}{'mean':>12}{'least':>12}{'median':>12}{'most':>12}")
-    for name, key, form in (("PSNR (dB)", "psnr", ".2f"), ("MSE", "mse", ".4g")):
-        row = figures[key]
-        cells = "".join(f"{row[column]:>12{form}}" for column in ("mean", "min", "median", "max"))
-        print(f"{name:<16}{cells}")
+    measures = {"PSNR (dB)": "psnr", "MSE": "mse", "SSIM": "ssim", "LPIPS": "lpips"}
+    for name, key in measures.items():
+        if key in figures:
+            row, form = figures[key], ".2f" if key == "psnr" else ".4g"
+            columns = ("mean", "min", "median", "max")
+            print(f"{name:<16}{''.join(f'{row[column]:>12{form}}' for column in columns)}")
+    for name, reason in figures["not_measured"].items():
+        print(f"{name.upper():<16}not measured: {reason}")
     baseline = figures["mean_signal_baseline"]
     print(f"{'mean signal':<16}{baseline['psnr']:>9.2f} dB{baseline['mse']:>12.4g} MSE")
     if "classification" in figures:

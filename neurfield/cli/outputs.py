@@ -13,7 +13,7 @@ def add_output(parser: argparse.ArgumentParser, metavar: str, help: str) -> None
     add_overwrite(parser)
 
 
-def add_overwrite(parser: argparse.ArgumentParser) -> None:
+def add_overwrite(parser: argparse._ActionsContainer) -> None:
     """Add ``--overwrite``."""
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an output that is there already"

@@ -3,9 +3,11 @@
 from neurfield.datasets.arrays import load_npz, save_npz
 from neurfield.datasets.bundled import digits
 from neurfield.datasets.dicom import load_dicom
+from neurfield.datasets.functa import load_functa_npz
 from neurfield.datasets.gridded import load_netcdf, load_zarr, save_netcdf, save_zarr
 from neurfield.datasets.heartbeats import load_heartbeat_csv
 from neurfield.datasets.medmnist import load_medmnist
+from neurfield.datasets.mednf import load_mednf, to_mednf
 from neurfield.datasets.nifti import load_nifti, save_nifti, save_nifti_folder
 from neurfield.datasets.opening import Signals, open_signals
 from neurfield.datasets.preparation import prepare_brats, prepare_lidc
@@ -23,8 +25,10 @@ __all__ = [
     "crop_or_pad",
     "digits",
     "load_dicom",
+    "load_functa_npz",
     "load_heartbeat_csv",
     "load_medmnist",
+    "load_mednf",
     "load_netcdf",
     "load_nifti",
     "load_npz",
@@ -42,4 +46,5 @@ __all__ = [
     "save_npz",
     "save_zarr",
     "synthetic_ecg",
+    "to_mednf",
 ]

@@ -1,0 +1,250 @@
+"""What a table is, and how it is computed cell by cell and written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import statistics
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from neurfield.datasets._files import replacing, require
+from neurfield.evaluation.tables.data import TableData
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Settings = dict[str, Any]
+Figures = dict[str, Any]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the caller allows a table to take.
+
+    Parameters
+    ----------
+    full : bool, default=False
+        The published settings instead of a reduced form that takes minutes.
+    latent_dim : int, optional
+        P of all methods; by default 64 in the reduced form and the published one in full.
+    max_time : float, optional
+        Seconds of training of each fit.
+    seeds : tuple of int, optional
+        One cell each.
+    parameters : mapping, optional
+        Parameters of the encoder to use instead of the table's, in all cells.
+    methods : sequence of str, optional
+        Names of methods to leave others out.
+    """
+
+    full: bool = False
+    latent_dim: int | None = None
+    max_time: float | None = None
+    seeds: tuple[int, ...] = (0,)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    methods: Sequence[str] | None = None
+
+
+class Table(ABC):
+    """One table: which cells it has, how one is computed, and how rows are drawn.
+
+    Attributes
+    ----------
+    name : str
+        Name on the command line.
+    row_keys : tuple of str
+        Settings that tell rows apart; figures are averaged over the rest, the seeds.
+    needs_classes : bool
+        Whether signals must have labels.
+    """
+
+    name: ClassVar[str]
+    row_keys: ClassVar[tuple[str, ...]]
+    needs_classes: ClassVar[bool] = False
+
+    @abstractmethod
+    def cells(self, data: TableData, budget: Budget) -> list[Settings]:
+        """Return the settings of every cell, as values that JSON holds."""
+
+    @abstractmethod
+    def compute(self, settings: Settings, data: TableData) -> Figures:
+        """Return the figures of one cell."""
+
+    @abstractmethod
+    def draw(self, rows: Sequence[Row], figure: Figure) -> None:
+        """Draw the finished table."""
+
+
+def run_table(
+    table: Table,
+    data: TableData,
+    budget: Budget,
+    folder: Path,
+    report: Callable[[str], None] = print,
+) -> list[Row]:
+    """Compute what is missing of a table, and write it.
+
+    Parameters
+    ----------
+    table : Table
+    data : TableData
+    budget : Budget
+    folder : Path
+        Holds ``NAME.jsonl`` with one line per finished cell, which is not computed again with the
+        same settings, data and version of this package; and the finished ``NAME.csv`` and
+        ``NAME.png``.
+    report : callable, default=print
+        Takes lines about the progress.
+
+    Returns
+    -------
+    list of dict
+        Rows, with the mean of every figure over the seeds, and its standard deviation as
+        ``<figure>_std`` where there are two seeds or more.
+
+    Raises
+    ------
+    ValueError
+        If the data has no classes and the table needs them.
+    ImportError
+        If matplotlib is not installed.
+    """
+    require("matplotlib", "plots")
+    if table.needs_classes and not data.has_classes:
+        raise ValueError(f"the table {table.name!r} needs signals with labels of two classes")
+    store = CellStore(folder / f"{table.name}.jsonl")
+    cells = table.cells(data, budget)
+    results: list[tuple[Settings, Figures]] = []
+    for number, settings in enumerate(cells, start=1):
+        key = store.key(data.digest, settings)
+        known = store.get(key)
+        start = time.perf_counter()
+        figures = _attempt(table, settings, data) if known is None else known
+        if known is None and "error" not in figures:
+            store.add(key, figures)
+        seconds = time.perf_counter() - start
+        report(_progress(number, len(cells), settings, figures, seconds, known is not None))
+        results.append((settings, figures))
+    rows = summarise(results, table.row_keys)
+    _write_csv(rows, folder / f"{table.name}.csv")
+    _write_picture(table, rows, folder / f"{table.name}.png")
+    return rows
+
+
+class CellStore:
+    """Finished cells in a file of JSON lines, written whole after each.
+
+    Parameters
+    ----------
+    path : Path
+        File, which need not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._cells: dict[str, Figures] = {}
+        lines = path.read_text().splitlines() if path.exists() else []
+        for number, line in enumerate(lines, start=1):
+            try:
+                cell = json.loads(line)
+                self._cells[self._text(cell["key"])] = cell["figures"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{path}: line {number} is no finished cell ({error}); remove the file to "
+                    "compute its cells anew"
+                ) from error
+
+    @staticmethod
+    def key(digest: str, settings: Settings) -> Settings:
+        """Return all that the figures of a cell depend on."""
+        from neurfield import __version__
+
+        return {"version": __version__, "data": digest, "settings": settings}
+
+    def get(self, key: Settings) -> Figures | None:
+        """Return the figures of a finished cell, or None."""
+        return self._cells.get(self._text(key))
+
+    def add(self, key: Settings, figures: Figures) -> None:
+        """Keep the figures of a cell, on disk too."""
+        self._cells[self._text(key)] = figures
+        lines = [
+            json.dumps({"key": json.loads(text), "figures": found})
+            for text, found in self._cells.items()
+        ]
+        with replacing(self.path) as temporary:
+            temporary.write_text("\n".join(lines) + "\n")
+
+    @staticmethod
+    def _text(key: Settings) -> str:
+        return json.dumps(key, sort_keys=True)
+
+
+def summarise(results: Sequence[tuple[Settings, Figures]], keys: Sequence[str]) -> list[Row]:
+    """Return one row for each value of the keys, with means and spread over its cells."""
+    groups: dict[str, list[tuple[Settings, Figures]]] = {}
+    for settings, figures in results:
+        groups.setdefault(json.dumps([settings[key] for key in keys]), []).append(
+            (settings, figures)
+        )
+    rows = []
+    for members in groups.values():
+        row: Row = {key: members[0][0][key] for key in keys}
+        row["cells"] = len(members)
+        for name in dict.fromkeys(name for _, figures in members for name in figures):
+            found = [figures[name] for _, figures in members if name in figures]
+            if all(isinstance(value, int | float) for value in found):
+                row[name] = statistics.fmean(found)
+                if len(found) > 1:
+                    row[f"{name}_std"] = statistics.stdev(found)
+            else:
+                row[name] = found[0]
+        rows.append(row)
+    return rows
+
+
+def _attempt(table: Table, settings: Settings, data: TableData) -> Figures:
+    """Compute a cell; one that cannot be has a reason instead of figures."""
+    try:
+        return table.compute(settings, data)
+    except (ValueError, RuntimeError, MemoryError, ImportError) as error:
+        return {"error": " ".join(str(error).split()) or type(error).__name__}
+
+
+def _progress(
+    number: int, total: int, settings: Settings, figures: Figures, seconds: float, known: bool
+) -> str:
+    plain = (str, int, float, bool)
+    said = ", ".join(f"{k}={v}" for k, v in settings.items() if isinstance(v, plain))
+    if "error" in figures:
+        outcome = f"not possible: {figures['error']}"
+    else:
+        shown = {k: v for k, v in figures.items() if isinstance(v, float) and math.isfinite(v)}
+        outcome = ", ".join(f"{k} {v:.4g}" for k, v in list(shown.items())[:6])
+    took = "finished before" if known else f"{seconds:.1f} s"
+    return f"[{number}/{total}] {said}: {outcome} ({took})"
+
+
+def _write_csv(rows: Sequence[Row], path: Path) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_picture(table: Table, rows: Sequence[Row], path: Path) -> None:
+    # A figure of its own, not pyplot's: no window system is needed and no global state is touched.
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    table.draw([row for row in rows if "error" not in row], figure)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)

@@ -1,0 +1,218 @@
+"""The signals of a table: some to learn from, others to measure on, values in [0, 1]."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+from neurfield.datasets import Signals
+from neurfield.evaluation.reconstruction import Arrays, as_array, values_of
+
+_HELD_OUT = 0.25  # of signals that come without a division of their own
+_GROUPS = ("patient", "record")  # coordinates whose members are not to be divided
+
+
+@dataclass(frozen=True)
+class TableData:
+    """Signals to learn from and signals to measure on.
+
+    Parameters
+    ----------
+    train, test : DataArray or list of DataArray
+        Values between 0 and 1 over the range of `train`.
+    train_labels, test_labels : arrays of shape (n_samples,), or None
+        Classes, where the signals have them.
+    digest : str
+        Tells this data from any other.
+    """
+
+    train: xr.DataArray | list[xr.DataArray]
+    test: xr.DataArray | list[xr.DataArray]
+    train_labels: NDArray[Any] | None
+    test_labels: NDArray[Any] | None
+    digest: str
+
+    @property
+    def n_axes(self) -> int:
+        """Number of coordinate axes."""
+        first = self.train[0] if isinstance(self.train, list) else self.train.isel(sample=0)
+        return len([dim for dim in first.dims if dim != "channel"])
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether there are classes to tell apart."""
+        labels = self.train_labels
+        return labels is not None and self.test_labels is not None and len(np.unique(labels)) > 1
+
+    def flat(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return both parts with one row of values per signal.
+
+        Raises
+        ------
+        ValueError
+            If the signals stand on grids of their own.
+        """
+        train, test = self.stacked()
+        return train.reshape(len(train), -1), test.reshape(len(test), -1)
+
+    def stacked(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return both parts as arrays of shape (n_samples, *shape, n_channels).
+
+        Raises
+        ------
+        ValueError
+            If the signals stand on grids of their own.
+        """
+        train, test = values_of(self.train), values_of(self.test)
+        if isinstance(train, list) or isinstance(test, list):
+            raise ValueError("it needs signals on one grid; these stand on grids of their own")
+        return np.asarray(train), np.asarray(test)
+
+
+def make_data(
+    train: Signals,
+    test: Signals | None = None,
+    *,
+    limits: tuple[int | None, int | None] = (None, None),
+    grid: Sequence[int] | None = None,
+) -> TableData:
+    """Prepare signals for the tables.
+
+    Parameters
+    ----------
+    train : DataArray, Dataset or list of DataArray
+        Signals to learn from.
+    test : the same, optional
+        Signals to measure on. By default a quarter of `train` at random; whole records or patients,
+        where a coordinate of that name tells them, and otherwise the same share of each class.
+    limits : (int or None, int or None)
+        Most signals to learn from and to measure on, drawn at random.
+    grid : sequence of int, optional
+        Points along each axis to resample every signal to, linearly over its own extent.
+
+    Returns
+    -------
+    TableData
+
+    Raises
+    ------
+    ValueError
+        If `grid` does not fit, or nothing is left to measure on.
+    """
+    parts = [_plain(part) for part in ((train,) if test is None else (train, test))]
+    if grid is not None:
+        parts = [_resampled(part, grid) for part in parts]
+    if test is None:
+        parts = _divided(parts[0])
+    draw = np.random.default_rng(0)
+    first, second = (_some(part, most, draw) for part, most in zip(parts, limits, strict=True))
+    arrays = [np.asarray(signal) for signal in (first if isinstance(first, list) else [first])]
+    lower = min(float(np.nanmin(array)) for array in arrays)
+    span = max(float(np.nanmax(array)) for array in arrays) - lower
+    learn, measure = (_scaled(part, lower, span or 1.0) for part in (first, second))
+    digest = _digest((learn, measure))
+    return TableData(learn, measure, _labels(first), _labels(second), digest)
+
+
+Part = xr.DataArray | list[xr.DataArray]
+
+
+def _plain(signals: Signals) -> Part:
+    return signals if isinstance(signals, list) else as_array(signals)
+
+
+def _resampled(part: Part, grid: Sequence[int]) -> Part:
+    if isinstance(part, list):
+        arrays = [_resampled_one(signal, grid) for signal in part]
+        return xr.concat(
+            [array.drop_vars(list(array.coords)).drop_attrs() for array in arrays], dim="sample"
+        )
+    return _resampled_one(part, grid)
+
+
+def _resampled_one(signal: xr.DataArray, grid: Sequence[int]) -> xr.DataArray:
+    axes = [dim for dim in signal.dims if dim not in ("sample", "channel")]
+    if len(grid) != len(axes) or min(grid) < 1:
+        raise ValueError(f"grid needs {len(axes)} positive numbers {tuple(axes)}, got {list(grid)}")
+    targets = {
+        dim: np.linspace(float(signal[dim][0]), float(signal[dim][-1]), size)
+        for dim, size in zip(axes, grid, strict=True)
+    }
+    return signal.interp(targets)
+
+
+def _divided(part: Part) -> list[Part]:
+    n_signals = len(part)
+    positions = np.arange(n_signals)
+    labels = _labels(part)
+    groups = next((_coordinate(part, name) for name in _GROUPS if _has(part, name)), None)
+    if n_signals < 2:
+        raise ValueError(f"it takes two signals or more to hold some out, got {n_signals}")
+    if groups is not None and len(np.unique(groups)) > 1:
+        splitter = GroupShuffleSplit(1, test_size=_HELD_OUT, random_state=0)
+        train, test = next(splitter.split(positions, groups=groups))
+    else:
+        rare = labels is None or np.unique(labels, return_counts=True)[1].min() < 2
+        train, test = train_test_split(
+            positions, test_size=_HELD_OUT, random_state=0, stratify=None if rare else labels
+        )
+    return [_take(part, np.sort(train)), _take(part, np.sort(test))]
+
+
+def _some(part: Part, most: int | None, draw: np.random.Generator) -> Part:
+    if most is None or len(part) <= most:
+        return part
+    return _take(part, np.sort(draw.permutation(len(part))[:most]))
+
+
+def _take(part: Part, positions: NDArray[np.intp]) -> Part:
+    if isinstance(part, list):
+        return [part[position] for position in positions]
+    return part.isel(sample=positions)
+
+
+def _has(part: Part, name: str) -> bool:
+    return not isinstance(part, list) and name in part.coords and part[name].dims == ("sample",)
+
+
+def _coordinate(part: Part, name: str) -> NDArray[Any]:
+    assert isinstance(part, xr.DataArray)
+    return part[name].values
+
+
+def _labels(part: Part) -> NDArray[Any] | None:
+    return _coordinate(part, "label") if _has(part, "label") else None
+
+
+def _scaled(part: Part, lower: float, span: float) -> Part:
+    if isinstance(part, list):
+        return [((signal - lower) / span).astype(np.float32) for signal in part]
+    return ((part - lower) / span).astype(np.float32)
+
+
+def _digest(parts: Sequence[Part]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        for signal in part if isinstance(part, list) else [part]:
+            digest.update(repr(signal.shape).encode())
+            digest.update(np.ascontiguousarray(signal.values).tobytes())
+            for dim in signal.dims:
+                digest.update(np.asarray(signal[dim].values).astype(str).tobytes())
+        labels = _labels(part)
+        if labels is not None:
+            digest.update(labels.astype(str).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def in_range(values: Arrays) -> Arrays:
+    """Return decoded values cut off at the range of the data, which no signal leaves."""
+    if isinstance(values, list):
+        return [np.clip(one, 0.0, 1.0) for one in values]
+    return np.clip(np.asarray(values), 0.0, 1.0)

@@ -1,0 +1,78 @@
+"""Pictures that several tables share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from neurfield.evaluation.tables.base import Row
+
+_COLOUR = "#5668b0"
+
+MEASURES = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
+
+
+def points(
+    figure: Figure, rows: Sequence[Row], labels: Sequence[str], measures: Mapping[str, str]
+) -> None:
+    """Draw one panel for each measure, with a point for each row and its spread over seeds.
+
+    Parameters
+    ----------
+    figure : Figure
+    rows : sequence of dict
+        Rows of the table, from top to bottom.
+    labels : sequence of str
+        Their names.
+    measures : mapping of str to str
+        Columns to draw, and what they are called.
+    """
+    shown = {name: title for name, title in measures.items() if any(name in row for row in rows)}
+    figure.set_size_inches(2.2 + 3.2 * max(1, len(shown)), 1.0 + 0.32 * max(1, len(rows)))
+    if not shown:
+        return
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axis, (name, title) in zip(panels, shown.items(), strict=True):
+        values = [row.get(name, math.nan) for row in rows]
+        axis.errorbar(values, range(len(rows)), xerr=_spread(rows, name), fmt="o", color=_COLOUR)
+        axis.set_xlabel(title)
+        axis.grid(axis="y", color="0.9")
+        axis.spines[["top", "right"]].set_visible(False)
+    panels[0].set_yticks(range(len(rows)), labels)
+    panels[0].invert_yaxis()
+
+
+def curves(
+    figure: Figure, rows: Sequence[Row], x: str, title: str, measures: Mapping[str, str]
+) -> None:
+    """Draw one panel for each measure, with a curve over the column `x` and the spread over seeds.
+
+    Parameters
+    ----------
+    figure : Figure
+    rows : sequence of dict
+        Rows of the table.
+    x, title : str
+        Column of the abscissa, and what it is called.
+    measures : mapping of str to str
+        Columns to draw, and what they are called.
+    """
+    shown = {name: label for name, label in measures.items() if any(name in row for row in rows)}
+    figure.set_size_inches(3.2 * max(1, len(shown)), 2.8)
+    if not shown:
+        return
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axis, (name, label) in zip(panels, shown.items(), strict=True):
+        places = [row[x] for row in rows]
+        values = [row.get(name, math.nan) for row in rows]
+        axis.errorbar(places, values, _spread(rows, name), marker="o", color=_COLOUR)
+        axis.set(xlabel=title, ylabel=label)
+        axis.spines[["top", "right"]].set_visible(False)
+
+
+def _spread(rows: Sequence[Row], name: str) -> list[Any]:
+    return [row.get(f"{name}_std", 0.0) for row in rows]

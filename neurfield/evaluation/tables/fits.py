@@ -1,0 +1,211 @@
+"""Fits of encoders and of their peers, measured alike."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from sklearn.metrics import accuracy_score, f1_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from neurfield import FunctaEncoder, list_presets
+from neurfield.evaluation.reconstruction import Arrays, Scores, compare, decoded, values_of
+from neurfield.evaluation.tables.base import Budget, Figures
+from neurfield.evaluation.tables.data import TableData, in_range
+from neurfield.learning import Progress, available_learners
+
+REDUCED_LATENT_DIM = 64
+#: Size of all networks in the reduced form.
+REDUCED_NETWORK = {"hidden_dim": 64, "n_layers": 5}
+
+_PUBLISHED = {1: "medfuncta-1d", 2: "medfuncta-2d-64", 3: "medfuncta-3d-32"}
+
+
+def encoder_methods(n_axes: int) -> list[str]:
+    """Return the names of all presets and learners for signals of so many axes.
+
+    Presets that carry a dimension in their name ("medfuncta-2d-64") are for that one alone.
+    """
+    presets = [
+        name
+        for name in list_presets()
+        if (match := re.search(r"-(\d)d(-|$)", name)) is None or int(match[1]) == n_axes
+    ]
+    return presets + sorted(set(available_learners()) - set(presets))
+
+
+def check_methods(chosen: Sequence[str] | None, known: Sequence[str]) -> None:
+    """Refuse names that are none of the methods.
+
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
+    if unknown := sorted(set(chosen or ()) - set(known)):
+        raise ValueError(f"methods must be some of {list(known)}, got {unknown}")
+
+
+def make_encoder(method: str, parameters: Mapping[str, Any], seed: int) -> FunctaEncoder:
+    """Return an unfitted encoder: a preset or a learner by name, with other parameters."""
+    chosen = {name: _pair(value) for name, value in parameters.items()}
+    if method in list_presets():
+        return FunctaEncoder.from_preset(method, **chosen, random_state=seed)
+    return FunctaEncoder(**{"learner": method, **chosen}, random_state=seed)
+
+
+def encoder_parameters(
+    method: str, budget: Budget, reduced: Mapping[str, Any] | None = None, **own: Any
+) -> dict[str, Any]:
+    """Return what a cell sets: reduced sizes unless in full, then its own, then the caller's."""
+    parameters: dict[str, Any] = {}
+    if not budget.full:
+        parameters = {"latent_dim": REDUCED_LATENT_DIM, **REDUCED_NETWORK, **(reduced or {})}
+    parameters |= own
+    if budget.latent_dim is not None:
+        parameters["latent_dim"] = budget.latent_dim
+    if budget.max_time is not None:
+        parameters["max_time"] = budget.max_time
+    parameters |= budget.parameters
+    known = set(make_encoder(method, {}, 0).get_params())
+    if unknown := sorted(set(parameters) - known):
+        raise ValueError(f"{method!r} has no parameter {unknown[0]!r}; it has {sorted(known)}")
+    return parameters
+
+
+def published(n_axes: int) -> str:
+    """Return the name of the published configuration for signals of so many axes."""
+    return _PUBLISHED[min(n_axes, 3)]
+
+
+def measure_encoder(encoder: FunctaEncoder, data: TableData, neighbors: bool = False) -> Figures:
+    """Fit an encoder, and measure it on the signals it has not seen.
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+        Fitted in place.
+    data : TableData
+    neighbors : bool, default=False
+        Whether 5 nearest neighbours classify the latents too, where there are classes.
+
+    Returns
+    -------
+    dict
+        Size, times, and the means of the measures of reconstruction.
+    """
+    clock = _StepClock()
+    encoder.set_params(callbacks=[clock])
+    start = time.perf_counter()
+    encoder.fit(data.train)
+    seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    latents = encoder.transform(data.test)
+    encoding = time.perf_counter() - start
+    found = values_of(decoded(encoder, data.test, latents))
+    figures: Figures = {
+        **measured(data, found).means(),
+        "latent_dim": latents.shape[1],
+        "parameters": encoder.field_.n_parameters,
+        "fit_seconds": seconds,
+        "meta_steps": encoder.n_iter_,
+        "seconds_per_100_steps": clock.per_step() * 100,
+        "encode_ms": 1000 * encoding / len(latents),
+    }
+    if neighbors and data.has_classes:
+        classifier = KNeighborsClassifier(min(5, len(data.train)))
+        classes = classifier.fit(encoder.transform(data.train), data.train_labels).predict(latents)
+        figures["knn_accuracy"] = float(accuracy_score(data.test_labels, classes))
+        figures["knn_macro_f1"] = float(f1_score(data.test_labels, classes, average="macro"))
+    return figures
+
+
+def measure_pca(n_components: int, data: TableData, seed: int) -> Figures:
+    """Measure PCA in an encoder's place.
+
+    Raises
+    ------
+    ValueError
+        If the signals stand on grids of their own.
+    """
+    train, test = data.flat()
+    start = time.perf_counter()
+    pca = PCA(min(n_components, *train.shape), random_state=seed).fit(train)
+    seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    coefficients = pca.transform(test)
+    encoding = time.perf_counter() - start
+    found = pca.inverse_transform(coefficients).reshape(np.shape(values_of(data.test)))
+    return {
+        **measured(data, found).means(),
+        "latent_dim": int(pca.n_components_),
+        "parameters": int(pca.components_.size + pca.mean_.size),
+        "fit_seconds": seconds,
+        "encode_ms": 1000 * encoding / len(test),
+    }
+
+
+def measure_mean(data: TableData) -> Figures:
+    """Measure the mean training signal as the reconstruction of all.
+
+    Raises
+    ------
+    ValueError
+        If the signals stand on grids of their own.
+    """
+    train, test = data.stacked()
+    mean = np.broadcast_to(np.nanmean(train, axis=0), test.shape)
+    return {**measured(data, mean).means(), "latent_dim": 0, "parameters": train[0].size}
+
+
+def measured(data: TableData, found: Arrays) -> Scores:
+    """Return the scores of values in the place of the signals to measure on."""
+    return compare(values_of(data.test), in_range(found), 0.0, 1.0)
+
+
+def kept_mebibytes(encoder: FunctaEncoder, data: TableData) -> float:
+    """Return how much memory one meta-step keeps for its gradient.
+
+    Counted are the distinct tensors that autograd saves in a fit of one meta-step; this is what
+    grows with the number of points, whatever machine computes it.
+    """
+    storages: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage  # kept alive, so that no address is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        encoder.set_params(max_iter=1, max_time=None).fit(data.train)
+    return sum(storage.nbytes() for storage in storages.values()) / 2**20
+
+
+class _StepClock:
+    """A callback that measures the time of a meta-step, without the first, which warms up."""
+
+    def __init__(self) -> None:
+        self._first: Progress | None = None
+        self._last: Progress | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        self._first = self._first or progress
+        self._last = progress
+
+    def per_step(self) -> float:
+        """Return seconds per meta-step."""
+        if self._first is None or self._last is None:
+            return float("nan")
+        steps = self._last.iteration - self._first.iteration
+        if steps == 0:
+            return self._last.elapsed
+        return (self._last.elapsed - self._first.elapsed) / steps
+
+
+def _pair(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,63 @@
+"""The comparison of methods at equal latent size and equal time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from neurfield.evaluation.tables.base import Budget, Figures, Row, Settings, Table
+from neurfield.evaluation.tables.data import TableData
+from neurfield.evaluation.tables.drawing import MEASURES, points
+from neurfield.evaluation.tables.fits import (
+    REDUCED_LATENT_DIM,
+    check_methods,
+    encoder_methods,
+    encoder_parameters,
+    make_encoder,
+    measure_encoder,
+    measure_mean,
+    measure_pca,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FULL_LATENT_DIM = 256
+
+
+class Methods(Table):
+    """Every preset and learner, PCA and the mean signal.
+
+    All methods have the latent size P. In the reduced form they also have one network size and 60
+    seconds of training each; in full, each has its published network and number of steps.
+    """
+
+    name = "methods"
+    row_keys = ("method",)
+
+    def cells(self, data: TableData, budget: Budget) -> list[Settings]:
+        latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
+        check_methods(budget.methods, ["mean", "pca", *encoder_methods(data.n_axes)])
+        cells: list[Settings] = [{"method": "mean", "seed": 0}]
+        cells += [{"method": "pca", "latent_dim": latent_dim, "seed": 0}]
+        for method in encoder_methods(data.n_axes):
+            parameters = encoder_parameters(
+                method, budget, {"max_time": 60.0}, latent_dim=latent_dim
+            )
+            cells += [
+                {"method": method, "parameters": parameters, "seed": seed} for seed in budget.seeds
+            ]
+        return [
+            cell for cell in cells if budget.methods is None or cell["method"] in budget.methods
+        ]
+
+    def compute(self, settings: Settings, data: TableData) -> Figures:
+        method, seed = settings["method"], settings["seed"]
+        if method == "mean":
+            return measure_mean(data)
+        if method == "pca":
+            return measure_pca(settings["latent_dim"], data, seed)
+        return measure_encoder(make_encoder(method, settings["parameters"], seed), data)
+
+    def draw(self, rows: Sequence[Row], figure: Figure) -> None:
+        points(figure, rows, [row["method"] for row in rows], MEASURES)

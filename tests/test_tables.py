@@ -1,0 +1,393 @@
+"""Tables of comparisons: their cells, what is computed again, and what is written."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from sklearn.decomposition import PCA
+
+from neurfield import FunctaEncoder, list_presets
+from neurfield.cli import main
+from neurfield.cli.tables import NAMES
+from neurfield.datasets import digits
+from neurfield.evaluation import psnr
+from neurfield.evaluation.tables import TABLES, Budget, CellStore, Table, make_data, run_table
+from neurfield.evaluation.tables.base import summarise
+from neurfield.evaluation.tables.fits import encoder_methods, kept_mebibytes
+from neurfield.learning import available_learners
+
+pytest.importorskip("matplotlib")
+
+TINY = {
+    "hidden_dim": 8,
+    "n_layers": 3,
+    "max_iter": 2,
+    "batch_size": 8,
+    "inner_steps": 1,
+    "device": "cpu",
+}
+BUDGET = Budget(latent_dim=4, parameters=TINY)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_data(digits()[:60])
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """Count the fits of encoders."""
+    counted = []
+    fit = FunctaEncoder.fit
+    monkeypatch.setattr(
+        FunctaEncoder, "fit", lambda self, X, y=None: (counted.append(1), fit(self, X))[1]
+    )
+    return counted
+
+
+def quiet(_line):
+    pass
+
+
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# --- Every table ---------------------------------------------------------------------------------
+
+
+def test_the_command_line_knows_every_table():
+    assert set(NAMES) == set(TABLES)
+
+
+@pytest.mark.parametrize("name", sorted(set(TABLES) - {"classification"}))
+def test_finished_cells_are_not_computed_again(data, fits, tmp_path, name):
+    table = TABLES[name]()
+    rows = run_table(table, data, BUDGET, tmp_path, quiet)
+    assert len(fits) > 0
+    assert not any("error" in row for row in rows)
+    assert len(rows) == len(table.cells(data, BUDGET))
+    fits.clear()
+    lines = []
+    assert run_table(TABLES[name](), data, BUDGET, tmp_path, lines.append) == rows
+    assert len(fits) == 0
+    assert all("finished before" in line for line in lines)
+    written = read_csv(tmp_path / f"{name}.csv")
+    assert [float(row["psnr"]) for row in written] == [row["psnr"] for row in rows]
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_changes_a_figure_is_computed_again(data, fits, tmp_path):
+    def count(data, **changes):
+        fits.clear()
+        budget = Budget(**{**vars(BUDGET), "methods": ["varpro"], **changes})
+        run_table(TABLES["methods"](), data, budget, tmp_path, quiet)
+        return len(fits)
+
+    assert count(data) == 1
+    assert count(data) == 0
+    assert count(data, seeds=(0, 1, 2)) == 2
+    assert count(data, latent_dim=3) == 1
+    assert count(data, parameters={**TINY, "max_iter": 3}) == 1
+    assert count(make_data(digits()[1:61])) == 1
+    assert count(data) == 0
+
+
+def test_an_interrupted_table_goes_on(data, fits, tmp_path, monkeypatch):
+    fit = FunctaEncoder.fit
+
+    def interrupted(self, X, y=None):
+        if len(fits) == 2:
+            raise KeyboardInterrupt
+        return fit(self, X, y)
+
+    table = TABLES["schedule"]
+    monkeypatch.setattr(FunctaEncoder, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_table(table(), data, BUDGET, tmp_path, quiet)
+    assert len((tmp_path / "schedule.jsonl").read_text().splitlines()) == 2
+    assert not (tmp_path / "schedule.csv").exists()
+    monkeypatch.setattr(FunctaEncoder, "fit", fit)
+    fits.clear()
+    assert len(run_table(table(), data, BUDGET, tmp_path, quiet)) == 4
+    assert len(fits) == 2
+
+
+class OneThatFails(Table):
+    name = "failing"
+    row_keys = ("cell",)
+    computed = 0
+
+    def cells(self, data, budget):
+        return [{"cell": 0}, {"cell": 1}]
+
+    def compute(self, settings, data):
+        type(self).computed += 1
+        if settings["cell"] == 0:
+            raise ValueError("no such\nthing")
+        return {"psnr": 1.0}
+
+    def draw(self, rows, figure):
+        assert [row["cell"] for row in rows] == [1]
+
+
+def test_a_cell_that_cannot_be_computed_says_why(data, tmp_path):
+    lines = []
+    run_table(OneThatFails(), data, BUDGET, tmp_path, lines.append)
+    assert "[1/2] cell=0: not possible: no such thing" in lines[0]
+    failed, good = read_csv(tmp_path / "failing.csv")
+    assert (failed["error"], failed["psnr"]) == ("no such thing", "")
+    assert (good["error"], good["psnr"]) == ("", "1.0")
+    run_table(OneThatFails(), data, BUDGET, tmp_path, quiet)
+    assert OneThatFails.computed == 3  # what failed is tried again, what is finished is not
+
+
+def test_a_damaged_store_is_named(tmp_path):
+    path = tmp_path / "t.jsonl"
+    store = CellStore(path)
+    key = store.key("data", {"a": 1})
+    store.add(key, {"psnr": 1.5})
+    assert CellStore(path).get(store.key("data", {"a": 1})) == {"psnr": 1.5}
+    assert CellStore(path).get(store.key("other", {"a": 1})) is None
+    path.write_text(path.read_text() + '{"key": 1')
+    with pytest.raises(ValueError, match=r"t\.jsonl: line 2 is no finished cell"):
+        CellStore(path)
+
+
+def test_rows_are_means_over_seeds():
+    results = [
+        ({"m": "a", "seed": 0}, {"psnr": 1.0, "only": 2}),
+        ({"m": "a", "seed": 1}, {"psnr": 3.0}),
+        ({"m": "b", "seed": 0}, {"psnr": 5.0, "error": "why"}),
+    ]
+    a, b = summarise(results, ["m"])
+    assert a == {"m": "a", "cells": 2, "psnr": 2.0, "psnr_std": 2**0.5, "only": 2.0}
+    assert b == {"m": "b", "cells": 1, "psnr": 5.0, "error": "why"}
+
+
+# --- The methods ---------------------------------------------------------------------------------
+
+
+def test_every_preset_and_learner_is_a_method():
+    for n_axes in (1, 2, 3):
+        names = encoder_methods(n_axes)
+        assert len(names) == len(set(names))
+        assert set(available_learners()) <= set(names)
+    everywhere = set().union(*(encoder_methods(n) for n in (1, 2, 3)))
+    assert everywhere == set(list_presets()) | set(available_learners())
+    assert "medfuncta-1d" not in encoder_methods(2)
+
+
+def test_equal_latent_size_and_time(data):
+    cells = TABLES["methods"]().cells(data, Budget(latent_dim=12, max_time=5.0, seeds=(0, 1)))
+    fitted = [cell for cell in cells if "parameters" in cell]
+    assert {cell["parameters"]["latent_dim"] for cell in fitted} == {12}
+    assert {cell["parameters"]["max_time"] for cell in fitted} == {5.0}
+    assert {cell["parameters"]["hidden_dim"] for cell in fitted} == {64}
+    assert len(fitted) == 2 * len(encoder_methods(2))
+    full = TABLES["methods"]().cells(data, Budget(full=True))
+    assert [c["parameters"] for c in full if c["method"] == "medfuncta-2d-64"] == [
+        {"latent_dim": 256}
+    ]
+
+
+def test_unknown_methods_are_refused(data):
+    for name in ("methods", "classification"):
+        with pytest.raises(ValueError, match=r"some of \[.*'varpro'.*got \['resnet'\]"):
+            TABLES[name]().cells(data, Budget(methods=["resnet"]))
+
+
+def test_peers_are_measured_by_the_same_rule(data, tmp_path):
+    budget = Budget(latent_dim=5, methods=["pca", "mean"])
+    mean, pca = run_table(TABLES["methods"](), data, budget, tmp_path, quiet)
+    train, test = (part.values.reshape(len(part), -1) for part in (data.train, data.test))
+    model = PCA(5).fit(train)
+    decoded = np.clip(model.inverse_transform(model.transform(test)), 0, 1)
+    assert pca["psnr"] == pytest.approx(psnr(test, decoded).mean(), abs=1e-3)
+    assert pca["latent_dim"] == 5
+    blank = np.broadcast_to(train.mean(axis=0), test.shape)
+    assert mean["psnr"] == pytest.approx(psnr(test, blank).mean(), abs=1e-6)
+
+
+def test_signals_on_grids_of_their_own(rng, tmp_path):
+    volumes = [
+        xr.DataArray(
+            rng.random((6 + i % 3, 7)),
+            dims=("y", "x"),
+            coords={"y": np.arange(6 + i % 3) * 0.5, "x": np.arange(7.0)},
+        )
+        for i in range(8)
+    ]
+    data = make_data(volumes)
+    budget = Budget(latent_dim=3, parameters=TINY, methods=["pca", "varpro"])
+    pca, varpro = run_table(TABLES["methods"](), data, budget, tmp_path, quiet)
+    assert "grids of their own" in pca["error"]
+    assert np.isfinite(varpro["psnr"])
+    assert "classes" in str(error_of(lambda: run("classification", data, tmp_path)))
+
+
+def error_of(function):
+    with pytest.raises(ValueError) as info:  # noqa: PT011 - the caller looks at the message
+        function()
+    return info.value
+
+
+def run(name, data, folder, budget=BUDGET):
+    return run_table(TABLES[name](), data, budget, folder, quiet)
+
+
+def test_memory_falls_with_the_context(data):
+    kept = [
+        kept_mebibytes(
+            FunctaEncoder(4, learner="cavia", context_ratio=ratio, random_state=0, **TINY), data
+        )
+        for ratio in (1.0, 0.5)
+    ]
+    assert 0 < kept[1] < kept[0]
+
+
+# --- Classification ------------------------------------------------------------------------------
+
+
+def test_the_classification_table(fits, tmp_path, monkeypatch):
+    pytest.importorskip("monai")
+    data = make_data(digits()[:40])
+    monkeypatch.setattr("neurfield.evaluation.tables.classifiers.REDUCED_EPOCHS", 1)
+    rows = run("classification", data, tmp_path)
+    assert [(row["features"], row["classifier"]) for row in rows] == [
+        ("varpro", "knn"),
+        ("varpro", "mlp"),
+        ("pca", "knn"),
+        ("pca", "mlp"),
+        ("pixels", "resnet50"),
+        ("pixels", "efficientnet-b0"),
+    ]
+    assert not any("error" in row for row in rows)
+    assert len(fits) == 1  # both classifiers of the latents share one encoder
+    for row in rows:
+        assert 0 <= row["accuracy"] <= 1
+        assert {"macro_f1", "auc", "fit_seconds", "parameters", "encoder_seconds"} <= set(row)
+    assert rows[4]["parameters"] > rows[5]["parameters"] > rows[1]["parameters"] > 0
+    fits.clear()
+    assert run("classification", data, tmp_path) == rows
+    assert len(fits) == 0
+
+
+def test_classification_needs_classes(tmp_path):
+    data = make_data(digits()[:20].drop_vars("label"))
+    assert "needs signals with labels" in str(
+        error_of(lambda: run("classification", data, tmp_path))
+    )
+
+
+# --- The data ------------------------------------------------------------------------------------
+
+
+def test_a_quarter_is_held_out_of_each_class():
+    data = make_data(digits()[:400])
+    assert (len(data.train), len(data.test)) == (300, 100)
+    share = [np.bincount(labels, minlength=10) for labels in (data.train_labels, data.test_labels)]
+    assert np.abs(share[0] - 3 * share[1]).max() <= 4
+    values = [part.values for part in (data.train, data.test)]
+    assert (values[0].min(), values[0].max()) == (0, 1)
+    assert not {v.tobytes() for v in values[0]} & {v.tobytes() for v in values[1]}
+
+
+def test_records_are_not_divided(rng):
+    signals = xr.DataArray(
+        rng.random((40, 9)),
+        dims=("sample", "time"),
+        coords={"record": ("sample", np.repeat(list("abcdefgh"), 5)), "time": np.arange(9.0)},
+    )
+    data = make_data(signals)
+    groups = [set(part["record"].values) for part in (data.train, data.test)]
+    assert len(groups[1]) == 2
+    assert not groups[0] & groups[1]
+
+
+def test_given_parts_limits_and_units():
+    signals = 7 * digits() - 3
+    data = make_data(signals[:50], signals[50:90], limits=(20, 10))
+    assert (len(data.train), len(data.test), data.n_axes) == (20, 10, 2)
+    assert (float(data.train.min()), float(data.train.max())) == (0, 1)
+    again = make_data(signals[:50], signals[50:90], limits=(20, 10))
+    assert data.digest == again.digest != make_data(signals[:50], signals[50:89]).digest
+
+
+def test_signals_are_resampled_over_their_own_extent():
+    volumes = [
+        xr.DataArray(
+            np.linspace(0, 1, n)[:, None] * np.ones(5),
+            dims=("y", "x"),
+            coords={"y": np.linspace(3, 4 + n, n), "x": np.arange(5.0)},
+        )
+        for n in (6, 9, 7, 8)
+    ]
+    data = make_data(volumes, grid=[11, 4])
+    assert data.train.shape[1:] == (11, 4)
+    np.testing.assert_allclose(data.train[:, :, 0], np.tile(np.linspace(0, 1, 11), (3, 1)), 1e-6)
+    with pytest.raises(ValueError, match=r"grid needs 2 positive numbers .*got \[4\]"):
+        make_data(volumes, grid=[4])
+
+
+# --- The command ---------------------------------------------------------------------------------
+
+
+def evaluate(*arguments):
+    return main(["evaluate", *map(str, arguments)])
+
+
+def test_one_command_writes_a_table(capsys, tmp_path):
+    options = [f"--set={name}={value}" for name, value in TINY.items()]
+    command = ["schedule", "digits", "--limit", "40", "-o", tmp_path / "out", "--latent-dim", "4"]
+    assert evaluate(*command, "--seeds", "0", "1", *options) == 0
+    out = capsys.readouterr().out
+    assert "learns from   30 signals of 8 × 8" in out
+    assert "[8/8]" in out
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["schedule.csv", "schedule.jsonl", "schedule.png"]
+    rows = read_csv(tmp_path / "out" / "schedule.csv")
+    assert [row["cells"] for row in rows] == ["2"] * 4
+    assert all(float(row["psnr_std"]) >= 0 for row in rows)
+    cell = json.loads((tmp_path / "out" / "schedule.jsonl").read_text().splitlines()[0])
+    assert cell["key"]["settings"]["parameters"]["latent_dim"] == 4
+    assert evaluate(*command, "--seeds", "0", "1", *options) == 0
+    assert capsys.readouterr().out.count("finished before") == 8
+
+
+def test_splits_of_a_file(capsys, tmp_path):
+    images = digits().values[:60]
+    np.savez(tmp_path / "a.npz", train_images=images[:40], test_images=images[40:])
+    options = ["--methods", "mean", "--splits", "train", "test", "-o", tmp_path]
+    assert evaluate("methods", tmp_path / "a.npz", *options) == 0
+    out = capsys.readouterr().out
+    assert "learns from   40 signals" in out
+    assert "measured on   20 signals" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["methods", "digits"], "-o FOLDER"),
+        (["methods", "digits", "-o", "nowhere/out"], "nowhere: no such folder"),
+        (["methods", "digits", "--json", "a.json"], "--json belongs to a MODEL"),
+        (["a.field", "digits", "--full"], "--full belongs to a TABLE"),
+        (["a.field", "digits", "--latent-dim", "3"], "--latent-dim belongs to a TABLE"),
+        (["methods", "digits", "-o", ".", "--set", "a"], "--set takes NAME=VALUE, got 'a'"),
+        (["omega", "digits", "-o", ".", "--set", "depth=3"], "'varpro' has no parameter 'depth'"),
+        (
+            ["omega", "digits", "-o", ".", "--split", "a", "--splits", "a", "b"],
+            "either --splits or --split",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line(capsys, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert evaluate(*arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
