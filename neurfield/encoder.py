@@ -28,6 +28,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from neurfield.blockwise import encode_lazily, is_dask_backed
 from neurfield.codec import Codec
 from neurfield.decoding import decode
 from neurfield.device import PRECISIONS, resolve_device, resolve_dtype
@@ -44,6 +45,7 @@ from neurfield.learning import (
 from neurfield.medfuncta import field_from_checkpoint
 from neurfield.persistence import available_device, load_fitted, save_fitted
 from neurfield.presets import preset_parameters
+from neurfield.provenance import provenance
 from neurfield.signals import CoordinateFrame, Layout, Signals, ValueScaler, read_signals
 from neurfield.signals.containers import (
     SignalGroup,
@@ -418,7 +420,7 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.n_iter_ = len(self.loss_curve_)
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Any) -> Any:
         """Fit one latent vector per signal.
 
         Parameters
@@ -429,9 +431,15 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Returns
         -------
         float32 array of shape (n, latent_dim)
+            For a DataArray or Dataset made of dask blocks, a DataArray with dimensions "sample"
+            and "latent" and the coordinates of ``X`` along "sample", computed block by block when
+            it is asked for, on whatever scheduler dask then uses.
         """
         check_is_fitted(self)
-        return self._encoding_codec().encode(self._read(X, reset=False))
+        signals, codec = self._read(X, reset=False), self._encoding_codec()
+        if is_dask_backed(X):
+            return encode_lazily(codec, signals, X, provenance(self, X.attrs))
+        return codec.encode(signals)
 
     def inverse_transform(
         self,

@@ -3,6 +3,7 @@
 from neurfield.datasets.arrays import load_npz, save_npz
 from neurfield.datasets.bundled import digits
 from neurfield.datasets.gridded import load_netcdf, load_zarr, save_netcdf, save_zarr
+from neurfield.datasets.latents import save_latents
 from neurfield.datasets.nifti import load_nifti, save_nifti, save_nifti_folder
 from neurfield.datasets.opening import Signals, open_signals
 from neurfield.datasets.records import AAMI_CLASSES, MITBIH_SPLITS, load_wfdb
@@ -18,6 +19,7 @@ __all__ = [
     "load_wfdb",
     "load_zarr",
     "open_signals",
+    "save_latents",
     "save_netcdf",
     "save_nifti",
     "save_nifti_folder",

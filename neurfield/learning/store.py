@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from scipy.interpolate import interpn
 from torch import Tensor
 
 from neurfield.learning.context import Context, random_points
+from neurfield.learning.window import BlockWindow
 from neurfield.signals import CoordinateFrame, SignalGroup, Signals, ValueScaler
+from neurfield.signals.lazy import LazyValues, count_observed
 
 _LARGE_GROUP = 8  # from this many signals on, sharing a grid beats padding
 
@@ -23,15 +26,27 @@ class _Grid:
 
     coords: Tensor
     axes: tuple[np.ndarray, ...]  # normalised
-    values: np.ndarray  # (n, N, c), the caller's dtype and units
-    has_gaps: bool
+    group: SignalGroup
+    has_gaps: bool | None  # None where values are yet to be looked at
+
+    def read(self, rows: np.ndarray, points: np.ndarray | None = None) -> np.ndarray:
+        """Return values of shape (n, N, c), in the caller's dtype and units."""
+        values = self.group.values
+        if points is not None and isinstance(values, np.ndarray):
+            return values[(rows[:, None], *np.unravel_index(points, values.shape[1:-1]))]
+        block = values[rows]
+        if self.has_gaps is None:
+            count_observed(block, self.group.positions[rows])
+        block = block.reshape(len(rows), len(self.coords), -1)
+        # One memory layout for both kinds of values, so that sums are taken in one order.
+        return block if points is None else np.ascontiguousarray(block[:, points])
 
 
 class ContextStore:
     """Signals in normalised coordinates and scaled values, read in batches.
 
-    Values stay in the caller's dtype and are scaled when a batch is drawn, so the store costs
-    no copy of the data.
+    Values stay where they are, in the caller's dtype, and are read and scaled when a batch is
+    drawn, so the store costs no copy of the data.
 
     Parameters
     ----------
@@ -56,9 +71,9 @@ class ContextStore:
         self.row_of = np.empty(len(signals), dtype=np.int64)
         for g, group in enumerate(signals.groups):
             coords = torch.as_tensor(frame.grid(group.axes), dtype=dtype, device=device)
-            values = group.values.reshape(len(group.values), group.n_points, -1)
-            axes = frame.normalise_axes(group.axes)
-            self.grids.append(_Grid(coords, axes, values, _has_gaps(group)))
+            self.grids.append(
+                _Grid(coords, frame.normalise_axes(group.axes), group, _has_gaps(group))
+            )
             self.group_of[group.positions] = g
             self.row_of[group.positions] = np.arange(len(group.positions))
 
@@ -74,11 +89,7 @@ class ContextStore:
     @cached_property
     def observed_per_signal(self) -> float:
         """Mean number of values, over points and channels, observed in a signal."""
-        observed = 0
-        for grid in self.grids:
-            missing = np.isnan(grid.values).sum() if grid.has_gaps else 0
-            observed += grid.values.size - int(missing)
-        return observed / len(self)
+        return sum(int(grid.group.observed.sum()) for grid in self.grids) / len(self)
 
     @cached_property
     def buckets(self) -> list[np.ndarray]:
@@ -87,6 +98,22 @@ class ContextStore:
         large = [m for m in members if len(m) >= _LARGE_GROUP or len(members) == 1]
         small = [m for m in members if len(m) < _LARGE_GROUP and len(members) > 1]
         return large + ([np.concatenate(small)] if small else [])
+
+    @cached_property
+    def windows(self) -> list[BlockWindow | None]:
+        """Where each bucket is drawn from, None where its values are all in memory."""
+        return [self._window(bucket) for bucket in self.buckets]
+
+    @property
+    def draw_state(self) -> list[dict[str, Any] | None]:
+        """Plain numbers on which :meth:`draw` depends besides its generator; may be set."""
+        return [None if window is None else window.state for window in self.windows]
+
+    @draw_state.setter
+    def draw_state(self, states: list[dict[str, Any] | None]) -> None:
+        for window, state in zip(self.windows, states, strict=True):
+            if window is not None and state is not None:
+                window.state = state
 
     @cached_property
     def finest_spacing(self) -> Tensor:
@@ -113,8 +140,12 @@ class ContextStore:
         chosen = 0
         if len(sizes) > 1:
             chosen = int(torch.multinomial(sizes, 1, generator=generator))
-        bucket = self.buckets[chosen]
-        positions = bucket[random_points(len(bucket), n_signals, generator).numpy()]
+        bucket, window = self.buckets[chosen], self.windows[chosen]
+        if window is None:
+            drawn = random_points(len(bucket), n_signals, generator).numpy()
+        else:
+            drawn = window.draw(n_signals, generator)
+        positions = bucket[drawn]
         return self.batch(positions, n_points, generator)
 
     def batch(
@@ -182,12 +213,17 @@ class ContextStore:
             Most signals and points to return.
         generator : torch.Generator
         """
-        positions = random_points(len(self), n_signals, generator).sort().values.numpy()
+        window = self._window(np.arange(len(self)))
+        if window is None:
+            drawn = random_points(len(self), n_signals, generator).numpy()
+        else:
+            drawn = window.sample(n_signals, generator)
+        positions = np.sort(drawn)
         widest = max(self.grids, key=lambda grid: len(grid.coords))
         index = random_points(len(widest.coords), n_points, generator).sort().values
         coords = widest.coords[index.to(self.device)]
         if len(self.grids) == 1:
-            values = widest.values[np.ix_(positions, index.numpy())]
+            values = widest.read(self.row_of[positions], index.numpy())
         else:
             points = coords.cpu().double().numpy()
             values = np.stack([self._interpolate(position, points) for position in positions])
@@ -202,7 +238,8 @@ class ContextStore:
         """Read one signal at normalised points by linear interpolation; NaN outside its grid."""
         grid = self.grids[self.group_of[position]]
         shape = [len(axis) for axis in grid.axes]
-        values = grid.values[self.row_of[position]].reshape(*shape, -1).astype(np.float64)
+        row = self.row_of[position : position + 1]
+        values = grid.read(row)[0].reshape(*shape, -1).astype(np.float64)
         wide = [j for j, size in enumerate(shape) if size > 1]
         values = values.reshape(*(shape[j] for j in wide), -1)
         for k, j in enumerate(wide):
@@ -217,10 +254,10 @@ class ContextStore:
     ) -> Context:
         grid = self.grids[group]
         if n_points is None or n_points >= len(grid.coords):
-            return self._context(grid.coords, grid.values[rows], grid.has_gaps)
+            return self._context(grid.coords, grid.read(rows), grid.has_gaps)
         assert generator is not None
         index = random_points(len(grid.coords), n_points, generator)
-        values = grid.values[np.ix_(rows, index.numpy())]
+        values = grid.read(rows, index.numpy())
         return self._context(grid.coords[index.to(self.device)], values, grid.has_gaps)
 
     def _padded(
@@ -230,29 +267,54 @@ class ContextStore:
         width = width if n_points is None else min(width, n_points)
         n_axes = self.grids[0].coords.shape[-1]
         coords = torch.zeros(len(positions), width, n_axes, dtype=self.dtype, device=self.device)
-        values = np.full((len(positions), width, self.grids[0].values.shape[-1]), np.nan)
+        n_channels = self.grids[0].group.values.shape[-1]
+        values = np.full((len(positions), width, n_channels), np.nan)
         for i, position in enumerate(positions):
             grid = self.grids[self.group_of[position]]
-            row = grid.values[self.row_of[position]]
+            row = self.row_of[position : position + 1]
             if len(grid.coords) <= width:
                 coords[i, : len(grid.coords)] = grid.coords
-                values[i, : len(grid.coords)] = row
+                values[i, : len(grid.coords)] = grid.read(row)[0]
             else:
                 assert generator is not None
                 index = random_points(len(grid.coords), width, generator)
                 coords[i] = grid.coords[index.to(self.device)]
-                values[i] = row[index.numpy()]
+                values[i] = grid.read(row, index.numpy())[0]
         return self._context(coords, values, has_gaps=True)
 
-    def _context(self, coords: Tensor, values: np.ndarray, has_gaps: bool) -> Context:
+    def _window(self, positions: np.ndarray) -> BlockWindow | None:
+        """Return a window on the blocks of some signals; those in memory are one more block."""
+        lazy = [isinstance(grid.group.values, LazyValues) for grid in self.grids]
+        if not any(lazy):
+            return None
+        block_of = np.empty(len(positions), dtype=np.int64)
+        sizes: list[int] = []
+        capacity = 0
+        for g, grid in enumerate(self.grids):
+            members = np.flatnonzero(self.group_of[positions] == g)
+            values = grid.group.values
+            if isinstance(values, LazyValues):
+                rows = self.row_of[positions[members]]
+                block_of[members] = len(sizes) + values.block_of[rows]
+                source = values.source
+                capacity = source.cache.capacity
+                sizes += [source.block_bytes(block) for block in range(source.n_blocks)]
+            else:
+                block_of[members] = len(sizes)
+                sizes.append(0)
+        return BlockWindow(block_of, np.array(sizes), capacity)
+
+    def _context(self, coords: Tensor, values: np.ndarray, has_gaps: bool | None) -> Context:
         scaled = torch.as_tensor(self.scaler.apply(values)).to(self.device, self.dtype)
+        if has_gaps is None:
+            has_gaps = bool(torch.isnan(scaled).any())
         if not has_gaps:
             return Context(coords, scaled)
         weights = (~torch.isnan(scaled)).to(self.dtype)
         return Context(coords, torch.nan_to_num(scaled), weights)
 
 
-def _has_gaps(group: SignalGroup) -> bool:
-    if group.values.dtype.kind != "f":
-        return False
-    return any(bool(np.isnan(signal).any()) for signal in group.values)
+def _has_gaps(group: SignalGroup) -> bool | None:
+    if not group.is_checked:
+        return None
+    return bool((group.observed < group.n_points * group.values.shape[-1]).any())

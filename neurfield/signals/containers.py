@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from neurfield.signals.layout import CHANNEL, SAMPLE, Layout
+from neurfield.signals.lazy import (
+    BlockCache,
+    LazySource,
+    LazyValues,
+    Values,
+    block_bounds,
+    count_observed,
+)
+from neurfield.signals.scaling import thinning
 
 
 @dataclass(frozen=True)
@@ -20,20 +30,44 @@ class SignalGroup:
     ----------
     axes : tuple of d float64 arrays
         Grid coordinates in the caller's units.
-    values : array of shape (n, *shape, c), any real dtype
+    values : array or LazyValues of shape (n, *shape, c), any real dtype
         NaN marks a value that was not observed.
     positions : int array of shape (n,)
         Where each signal stands in the caller's order.
     """
 
     axes: tuple[np.ndarray, ...]
-    values: np.ndarray
+    values: Values
     positions: np.ndarray
 
     @property
     def n_points(self) -> int:
         """Number of grid points N."""
         return int(np.prod([len(axis) for axis in self.axes]))
+
+    @cached_property
+    def observed(self) -> np.ndarray:
+        """Number of observed values of each signal, of shape (n,); lazy values are read once.
+
+        Raises
+        ------
+        ValueError
+            If a signal holds an infinity, or nothing but NaN.
+        """
+        if isinstance(self.values, LazyValues):
+            return self.values.observed
+        return count_observed(self.values, self.positions)
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether :attr:`observed` is known without reading all values."""
+        return not isinstance(self.values, LazyValues) or self.values.is_surveyed
+
+    def take(self, rows: np.ndarray, positions: np.ndarray) -> SignalGroup:
+        """Return some signals of the group, in ascending order, at other positions."""
+        if isinstance(self.values, LazyValues):
+            return SignalGroup(self.axes, self.values.take(rows), positions)
+        return SignalGroup(self.axes, self.values[rows], positions)
 
 
 @dataclass(frozen=True)
@@ -54,15 +88,24 @@ class Signals:
         for group in self.groups:
             chosen = np.flatnonzero(rank[group.positions] >= 0)
             if len(chosen):
-                groups.append(
-                    SignalGroup(group.axes, group.values[chosen], rank[group.positions[chosen]])
-                )
+                groups.append(group.take(chosen, rank[group.positions[chosen]]))
         return Signals(tuple(groups), self.layout)
+
+    def check(self) -> None:
+        """Refuse infinities and signals in which nothing was observed; reads lazy values once."""
+        for group in self.groups:
+            _ = group.observed
 
 
 def is_xarray(X: Any) -> bool:
     """Tell whether the input carries labels of its own."""
     return isinstance(X, xr.DataArray | xr.Dataset)
+
+
+def is_lazy(X: xr.DataArray | xr.Dataset) -> bool:
+    """Tell values in a dask graph or an opened file from those in memory."""
+    variables = [X.variable] if isinstance(X, xr.DataArray) else list(X.data_vars.values())
+    return any(not getattr(v, "variable", v)._in_memory for v in variables)
 
 
 def is_list_of_signals(X: Any) -> bool:
@@ -105,7 +148,9 @@ def read_signals(
         signals = _read_array(X, channel_axis, expected)
     if expected is not None:
         _check_agreement(signals.layout, expected)
-    _check_observed(signals)
+    for group in signals.groups:
+        if group.is_checked:  # values to be read later are checked when they are
+            _ = group.observed
     return signals
 
 
@@ -182,7 +227,8 @@ def _read_dataarray(X: xr.DataArray, expected: Layout | None) -> Signals:
         )
     axis_names = _axis_names(X.dims, expected)
     X = _channels_in_order(X, expected)
-    values, axes = _label_free(X, axis_names)
+    axes = _axes_of(X, axis_names)
+    values = _values_of(X, axis_names)
     layout = Layout(
         container="dataarray",
         is_list=False,
@@ -215,33 +261,52 @@ def _read_dataset(X: xr.Dataset, expected: Layout | None) -> Signals:
     dims = {name: tuple(str(dim) for dim in X[name].dims) for name in names}
     if len({frozenset(d) for d in dims.values()}) > 1:
         raise ValueError(f"all variables of X must have the same dimensions, got {dims}")
-    if len(names) == 1:
-        array = X[names[0]]
-    elif CHANNEL in dims[names[0]]:
+    if len(names) > 1 and CHANNEL in dims[names[0]]:
         raise ValueError(
             f'several variables are the channels of X, so none may have a "{CHANNEL}" dimension; '
             f"got {dims}"
         )
-    else:
-        array = X[names].to_dataarray(dim=CHANNEL).transpose(*dims[names[0]], CHANNEL)
-    signals = _read_dataarray(array, expected)
-    layout = signals.layout
-    return Signals(
-        signals.groups,
-        Layout(
-            **{
-                **vars(layout),
-                "container": "dataset",
-                "name": None,
-                "attrs": dict(X.attrs),
-                "variable_attrs": {name: dict(X[name].attrs) for name in names},
-            }
-        ),
+    signals = _read_variables(X[names], expected)
+    layout = replace(
+        signals.layout,
+        container="dataset",
+        name=None,
+        attrs=dict(X.attrs),
+        variable_attrs={name: dict(X[name].attrs) for name in names},
     )
+    return Signals(signals.groups, layout)
+
+
+def _read_variables(X: xr.Dataset, expected: Layout | None) -> Signals:
+    """Read variables of the same dimensions; several of them are the channels."""
+    names = list(X.data_vars)
+    if len(names) == 1:
+        return _read_dataarray(X[names[0]], expected)
+
+    def stacked(part: xr.Dataset) -> xr.DataArray:
+        return part.to_dataarray(dim=CHANNEL).transpose(*X[names[0]].dims, CHANNEL)
+
+    if not is_lazy(X) or all(X[name].chunks is not None for name in names):
+        return _read_dataarray(stacked(X), expected)
+    # Stacking would read variables of an opened file whole, so each block is stacked by itself.
+    outline = _read_dataarray(stacked(X.map(_outline)), expected)
+    (group,) = outline.groups
+
+    def read(start: int, stop: int) -> np.ndarray:
+        part = stacked(X.isel({SAMPLE: slice(start, stop)}))
+        return np.asarray(_read_dataarray(part, expected).groups[0].values)
+
+    values = _lazy_values(read, group.values.shape, group.values.dtype, _stored_chunks(X[names[0]]))
+    return Signals((SignalGroup(group.axes, values, group.positions),), outline.layout)
+
+
+def _outline(X: xr.DataArray) -> xr.DataArray:
+    """Return an array of the same labels that takes no memory."""
+    return X.copy(data=np.broadcast_to(np.zeros((), X.dtype), X.shape))
 
 
 def _read_list(X: Sequence[Any], channel_axis: int | None, expected: Layout | None) -> Signals:
-    arrays: dict[tuple[bytes, ...], list[tuple[int, np.ndarray]]] = {}
+    arrays: dict[tuple[bytes, ...], list[tuple[int, _Member]]] = {}
     grids: dict[tuple[bytes, ...], tuple[np.ndarray, ...]] = {}
     first: Layout | None = None
     attrs: dict[str, Any] = {}
@@ -249,7 +314,7 @@ def _read_list(X: Sequence[Any], channel_axis: int | None, expected: Layout | No
         try:
             if is_xarray(item) != is_xarray(X[0]):
                 raise ValueError("a list must hold arrays or DataArrays, not both")
-            layout, values = _read_item(item, channel_axis, first or expected)
+            layout, member = _read_item(item, channel_axis, first or expected)
             if first is None:
                 first, attrs = layout, dict(layout.attrs)
             _check_agreement(layout, first, "in X[0]")
@@ -258,14 +323,16 @@ def _read_list(X: Sequence[Any], channel_axis: int | None, expected: Layout | No
         assert layout.axes is not None
         key = tuple(axis.tobytes() for axis in layout.axes)
         grids[key] = layout.axes
-        arrays.setdefault(key, []).append((i, values))
+        arrays.setdefault(key, []).append((i, member))
         for name in [n for n, v in attrs.items() if not _same(v, layout.attrs.get(n))]:
             del attrs[name]  # what differs between signals belongs to none of the decoded ones
     assert first is not None
+    n_points = sum(member.n_points for members in arrays.values() for _, member in members)
+    cache = BlockCache()
     groups = tuple(
         SignalGroup(
             grids[key],
-            np.stack([values for _, values in members]),
+            _gathered([member for _, member in members], cache, thinning(n_points)),
             np.array([i for i, _ in members]),
         )
         for key, members in arrays.items()
@@ -279,17 +346,47 @@ def _same(value: Any, other: Any) -> bool:
     return type(value) is type(other) and bool(np.array_equal(value, other))
 
 
+@dataclass(frozen=True)
+class _Member:
+    """One signal of a list, of shape (*shape, c), in memory or to be read when needed."""
+
+    read: Callable[[], np.ndarray]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    is_lazy: bool
+
+    @property
+    def n_points(self) -> int:
+        return int(np.prod(self.shape[:-1]))
+
+
+def _gathered(members: Sequence[_Member], cache: BlockCache, every: int) -> Values:
+    """Stack signals of one grid, now or, where one of them is not in memory, block by block."""
+
+    def read(start: int, stop: int) -> np.ndarray:
+        return np.stack([member.read() for member in members[start:stop]])
+
+    if not any(member.is_lazy for member in members):
+        return read(0, len(members))
+    shape = (len(members), *members[0].shape)
+    bounds = block_bounds(len(members), int(np.prod(shape[1:])))
+    dtype = np.result_type(*(member.dtype for member in members))
+    return LazyValues(LazySource(read, shape, dtype, bounds, cache, every))
+
+
 def _read_item(
     item: Any, channel_axis: int | None, expected: Layout | None
-) -> tuple[Layout, np.ndarray]:
+) -> tuple[Layout, _Member]:
     """Read one signal of a list, which has no sample axis."""
     if isinstance(item, xr.Dataset):
         raise ValueError("items of a list must be arrays or DataArrays, got a Dataset")
     if isinstance(item, xr.DataArray):
         if SAMPLE in item.dims:
             raise ValueError(f'items of a list are single signals without a "{SAMPLE}" dimension')
-        signals = _read_dataarray(item.expand_dims(SAMPLE), expected)
+        lazy = is_lazy(item)
+        signals = _read_dataarray((_outline(item) if lazy else item).expand_dims(SAMPLE), expected)
     else:
+        lazy = isinstance(item, np.memmap)
         array = np.asarray(item)
         if array.dtype.kind not in "biuf":
             raise ValueError(f"values must be real numbers, got dtype {array.dtype}")
@@ -298,7 +395,15 @@ def _read_item(
         if array.size == 0:
             raise ValueError(f"a signal needs at least one value, got shape {array.shape}")
         signals = _read_array(array[None], channel_axis, expected)
-    return signals.layout, signals.groups[0].values[0]
+    values = np.asarray(signals.groups[0].values)[0]
+
+    def read() -> np.ndarray:
+        if not lazy or not is_xarray(item):
+            return values
+        (group,) = _read_dataarray(item.compute().expand_dims(SAMPLE), expected).groups
+        return np.asarray(group.values)[0]
+
+    return signals.layout, _Member(read, values.shape, values.dtype, lazy)
 
 
 def reference_grid(grids: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
@@ -324,15 +429,9 @@ def _axis_names(dims: Iterable[Any], expected: Layout | None) -> tuple[str, ...]
     return expected.axis_names
 
 
-def _label_free(
-    X: xr.DataArray, axis_names: tuple[str, ...]
-) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Return the values as (n, *shape, c) and the coordinates of each axis."""
-    order = [SAMPLE, *axis_names] + ([CHANNEL] if CHANNEL in X.dims else [])
-    values = X.transpose(*order).to_numpy()
-    if values.dtype.kind not in "biuf":
-        raise ValueError(f"values of X must be real numbers, got dtype {values.dtype}")
-    if values.size == 0:
+def _axes_of(X: xr.DataArray, axis_names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+    """Return the coordinates of each axis."""
+    if X.size == 0:
         raise ValueError(f"X needs at least one signal with one value, got sizes {dict(X.sizes)}")
     axes = []
     for name in axis_names:
@@ -343,7 +442,56 @@ def _label_free(
                 f"got dtype {axis.dtype}"
             )
         axes.append(axis.astype(np.float64))
-    return (values if CHANNEL in X.dims else values[..., None]), tuple(axes)
+    return tuple(axes)
+
+
+def _values_of(X: xr.DataArray, axis_names: tuple[str, ...]) -> Values:
+    """Return the values as (n, *shape, c), read now or, where they are not in memory, later."""
+    if X.dtype.kind not in "biuf":
+        raise ValueError(f"values of X must be real numbers, got dtype {X.dtype}")
+    if not is_lazy(X):
+        return _ordered(X, axis_names)
+    n_channels = X.sizes.get(CHANNEL, 1)
+    shape = (X.sizes[SAMPLE], *(X.sizes[name] for name in axis_names), n_channels)
+    return _lazy_values(
+        lambda start, stop: _ordered(X.isel({SAMPLE: slice(start, stop)}), axis_names),
+        shape,
+        X.dtype,
+        _stored_chunks(X),
+        None if X.chunks is None else _transposed(X, axis_names).data.reshape(shape),
+    )
+
+
+def _ordered(X: xr.DataArray, axis_names: tuple[str, ...]) -> np.ndarray:
+    values = _transposed(X, axis_names).to_numpy()
+    return values if CHANNEL in X.dims else values[..., None]
+
+
+def _transposed(X: xr.DataArray, axis_names: tuple[str, ...]) -> xr.DataArray:
+    return X.transpose(SAMPLE, *axis_names, *([CHANNEL] if CHANNEL in X.dims else []))
+
+
+def _lazy_values(
+    read: Callable[[int, int], np.ndarray],
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    chunks: Sequence[int] | None,
+    graph: Any = None,
+) -> LazyValues:
+    bounds = block_bounds(shape[0], int(np.prod(shape[1:])), chunks)
+    every = thinning(int(np.prod(shape[:-1])))
+    return LazyValues(LazySource(read, shape, dtype, bounds, BlockCache(), every, graph))
+
+
+def _stored_chunks(X: xr.DataArray) -> list[int] | None:
+    """Return how many signals each piece that can be read alone holds."""
+    if X.chunks is not None:
+        return list(X.variable.chunksizes[SAMPLE])
+    size = X.encoding.get("preferred_chunks", {}).get(SAMPLE)
+    if size is None:
+        return None
+    whole, rest = divmod(X.sizes[SAMPLE], size)
+    return [size] * whole + [rest] * (rest > 0)
 
 
 def _channels_in_order(X: xr.DataArray, expected: Layout | None) -> xr.DataArray:
@@ -375,26 +523,6 @@ def _check_agreement(layout: Layout, expected: Layout, where: str = "seen in fit
         raise ValueError(
             f"X must have {expected.n_channels} channel(s) as {where}, got {layout.n_channels}"
         )
-
-
-def _check_observed(signals: Signals) -> None:
-    """Refuse infinities and signals in which nothing was observed."""
-    for group in signals.groups:
-        if group.values.dtype.kind != "f":
-            continue
-        flat = group.values.reshape(len(group.values), -1)
-        for start in range(0, len(flat), 1024):
-            block, positions = flat[start : start + 1024], group.positions[start : start + 1024]
-            if (infinite := np.isinf(block).any(axis=1)).any():
-                raise ValueError(
-                    f"Input X contains infinity in signal(s) {positions[infinite][:5].tolist()}; "
-                    "values must be finite, or NaN where nothing was observed"
-                )
-            if (empty := np.isnan(block).all(axis=1)).any():
-                raise ValueError(
-                    f"Input X: signal(s) {positions[empty][:5].tolist()} are NaN everywhere; "
-                    "each signal needs at least one observed value"
-                )
 
 
 def axes_from_coords(
