@@ -86,6 +86,11 @@ class ContextStore:
         sizes = np.array([len(grid.coords) for grid in self.grids])
         return sizes[self.group_of]
 
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all signals stand on one grid and are known to be observed everywhere."""
+        return len(self.grids) == 1 and self.grids[0].has_gaps is False
+
     @cached_property
     def observed_per_signal(self) -> float:
         """Mean number of values, over points and channels, observed in a signal."""
