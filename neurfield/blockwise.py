@@ -53,6 +53,7 @@ def encode_lazily(
         values,
         codec=delayed(codec, traverse=False),
         axes=group.axes,
+        is_scattered=group.is_scattered,
         layout=signals.layout,
         drop_axis=list(whole),
         new_axis=1,
@@ -68,10 +69,11 @@ def _encode_block(
     values: np.ndarray,
     codec: Codec,
     axes: tuple[np.ndarray, ...],
+    is_scattered: bool,
     layout: Layout,
     block_info: Any = None,
 ) -> np.ndarray:
     start = block_info[0]["array-location"][0][0]
     count_observed(values, start + np.arange(len(values)))
-    group = SignalGroup(axes, values, np.arange(len(values)))
+    group = SignalGroup(axes, values, np.arange(len(values)), is_scattered)
     return codec.encode(Signals((group,), layout))

@@ -53,6 +53,7 @@ from neurfield.signals.containers import (
     is_list_of_signals,
     is_xarray,
 )
+from neurfield.signals.lazy import LazyValues
 
 _CURVES = ("loss_curve_", "psnr_curve_", "validation_curve_")
 _UNKNOWN_GRID = 32  # points per axis on which a checkpoint without a grid is looked at
@@ -437,7 +438,7 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         check_is_fitted(self)
         signals, codec = self._read(X, reset=False), self._encoding_codec()
-        if is_dask_backed(X):
+        if is_dask_backed(X) and isinstance(signals.groups[0].values, LazyValues):
             return encode_lazily(codec, signals, X, provenance(self, X.attrs))
         return codec.encode(signals)
 
@@ -694,8 +695,10 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             X = self._check_array(X, reset)
         signals = read_signals(X, self.channel_axis, None if reset else self.layout_)
         if reset:
-            first = signals.groups[0].axes if signals.layout.axes is None else signals.layout.axes
-            n_points = int(np.prod([len(axis) for axis in first]))
+            axes = signals.layout.axes
+            n_points = signals.groups[0].n_points
+            if axes is not None:
+                n_points = int(np.prod([len(axis) for axis in axes]))
             self.n_features_in_ = n_points * signals.layout.n_channels
         return signals
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.interpolate import interpn
+from scipy.interpolate import griddata, interpn
+from scipy.spatial import QhullError
 from torch import Tensor
 
 from neurfield.learning.context import Context, random_points
@@ -28,6 +29,14 @@ class _Grid:
     axes: tuple[np.ndarray, ...]  # normalised
     group: SignalGroup
     has_gaps: bool | None  # None where values are yet to be looked at
+
+    @property
+    def spacing(self) -> list[float]:
+        """Mean distance of neighbouring points along each axis."""
+        if self.group.is_scattered:  # as if the points stood on a grid
+            gaps = max(len(self.coords) ** (1 / len(self.axes)) - 1, 1.0)
+            return [float(np.ptp(axis)) / gaps for axis in self.axes]
+        return [float(np.ptp(axis)) / max(len(axis) - 1, 1) for axis in self.axes]
 
     def read(self, rows: np.ndarray, points: np.ndarray | None = None) -> np.ndarray:
         """Return values of shape (n, N, c), in the caller's dtype and units."""
@@ -70,7 +79,8 @@ class ContextStore:
         self.group_of = np.empty(len(signals), dtype=np.int64)
         self.row_of = np.empty(len(signals), dtype=np.int64)
         for g, group in enumerate(signals.groups):
-            coords = torch.as_tensor(frame.grid(group.axes), dtype=dtype, device=device)
+            points = frame.points(group.axes) if group.is_scattered else frame.grid(group.axes)
+            coords = torch.as_tensor(points, dtype=dtype, device=device)
             self.grids.append(
                 _Grid(coords, frame.normalise_axes(group.axes), group, _has_gaps(group))
             )
@@ -123,8 +133,7 @@ class ContextStore:
     @cached_property
     def finest_spacing(self) -> Tensor:
         """Finest mean distance of neighbouring points along each axis, of shape (d,)."""
-        spacings = [[np.ptp(a) / max(len(a) - 1, 1) for a in grid.axes] for grid in self.grids]
-        table = np.array(spacings)
+        table = np.array([grid.spacing for grid in self.grids])
         finest = np.where(table > 0, table, np.inf).min(axis=0)
         return torch.as_tensor(np.where(np.isfinite(finest), finest, 2.0))
 
@@ -225,8 +234,11 @@ class ContextStore:
             drawn = window.sample(n_signals, generator)
         positions = np.sort(drawn)
         widest = max(self.grids, key=lambda grid: len(grid.coords))
-        index = random_points(len(widest.coords), n_points, generator).sort().values
-        coords = widest.coords[index.to(self.device)]
+        pool = widest.coords
+        if any(grid.group.is_scattered for grid in self.grids):
+            pool = torch.cat([grid.coords for grid in self.grids])
+        index = random_points(len(pool), n_points, generator).sort().values
+        coords = pool[index.to(self.device)]
         if len(self.grids) == 1:
             values = widest.read(self.row_of[positions], index.numpy())
         else:
@@ -242,9 +254,11 @@ class ContextStore:
     def _interpolate(self, position: int, points: np.ndarray) -> np.ndarray:
         """Read one signal at normalised points by linear interpolation; NaN outside its grid."""
         grid = self.grids[self.group_of[position]]
+        values = grid.read(self.row_of[position : position + 1])[0].astype(np.float64)
+        if grid.group.is_scattered:
+            return _from_scattered(np.stack(grid.axes, axis=-1), values, points)
         shape = [len(axis) for axis in grid.axes]
-        row = self.row_of[position : position + 1]
-        values = grid.read(row)[0].reshape(*shape, -1).astype(np.float64)
+        values = values.reshape(*shape, -1)
         wide = [j for j, size in enumerate(shape) if size > 1]
         values = values.reshape(*(shape[j] for j in wide), -1)
         for k, j in enumerate(wide):
@@ -317,6 +331,17 @@ class ContextStore:
             return Context(coords, scaled)
         weights = (~torch.isnan(scaled)).to(self.dtype)
         return Context(coords, torch.nan_to_num(scaled), weights)
+
+
+def _from_scattered(where: np.ndarray, values: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Interpolate linearly between scattered points; by the nearest where they span no volume."""
+    known = ~np.isnan(values).any(axis=-1)
+    if not known.any():
+        return np.full((len(points), values.shape[-1]), np.nan)
+    try:
+        return griddata(where[known], values[known], points, method="linear")
+    except (QhullError, ValueError):
+        return griddata(where[known], values[known], points, method="nearest")
 
 
 def _has_gaps(group: SignalGroup) -> bool | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from neurfield.signals.layout import CHANNEL, SAMPLE, Layout
+from neurfield.signals.layout import CHANNEL, POINT, SAMPLE, Layout
 from neurfield.signals.lazy import (
     BlockCache,
     LazySource,
@@ -24,25 +24,30 @@ from neurfield.signals.scaling import thinning
 
 @dataclass(frozen=True)
 class SignalGroup:
-    """Signals that stand on one common grid.
+    """Signals that stand on one common grid, or on the same scattered points.
 
     Parameters
     ----------
     axes : tuple of d float64 arrays
-        Grid coordinates in the caller's units.
+        Grid coordinates in the caller's units; for scattered points, the coordinates of each.
     values : array or LazyValues of shape (n, *shape, c), any real dtype
         NaN marks a value that was not observed.
     positions : int array of shape (n,)
         Where each signal stands in the caller's order.
+    is_scattered : bool, default=False
+        Whether ``axes`` are coordinates of points instead of a grid; values are (n, N, c) then.
     """
 
     axes: tuple[np.ndarray, ...]
     values: Values
     positions: np.ndarray
+    is_scattered: bool = False
 
     @property
     def n_points(self) -> int:
-        """Number of grid points N."""
+        """Number of points N."""
+        if self.is_scattered:
+            return len(self.axes[0])
         return int(np.prod([len(axis) for axis in self.axes]))
 
     @cached_property
@@ -65,9 +70,9 @@ class SignalGroup:
 
     def take(self, rows: np.ndarray, positions: np.ndarray) -> SignalGroup:
         """Return some signals of the group, in ascending order, at other positions."""
-        if isinstance(self.values, LazyValues):
-            return SignalGroup(self.axes, self.values.take(rows), positions)
-        return SignalGroup(self.axes, self.values[rows], positions)
+        lazy = isinstance(self.values, LazyValues)
+        values = self.values.take(rows) if lazy else self.values[rows]
+        return replace(self, values=values, positions=positions)
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,12 @@ def read_signals(
         signals = _read_array(X, channel_axis, expected)
     if expected is not None:
         _check_agreement(signals.layout, expected)
+    if signals.layout.axes is None:
+        ends = [
+            (min(float(a.min()) for a in parts), max(float(a.max()) for a in parts))
+            for parts in zip(*(group.axes for group in signals.groups), strict=True)
+        ]
+        signals = replace(signals, layout=replace(signals.layout, extent=tuple(ends)))
     for group in signals.groups:
         if group.is_checked:  # values to be read later are checked when they are
             _ = group.observed
@@ -225,8 +236,10 @@ def _read_dataarray(X: xr.DataArray, expected: Layout | None) -> Signals:
             f'X must have a dimension named "{SAMPLE}", got dimensions {tuple(X.dims)}; '
             "pass a list for signals without one"
         )
-    axis_names = _axis_names(X.dims, expected)
     X = _channels_in_order(X, expected)
+    if names := _point_coordinates(X, expected):
+        return _read_scattered(X, names)
+    axis_names = _axis_names(X.dims, expected)
     axes = _axes_of(X, axis_names)
     values = _values_of(X, axis_names)
     layout = Layout(
@@ -242,6 +255,82 @@ def _read_dataarray(X: xr.DataArray, expected: Layout | None) -> Signals:
         axis_attrs={name: dict(X[name].attrs) for name in axis_names},
     )
     return Signals((SignalGroup(axes, values, np.arange(len(values))),), layout)
+
+
+def _point_coordinates(X: xr.DataArray, expected: Layout | None) -> tuple[str, ...]:
+    """Return the names of the coordinates of scattered points; none for values on a grid."""
+    if POINT not in X.dims:
+        return ()
+    along = [
+        str(name)
+        for name, coord in X.coords.items()
+        if POINT in coord.dims and set(coord.dims) <= {SAMPLE, POINT} and name != POINT
+    ]
+    if expected is not None and set(expected.axis_names) <= set(along):
+        return expected.axis_names
+    return tuple(name for name in along if X[name].dtype.kind in "biuf")
+
+
+def _read_scattered(X: xr.DataArray, names: tuple[str, ...]) -> Signals:
+    """Read values at points, the same for all signals or, with a sample axis, each one's own."""
+    if extra := set(map(str, X.dims)) - {SAMPLE, POINT, CHANNEL}:
+        raise ValueError(
+            f'X has scattered points along "{POINT}", so it can have no grid beside them; '
+            f"got the dimensions {sorted(extra)} too"
+        )
+    if X.size == 0:
+        raise ValueError(f"X needs at least one signal with one value, got sizes {dict(X.sizes)}")
+    values, positions = _values_of(X, (POINT,)), np.arange(X.sizes[SAMPLE])
+    if any(SAMPLE in X[name].dims for name in names):
+        axes = [_per_signal(X, name) for name in names]
+        values = values[positions] if isinstance(values, LazyValues) else values
+        groups = _grouped_by_points(axes, values)
+    else:
+        shared = tuple(X[name].to_numpy().astype(np.float64) for name in names)
+        groups = (SignalGroup(shared, values, positions, is_scattered=True),)
+    for group in groups:
+        for name, axis in zip(names, group.axes, strict=True):
+            if not np.isfinite(axis).all():
+                raise ValueError(f'coordinate "{name}" of X must be finite where X has values')
+    layout = Layout(
+        container="dataarray",
+        is_list=False,
+        axis_names=names,
+        axes=None,
+        n_channels=X.sizes.get(CHANNEL, 1),
+        dims=(SAMPLE, *names, *([CHANNEL] if CHANNEL in X.dims else [])),
+        channel_labels=_channel_labels(X),
+        name=None if X.name is None else str(X.name),
+        attrs=dict(X.attrs),
+        axis_attrs={name: dict(X[name].attrs) for name in names},
+    )
+    return Signals(groups, layout)
+
+
+def _per_signal(X: xr.DataArray, name: str) -> np.ndarray:
+    shape = (X.sizes[SAMPLE], X.sizes[POINT])
+    coord = X[name] if SAMPLE in X[name].dims else X[name].expand_dims(SAMPLE)
+    points = coord.transpose(SAMPLE, POINT).to_numpy().astype(np.float64)
+    return np.broadcast_to(points, shape)
+
+
+def _grouped_by_points(axes: Sequence[np.ndarray], values: np.ndarray) -> tuple[SignalGroup, ...]:
+    """Put signals on the same points together, without points that only fill up the array."""
+    blank = np.isnan(np.stack(axes)).any(axis=0)
+    if values.dtype.kind == "f":
+        blank &= np.isnan(values).all(axis=-1)
+    else:
+        blank[:] = False
+    members: dict[bytes, list[int]] = {}
+    for i in range(len(values)):
+        key = b"".join(axis[i][~blank[i]].tobytes() for axis in axes)
+        members.setdefault(key, []).append(i)
+    groups = []
+    for rows in members.values():
+        points = tuple(axis[rows[0]][~blank[rows[0]]] for axis in axes)
+        held = np.stack([values[i][~blank[i]] for i in rows])
+        groups.append(SignalGroup(points, held, np.array(rows), is_scattered=True))
+    return tuple(groups)
 
 
 def _read_dataset(X: xr.Dataset, expected: Layout | None) -> Signals:
@@ -306,8 +395,8 @@ def _outline(X: xr.DataArray) -> xr.DataArray:
 
 
 def _read_list(X: Sequence[Any], channel_axis: int | None, expected: Layout | None) -> Signals:
-    arrays: dict[tuple[bytes, ...], list[tuple[int, _Member]]] = {}
-    grids: dict[tuple[bytes, ...], tuple[np.ndarray, ...]] = {}
+    arrays: dict[tuple[bool, bytes], list[tuple[int, _Member]]] = {}
+    grids: dict[tuple[bool, bytes], tuple[np.ndarray, ...]] = {}
     first: Layout | None = None
     attrs: dict[str, Any] = {}
     for i, item in enumerate(X):
@@ -320,9 +409,8 @@ def _read_list(X: Sequence[Any], channel_axis: int | None, expected: Layout | No
             _check_agreement(layout, first, "in X[0]")
         except ValueError as error:
             raise ValueError(f"X[{i}]: {error}") from None
-        assert layout.axes is not None
-        key = tuple(axis.tobytes() for axis in layout.axes)
-        grids[key] = layout.axes
+        key = (member.is_scattered, b"|".join(axis.tobytes() for axis in member.axes))
+        grids[key] = member.axes
         arrays.setdefault(key, []).append((i, member))
         for name in [n for n, v in attrs.items() if not _same(v, layout.attrs.get(n))]:
             del attrs[name]  # what differs between signals belongs to none of the decoded ones
@@ -334,11 +422,13 @@ def _read_list(X: Sequence[Any], channel_axis: int | None, expected: Layout | No
             grids[key],
             _gathered([member for _, member in members], cache, thinning(n_points)),
             np.array([i for i, _ in members]),
+            is_scattered=key[0],
         )
         for key, members in arrays.items()
     )
-    axes = reference_grid([group.axes for group in groups])
-    layout = Layout(**{**vars(first), "axes": axes, "attrs": attrs, "is_list": True})
+    scattered = any(group.is_scattered for group in groups)
+    axes = None if scattered else reference_grid([group.axes for group in groups])
+    layout = replace(first, axes=axes, attrs=attrs, is_list=True)
     return Signals(groups, layout)
 
 
@@ -354,6 +444,8 @@ class _Member:
     shape: tuple[int, ...]
     dtype: np.dtype
     is_lazy: bool
+    axes: tuple[np.ndarray, ...]
+    is_scattered: bool
 
     @property
     def n_points(self) -> int:
@@ -395,15 +487,17 @@ def _read_item(
         if array.size == 0:
             raise ValueError(f"a signal needs at least one value, got shape {array.shape}")
         signals = _read_array(array[None], channel_axis, expected)
-    values = np.asarray(signals.groups[0].values)[0]
+    (group,) = signals.groups
+    values = np.asarray(group.values)[0]
 
     def read() -> np.ndarray:
         if not lazy or not is_xarray(item):
             return values
-        (group,) = _read_dataarray(item.compute().expand_dims(SAMPLE), expected).groups
-        return np.asarray(group.values)[0]
+        (loaded,) = _read_dataarray(item.compute().expand_dims(SAMPLE), expected).groups
+        return np.asarray(loaded.values)[0]
 
-    return signals.layout, _Member(read, values.shape, values.dtype, lazy)
+    member = _Member(read, values.shape, values.dtype, lazy, group.axes, group.is_scattered)
+    return signals.layout, member
 
 
 def reference_grid(grids: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
