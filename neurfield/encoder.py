@@ -365,6 +365,7 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if not first:
             self._check_continuation("partial_fit")
         signals = self._read(X, reset=first)
+        signals.check()
         learner = self._learner(signals)
         seed = self._seed()
         if first:

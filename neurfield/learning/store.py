@@ -41,14 +41,15 @@ class _Grid:
     def read(self, rows: np.ndarray, points: np.ndarray | None = None) -> np.ndarray:
         """Return values of shape (n, N, c), in the caller's dtype and units."""
         values = self.group.values
-        if points is not None and isinstance(values, np.ndarray):
-            return values[(rows[:, None], *np.unravel_index(points, values.shape[1:-1]))]
+        if points is not None:
+            where = np.unravel_index(points, values.shape[1:-1])
+            if isinstance(values, LazyValues):
+                return values.at_points(rows, where)
+            return values[(rows[:, None], *where)]
         block = values[rows]
         if self.has_gaps is None:
             count_observed(block, self.group.positions[rows])
-        block = block.reshape(len(rows), len(self.coords), -1)
-        # One memory layout for both kinds of values, so that sums are taken in one order.
-        return block if points is None else np.ascontiguousarray(block[:, points])
+        return block.reshape(len(rows), len(self.coords), -1)
 
 
 class ContextStore:

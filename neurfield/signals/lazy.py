@@ -167,13 +167,26 @@ class LazyValues:
         return LazyValues(self.source, self.rows[rows])
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return self.at_points(rows, ())
+
+    def at_points(self, rows: np.ndarray, where: tuple[np.ndarray, ...]) -> np.ndarray:
+        """Return some signals at some points, given by their m indices along each axis.
+
+        Returns
+        -------
+        array of shape (n, m, c), or of all points, (n, *shape, c), where no indices are given
+        """
         wanted = self.rows[rows]
         block_of = np.searchsorted(self.source.bounds, wanted, side="right") - 1
-        values = np.empty((len(wanted), *self.source.shape[1:]), dtype=self.dtype)
+        shape = self.source.shape[1:]
+        if where:
+            shape = (len(where[0]), shape[-1])
+        values = np.empty((len(wanted), *shape), dtype=self.dtype)
         for block in np.unique(block_of):
             inside = np.flatnonzero(block_of == block)
-            start = self.source.bounds[block]
-            values[inside] = self.source.block(int(block))[wanted[inside] - start]
+            chosen = wanted[inside] - self.source.bounds[block]
+            held = self.source.block(int(block))
+            values[inside] = held[(chosen[:, None], *where)] if where else held[chosen]
         return values
 
 
