@@ -8,7 +8,7 @@ import pytest
 
 MIB = 2**20
 
-# Fits or encodes 2000 MiB of images that exist one block at a time; prints the growth of peak memory.
+# Fits or encodes 2000 MiB of images that exist one block at a time; prints how peak memory grew.
 PROGRAM = """
 import json, resource, sys
 import dask, dask.array as da, numpy as np, torch, xarray as xr
