@@ -11,10 +11,9 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning import Context, ContextStore, encode_store
+from neurfield.learning.encoding import numbers_at_once
 from neurfield.learning.solvers import InnerSolver
 from neurfield.signals import CoordinateFrame, Signals, ValueScaler
-
-_NUMBERS_AT_ONCE = 2**25  # working memory of decoding: 128 MiB in float32
 
 
 @dataclass
@@ -71,7 +70,7 @@ class Codec:
         """
         coords = torch.as_tensor(self.frame.normalise(points), dtype=self.dtype, device=self.device)
         codes = torch.as_tensor(latents, dtype=self.dtype, device=self.device)
-        most = max(1, _NUMBERS_AT_ONCE // self.field.modulation_size)
+        most = max(1, numbers_at_once(self.device) // self.field.modulation_size)
         decoded = np.empty((len(codes), len(coords), self.field.out_dim), dtype=np.float32)
         n_points = min(len(coords), most)
         n_signals = max(1, most // n_points)

@@ -28,6 +28,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from neurfield.blockwise import encode_lazily, is_dask_backed
 from neurfield.codec import Codec
 from neurfield.decoding import decode
 from neurfield.device import PRECISIONS, resolve_device, resolve_dtype
@@ -44,6 +45,7 @@ from neurfield.learning import (
 from neurfield.medfuncta import read_medfuncta
 from neurfield.persistence import available_device, load_fitted, save_fitted
 from neurfield.presets import preset_parameters
+from neurfield.provenance import provenance
 from neurfield.signals import CoordinateFrame, Layout, Signals, ValueScaler, read_signals
 from neurfield.signals.containers import (
     SignalGroup,
@@ -51,6 +53,7 @@ from neurfield.signals.containers import (
     is_list_of_signals,
     is_xarray,
 )
+from neurfield.signals.lazy import LazyValues
 
 _CURVES = ("loss_curve_", "psnr_curve_", "validation_curve_")
 _UNKNOWN_GRID = 32  # points per axis on which a checkpoint without a grid is looked at
@@ -375,6 +378,7 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if not first:
             self._check_continuation("partial_fit")
         signals = self._read(X, reset=first)
+        signals.check()
         learner = self._learner(signals)
         seed = self._seed()
         if first:
@@ -431,7 +435,7 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.n_iter_ = len(self.loss_curve_)
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Any) -> Any:
         """Fit one latent vector per signal.
 
         Parameters
@@ -442,9 +446,15 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Returns
         -------
         float32 array of shape (n, latent_dim)
+            For a DataArray or Dataset made of dask blocks, a DataArray with dimensions "sample"
+            and "latent" and the coordinates of ``X`` along "sample", computed block by block when
+            it is asked for, on whatever scheduler dask then uses.
         """
         check_is_fitted(self)
-        return self._encoding_codec().encode(self._read(X, reset=False))
+        signals, codec = self._read(X, reset=False), self._encoding_codec()
+        if is_dask_backed(X) and isinstance(signals.groups[0].values, LazyValues):
+            return encode_lazily(codec, signals, X, provenance(self, X.attrs))
+        return codec.encode(signals)
 
     def inverse_transform(
         self,
@@ -702,8 +712,10 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             X = self._check_array(X, reset)
         signals = read_signals(X, self.channel_axis, None if reset else self.layout_)
         if reset:
-            first = signals.groups[0].axes if signals.layout.axes is None else signals.layout.axes
-            n_points = int(np.prod([len(axis) for axis in first]))
+            axes = signals.layout.axes
+            n_points = signals.groups[0].n_points
+            if axes is not None:
+                n_points = int(np.prod([len(axis) for axis in axes]))
             self.n_features_in_ = n_points * signals.layout.n_channels
         return signals
 

@@ -26,6 +26,8 @@ from neurfield.learning import (
 )
 from neurfield.learning.checkpoint import load_checkpoint
 from neurfield.signals import CoordinateFrame, Signals, ValueScaler
+from neurfield.signals.lazy import LazyValues, thinned
+from neurfield.signals.scaling import thinning
 
 _DIGEST_VALUES = 1_000_000  # values of each group that a checkpoint's fingerprint looks at
 
@@ -102,6 +104,7 @@ def fit_codec(
     previous : Codec, optional
         Continue from these weights, coordinates and scaling.
     """
+    signals.check()
     saved, seed = None, plan.seed
     path, fingerprint = plan.schedule.checkpoint, {**plan.fingerprint, "data": _digest(signals)}
     if path is not None and Path(path).exists():
@@ -140,11 +143,13 @@ def fit_codec(
 
 
 def units_of(signals: Signals, isotropic: bool) -> tuple[CoordinateFrame, ValueScaler]:
-    """Measure extent and range of a data set."""
+    """Measure extent and range of a data set; lazy values are read once, and checked."""
+    signals.check()
     frame = CoordinateFrame.from_axes(
         [group.axes for group in signals.groups], signals.layout.units, isotropic
     )
-    return frame, ValueScaler.from_values([group.values for group in signals.groups])
+    every = thinning(sum(len(group.positions) * group.n_points for group in signals.groups))
+    return frame, ValueScaler.from_values([thinned(g.values, every) for g in signals.groups])
 
 
 def _split(
@@ -170,7 +175,9 @@ def _digest(signals: Signals) -> str:
         digest.update(repr((group.values.shape, group.values.dtype.str)).encode())
         for axis in group.axes:
             digest.update(axis.tobytes())
-        flat = group.values.reshape(len(group.values), -1)
-        step = max(1, flat.size // _DIGEST_VALUES)
-        digest.update(np.ascontiguousarray(flat[::step]).tobytes())
+        if isinstance(group.values, LazyValues):
+            digest.update(thinned(group.values, 1).tobytes())
+            continue
+        step = max(1, group.values.size // _DIGEST_VALUES)
+        digest.update(np.ascontiguousarray(group.values[::step]).tobytes())
     return digest.hexdigest()[:16]

@@ -149,7 +149,7 @@ def test_no_step_of_levenberg_marquardt_raises_the_objective(field, context, gap
     strength = 60 / data.counts()
     previous = objective(field, data, field.zero_latents(3), precision, strength)
     drops = torch.zeros(3, dtype=torch.float64)
-    for steps in range(1, 9):
+    for steps in range(2, 9):  # one step is the closed form as it is
         latents = LevenbergMarquardt(steps, precision, 60).solve(field, data)
         current = objective(field, data, latents, precision, strength)
         assert (current <= previous + 1e-12).all()
@@ -215,8 +215,88 @@ def test_large_grids_are_walked_over_in_pieces(field, context, monkeypatch):
     solver = LevenbergMarquardt(3, prior(), 60)
     whole = solver.solve(field, context)
     monkeypatch.setattr(module, "_POINTS_AT_ONCE", 7)
+    shared = solver.share(field, context)
+    assert shared is not None
+    for found in (solver.solve(field, context), solver.solve(field, context, shared)):
+        torch.testing.assert_close(found, whole, rtol=1e-7, atol=1e-9)
+    monkeypatch.setattr(module, "_NUMBERS_SHARED", 7)
     assert solver.share(field, context) is None
     torch.testing.assert_close(solver.solve(field, context), whole, rtol=1e-7, atol=1e-9)
+
+
+def test_one_step_is_the_closed_form_as_it_is(field, context):
+    expected = Tangent.at_origin(field, context.coords).solve(context, prior(), 1.0)
+    solver = LevenbergMarquardt(1, prior(), 60)
+    shared = solver.share(field, context)
+    torch.testing.assert_close(solver.solve(field, context, shared), expected.detach())
+    torch.testing.assert_close(solver.solve(field, context), expected.detach())
+
+
+# --- fewer values than latents --------------------------------------------------------------------
+
+WIDE = 40
+
+
+@pytest.fixture
+def wide():
+    """A field of 40 latents and contexts of 24 values, some of them with gaps."""
+    generator = torch.Generator().manual_seed(0)
+    field = ModulatedSiren(2, 2, WIDE, 16, 4, (3.0, 6.0), generator=generator).double()
+    rng = np.random.default_rng(0)
+    coords = torch.tensor(rng.uniform(-1, 1, (12, 2)))
+    full = Context(coords, torch.tensor(rng.normal(0.5, 0.5, (5, 12, 2))))
+    observed = torch.tensor((rng.random((5, 12, 2)) < 0.6).astype(float))
+    root = rng.normal(size=(WIDE, WIDE))
+    precision = torch.tensor(1e-3 * (root @ root.T / WIDE + np.eye(WIDE)))
+    return field, full, Context(coords, full.values * observed, observed), precision
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("kind", ["full", "with gaps"])
+@pytest.mark.parametrize("grid", ["shared", "own"])
+def test_dual_systems_have_the_solutions_of_the_primal_ones(wide, monkeypatch, steps, kind, grid):
+    import neurfield.learning.solvers.levenberg_marquardt as module
+
+    field, full, gappy, precision = wide
+    context = full if kind == "full" else gappy
+    if grid == "own":
+        own = context.coords.expand(5, -1, -1).contiguous()
+        context = Context(own, context.values, context.weights)
+    solver = LevenbergMarquardt(steps, precision, 24)
+    dual = solver.solve(field, context, solver.share(field, context))
+    assert module._has_few_values(field, context)
+    monkeypatch.setattr(module, "_has_few_values", lambda field, context: False)
+    primal = solver.solve(field, context, solver.share(field, context))
+    torch.testing.assert_close(dual, primal, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["full", "with gaps"])
+@pytest.mark.parametrize("diagonal", ["scalar", "vector"])
+@pytest.mark.parametrize("strength", [2.0, "per signal"])
+def test_a_diagonal_prior_is_solved_through_the_values(wide, kind, diagonal, strength):
+    field, full, gappy, _ = wide
+    context = full if kind == "full" else gappy
+    if strength == "per signal":
+        strength = torch.linspace(0.5, 2.0, 5, dtype=torch.float64)
+    prior = torch.tensor(1e-3, dtype=torch.float64)
+    if diagonal == "vector":
+        prior = 1e-3 * torch.linspace(0.1, 3.0, WIDE, dtype=torch.float64)
+    matrix = torch.diag(prior.expand(WIDE))
+    tangent = Tangent.at_origin(field, context.coords)
+    torch.testing.assert_close(
+        tangent.solve(context, prior, strength),
+        tangent.solve(context, matrix, strength),
+        rtol=1e-7,
+        atol=1e-9,
+    )
+
+
+def test_a_prior_may_be_diagonal_where_values_are_many(field, context):
+    tangent = Tangent.at_origin(field, context.coords)
+    diagonal = torch.linspace(0.1, 3.0, P, dtype=torch.float64)
+    torch.testing.assert_close(
+        tangent.solve(context, diagonal), tangent.solve(context, torch.diag(diagonal))
+    )
 
 
 def test_precision_follows_a_change_of_the_latents_coordinates(field, context):

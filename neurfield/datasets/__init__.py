@@ -6,6 +6,7 @@ from neurfield.datasets.dicom import load_dicom
 from neurfield.datasets.functa import load_functa_npz
 from neurfield.datasets.gridded import load_netcdf, load_zarr, save_netcdf, save_zarr
 from neurfield.datasets.heartbeats import load_heartbeat_csv
+from neurfield.datasets.latents import save_latents
 from neurfield.datasets.medmnist import load_medmnist
 from neurfield.datasets.mednf import load_mednf, to_mednf
 from neurfield.datasets.nifti import load_nifti, save_nifti, save_nifti_folder
@@ -40,6 +41,7 @@ __all__ = [
     "prepare_lidc",
     "resample",
     "rescale_intensity",
+    "save_latents",
     "save_netcdf",
     "save_nifti",
     "save_nifti_folder",

@@ -13,7 +13,15 @@ from neurfield.learning.context import Context
 from neurfield.learning.solvers import InnerSolver
 from neurfield.learning.store import ContextStore
 
-_NUMBERS_AT_ONCE = 2**25  # working memory of a block of signals: 128 MiB in float32
+_CPU_NUMBERS, _DEVICE_NUMBERS = 2**22, 2**25  # 16 and 128 MiB in float32
+
+
+def numbers_at_once(device: torch.device) -> int:
+    """Return how many numbers a block of signals may take up.
+
+    On a CPU, blocks that stay near its caches are two to four times as fast as larger ones.
+    """
+    return _CPU_NUMBERS if device.type == "cpu" else _DEVICE_NUMBERS
 
 
 @torch.no_grad()
@@ -51,7 +59,8 @@ def encode_store(
     rank = np.full(len(store), -1)
     rank[positions] = np.arange(len(positions))
     latents = torch.empty(len(positions), field.latent_dim, dtype=store.dtype, device=store.device)
-    most_points = max(1, _NUMBERS_AT_ONCE // solver.floats_per_point(field))
+    per_point = solver.floats_per_point(field, store.is_uniform)
+    most_points = max(1, numbers_at_once(store.device) // per_point)
     coords, shared = None, None
     for block, context in store.blocks(most_points, positions, n_points, generator):
         if not context.is_shared:

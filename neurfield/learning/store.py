@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.interpolate import interpn
+from scipy.interpolate import griddata, interpn
+from scipy.spatial import QhullError
 from torch import Tensor
 
 from neurfield.learning.context import Context, random_points
+from neurfield.learning.window import BlockWindow
 from neurfield.signals import CoordinateFrame, SignalGroup, Signals, ValueScaler
+from neurfield.signals.lazy import LazyValues, count_observed
 
 _LARGE_GROUP = 8  # from this many signals on, sharing a grid beats padding
 
@@ -23,15 +27,36 @@ class _Grid:
 
     coords: Tensor
     axes: tuple[np.ndarray, ...]  # normalised
-    values: np.ndarray  # (n, N, c), the caller's dtype and units
-    has_gaps: bool
+    group: SignalGroup
+    has_gaps: bool | None  # None where values are yet to be looked at
+
+    @property
+    def spacing(self) -> list[float]:
+        """Mean distance of neighbouring points along each axis."""
+        if self.group.is_scattered:  # as if the points stood on a grid
+            gaps = max(len(self.coords) ** (1 / len(self.axes)) - 1, 1.0)
+            return [float(np.ptp(axis)) / gaps for axis in self.axes]
+        return [float(np.ptp(axis)) / max(len(axis) - 1, 1) for axis in self.axes]
+
+    def read(self, rows: np.ndarray, points: np.ndarray | None = None) -> np.ndarray:
+        """Return values of shape (n, N, c), in the caller's dtype and units."""
+        values = self.group.values
+        if points is not None:
+            where = np.unravel_index(points, values.shape[1:-1])
+            if isinstance(values, LazyValues):
+                return values.at_points(rows, where)
+            return values[(rows[:, None], *where)]
+        block = values[rows]
+        if self.has_gaps is None:
+            count_observed(block, self.group.positions[rows])
+        return block.reshape(len(rows), len(self.coords), -1)
 
 
 class ContextStore:
     """Signals in normalised coordinates and scaled values, read in batches.
 
-    Values stay in the caller's dtype and are scaled when a batch is drawn, so the store costs
-    no copy of the data.
+    Values stay where they are, in the caller's dtype, and are read and scaled when a batch is
+    drawn, so the store costs no copy of the data.
 
     Parameters
     ----------
@@ -55,10 +80,11 @@ class ContextStore:
         self.group_of = np.empty(len(signals), dtype=np.int64)
         self.row_of = np.empty(len(signals), dtype=np.int64)
         for g, group in enumerate(signals.groups):
-            coords = torch.as_tensor(frame.grid(group.axes), dtype=dtype, device=device)
-            values = group.values.reshape(len(group.values), group.n_points, -1)
-            axes = frame.normalise_axes(group.axes)
-            self.grids.append(_Grid(coords, axes, values, _has_gaps(group)))
+            points = frame.points(group.axes) if group.is_scattered else frame.grid(group.axes)
+            coords = torch.as_tensor(points, dtype=dtype, device=device)
+            self.grids.append(
+                _Grid(coords, frame.normalise_axes(group.axes), group, _has_gaps(group))
+            )
             self.group_of[group.positions] = g
             self.row_of[group.positions] = np.arange(len(group.positions))
 
@@ -71,14 +97,15 @@ class ContextStore:
         sizes = np.array([len(grid.coords) for grid in self.grids])
         return sizes[self.group_of]
 
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all signals stand on one grid and are known to be observed everywhere."""
+        return len(self.grids) == 1 and self.grids[0].has_gaps is False
+
     @cached_property
     def observed_per_signal(self) -> float:
         """Mean number of values, over points and channels, observed in a signal."""
-        observed = 0
-        for grid in self.grids:
-            missing = np.isnan(grid.values).sum() if grid.has_gaps else 0
-            observed += grid.values.size - int(missing)
-        return observed / len(self)
+        return sum(int(grid.group.observed.sum()) for grid in self.grids) / len(self)
 
     @cached_property
     def buckets(self) -> list[np.ndarray]:
@@ -89,10 +116,25 @@ class ContextStore:
         return large + ([np.concatenate(small)] if small else [])
 
     @cached_property
+    def windows(self) -> list[BlockWindow | None]:
+        """Where each bucket is drawn from, None where its values are all in memory."""
+        return [self._window(bucket) for bucket in self.buckets]
+
+    @property
+    def draw_state(self) -> list[dict[str, Any] | None]:
+        """Plain numbers on which :meth:`draw` depends besides its generator; may be set."""
+        return [None if window is None else window.state for window in self.windows]
+
+    @draw_state.setter
+    def draw_state(self, states: list[dict[str, Any] | None]) -> None:
+        for window, state in zip(self.windows, states, strict=True):
+            if window is not None and state is not None:
+                window.state = state
+
+    @cached_property
     def finest_spacing(self) -> Tensor:
         """Finest mean distance of neighbouring points along each axis, of shape (d,)."""
-        spacings = [[np.ptp(a) / max(len(a) - 1, 1) for a in grid.axes] for grid in self.grids]
-        table = np.array(spacings)
+        table = np.array([grid.spacing for grid in self.grids])
         finest = np.where(table > 0, table, np.inf).min(axis=0)
         return torch.as_tensor(np.where(np.isfinite(finest), finest, 2.0))
 
@@ -113,8 +155,12 @@ class ContextStore:
         chosen = 0
         if len(sizes) > 1:
             chosen = int(torch.multinomial(sizes, 1, generator=generator))
-        bucket = self.buckets[chosen]
-        positions = bucket[random_points(len(bucket), n_signals, generator).numpy()]
+        bucket, window = self.buckets[chosen], self.windows[chosen]
+        if window is None:
+            drawn = random_points(len(bucket), n_signals, generator).numpy()
+        else:
+            drawn = window.draw(n_signals, generator)
+        positions = bucket[drawn]
         return self.batch(positions, n_points, generator)
 
     def batch(
@@ -182,12 +228,20 @@ class ContextStore:
             Most signals and points to return.
         generator : torch.Generator
         """
-        positions = random_points(len(self), n_signals, generator).sort().values.numpy()
+        window = self._window(np.arange(len(self)))
+        if window is None:
+            drawn = random_points(len(self), n_signals, generator).numpy()
+        else:
+            drawn = window.sample(n_signals, generator)
+        positions = np.sort(drawn)
         widest = max(self.grids, key=lambda grid: len(grid.coords))
-        index = random_points(len(widest.coords), n_points, generator).sort().values
-        coords = widest.coords[index.to(self.device)]
+        pool = widest.coords
+        if any(grid.group.is_scattered for grid in self.grids):
+            pool = torch.cat([grid.coords for grid in self.grids])
+        index = random_points(len(pool), n_points, generator).sort().values
+        coords = pool[index.to(self.device)]
         if len(self.grids) == 1:
-            values = widest.values[np.ix_(positions, index.numpy())]
+            values = widest.read(self.row_of[positions], index.numpy())
         else:
             points = coords.cpu().double().numpy()
             values = np.stack([self._interpolate(position, points) for position in positions])
@@ -201,8 +255,11 @@ class ContextStore:
     def _interpolate(self, position: int, points: np.ndarray) -> np.ndarray:
         """Read one signal at normalised points by linear interpolation; NaN outside its grid."""
         grid = self.grids[self.group_of[position]]
+        values = grid.read(self.row_of[position : position + 1])[0].astype(np.float64)
+        if grid.group.is_scattered:
+            return _from_scattered(np.stack(grid.axes, axis=-1), values, points)
         shape = [len(axis) for axis in grid.axes]
-        values = grid.values[self.row_of[position]].reshape(*shape, -1).astype(np.float64)
+        values = values.reshape(*shape, -1)
         wide = [j for j, size in enumerate(shape) if size > 1]
         values = values.reshape(*(shape[j] for j in wide), -1)
         for k, j in enumerate(wide):
@@ -217,10 +274,10 @@ class ContextStore:
     ) -> Context:
         grid = self.grids[group]
         if n_points is None or n_points >= len(grid.coords):
-            return self._context(grid.coords, grid.values[rows], grid.has_gaps)
+            return self._context(grid.coords, grid.read(rows), grid.has_gaps)
         assert generator is not None
         index = random_points(len(grid.coords), n_points, generator)
-        values = grid.values[np.ix_(rows, index.numpy())]
+        values = grid.read(rows, index.numpy())
         return self._context(grid.coords[index.to(self.device)], values, grid.has_gaps)
 
     def _padded(
@@ -230,29 +287,65 @@ class ContextStore:
         width = width if n_points is None else min(width, n_points)
         n_axes = self.grids[0].coords.shape[-1]
         coords = torch.zeros(len(positions), width, n_axes, dtype=self.dtype, device=self.device)
-        values = np.full((len(positions), width, self.grids[0].values.shape[-1]), np.nan)
+        n_channels = self.grids[0].group.values.shape[-1]
+        values = np.full((len(positions), width, n_channels), np.nan)
         for i, position in enumerate(positions):
             grid = self.grids[self.group_of[position]]
-            row = grid.values[self.row_of[position]]
+            row = self.row_of[position : position + 1]
             if len(grid.coords) <= width:
                 coords[i, : len(grid.coords)] = grid.coords
-                values[i, : len(grid.coords)] = row
+                values[i, : len(grid.coords)] = grid.read(row)[0]
             else:
                 assert generator is not None
                 index = random_points(len(grid.coords), width, generator)
                 coords[i] = grid.coords[index.to(self.device)]
-                values[i] = row[index.numpy()]
+                values[i] = grid.read(row, index.numpy())[0]
         return self._context(coords, values, has_gaps=True)
 
-    def _context(self, coords: Tensor, values: np.ndarray, has_gaps: bool) -> Context:
+    def _window(self, positions: np.ndarray) -> BlockWindow | None:
+        """Return a window on the blocks of some signals; those in memory are one more block."""
+        lazy = [isinstance(grid.group.values, LazyValues) for grid in self.grids]
+        if not any(lazy):
+            return None
+        block_of = np.empty(len(positions), dtype=np.int64)
+        sizes: list[int] = []
+        capacity = 0
+        for g, grid in enumerate(self.grids):
+            members = np.flatnonzero(self.group_of[positions] == g)
+            values = grid.group.values
+            if isinstance(values, LazyValues):
+                rows = self.row_of[positions[members]]
+                block_of[members] = len(sizes) + values.block_of[rows]
+                source = values.source
+                capacity = source.cache.capacity
+                sizes += [source.block_bytes(block) for block in range(source.n_blocks)]
+            else:
+                block_of[members] = len(sizes)
+                sizes.append(0)
+        return BlockWindow(block_of, np.array(sizes), capacity)
+
+    def _context(self, coords: Tensor, values: np.ndarray, has_gaps: bool | None) -> Context:
         scaled = torch.as_tensor(self.scaler.apply(values)).to(self.device, self.dtype)
+        if has_gaps is None:
+            has_gaps = bool(torch.isnan(scaled).any())
         if not has_gaps:
             return Context(coords, scaled)
         weights = (~torch.isnan(scaled)).to(self.dtype)
         return Context(coords, torch.nan_to_num(scaled), weights)
 
 
-def _has_gaps(group: SignalGroup) -> bool:
-    if group.values.dtype.kind != "f":
-        return False
-    return any(bool(np.isnan(signal).any()) for signal in group.values)
+def _from_scattered(where: np.ndarray, values: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Interpolate linearly between scattered points; by the nearest where they span no volume."""
+    known = ~np.isnan(values).any(axis=-1)
+    if not known.any():
+        return np.full((len(points), values.shape[-1]), np.nan)
+    try:
+        return griddata(where[known], values[known], points, method="linear")
+    except (QhullError, ValueError):
+        return griddata(where[known], values[known], points, method="nearest")
+
+
+def _has_gaps(group: SignalGroup) -> bool | None:
+    if not group.is_checked:
+        return None
+    return bool((group.observed < group.n_points * group.values.shape[-1]).any())

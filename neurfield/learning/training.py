@@ -361,6 +361,7 @@ class Trainer:
             "weights": self.field.state_dict(),
             "optimizers": self.optimizers.state_dict(),
             "generator": self.generator.get_state(),
+            "draws": self.store.draw_state,
             "seed": self.seed,
         }
         save_checkpoint(self.schedule.checkpoint, state, self.fingerprint)
@@ -370,6 +371,7 @@ class Trainer:
         self.field.load_state_dict(saved["weights"])
         self.optimizers.load_state_dict(copy.deepcopy(saved["optimizers"]))
         self.generator.set_state(saved["generator"])
+        self.store.draw_state = saved["draws"]
 
 
 class _Interrupt:

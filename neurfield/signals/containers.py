@@ -2,38 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from neurfield.signals.layout import CHANNEL, SAMPLE, Layout
+from neurfield.signals.layout import CHANNEL, POINT, SAMPLE, Layout
+from neurfield.signals.lazy import (
+    BlockCache,
+    LazySource,
+    LazyValues,
+    Values,
+    block_bounds,
+    count_observed,
+)
+from neurfield.signals.scaling import thinning
 
 
 @dataclass(frozen=True)
 class SignalGroup:
-    """Signals that stand on one common grid.
+    """Signals that stand on one common grid, or on the same scattered points.
 
     Parameters
     ----------
     axes : tuple of d float64 arrays
-        Grid coordinates in the caller's units.
-    values : array of shape (n, *shape, c), any real dtype
+        Grid coordinates in the caller's units; for scattered points, the coordinates of each.
+    values : array or LazyValues of shape (n, *shape, c), any real dtype
         NaN marks a value that was not observed.
     positions : int array of shape (n,)
         Where each signal stands in the caller's order.
+    is_scattered : bool, default=False
+        Whether ``axes`` are coordinates of points instead of a grid; values are (n, N, c) then.
     """
 
     axes: tuple[np.ndarray, ...]
-    values: np.ndarray
+    values: Values
     positions: np.ndarray
+    is_scattered: bool = False
 
     @property
     def n_points(self) -> int:
-        """Number of grid points N."""
+        """Number of points N."""
+        if self.is_scattered:
+            return len(self.axes[0])
         return int(np.prod([len(axis) for axis in self.axes]))
+
+    @cached_property
+    def observed(self) -> np.ndarray:
+        """Number of observed values of each signal, of shape (n,); lazy values are read once.
+
+        Raises
+        ------
+        ValueError
+            If a signal holds an infinity, or nothing but NaN.
+        """
+        if isinstance(self.values, LazyValues):
+            return self.values.observed
+        return count_observed(self.values, self.positions)
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether :attr:`observed` is known without reading all values."""
+        return not isinstance(self.values, LazyValues) or self.values.is_surveyed
+
+    def take(self, rows: np.ndarray, positions: np.ndarray) -> SignalGroup:
+        """Return some signals of the group, in ascending order, at other positions."""
+        lazy = isinstance(self.values, LazyValues)
+        values = self.values.take(rows) if lazy else self.values[rows]
+        return replace(self, values=values, positions=positions)
 
 
 @dataclass(frozen=True)
@@ -54,15 +93,24 @@ class Signals:
         for group in self.groups:
             chosen = np.flatnonzero(rank[group.positions] >= 0)
             if len(chosen):
-                groups.append(
-                    SignalGroup(group.axes, group.values[chosen], rank[group.positions[chosen]])
-                )
+                groups.append(group.take(chosen, rank[group.positions[chosen]]))
         return Signals(tuple(groups), self.layout)
+
+    def check(self) -> None:
+        """Refuse infinities and signals in which nothing was observed; reads lazy values once."""
+        for group in self.groups:
+            _ = group.observed
 
 
 def is_xarray(X: Any) -> bool:
     """Tell whether the input carries labels of its own."""
     return isinstance(X, xr.DataArray | xr.Dataset)
+
+
+def is_lazy(X: xr.DataArray | xr.Dataset) -> bool:
+    """Tell values in a dask graph or an opened file from those in memory."""
+    variables = [X.variable] if isinstance(X, xr.DataArray) else list(X.data_vars.values())
+    return any(not getattr(v, "variable", v)._in_memory for v in variables)
 
 
 def is_list_of_signals(X: Any) -> bool:
@@ -105,7 +153,15 @@ def read_signals(
         signals = _read_array(X, channel_axis, expected)
     if expected is not None:
         _check_agreement(signals.layout, expected)
-    _check_observed(signals)
+    if signals.layout.axes is None:
+        ends = [
+            (min(float(a.min()) for a in parts), max(float(a.max()) for a in parts))
+            for parts in zip(*(group.axes for group in signals.groups), strict=True)
+        ]
+        signals = replace(signals, layout=replace(signals.layout, extent=tuple(ends)))
+    for group in signals.groups:
+        if group.is_checked:  # values to be read later are checked when they are
+            _ = group.observed
     return signals
 
 
@@ -180,9 +236,12 @@ def _read_dataarray(X: xr.DataArray, expected: Layout | None) -> Signals:
             f'X must have a dimension named "{SAMPLE}", got dimensions {tuple(X.dims)}; '
             "pass a list for signals without one"
         )
-    axis_names = _axis_names(X.dims, expected)
     X = _channels_in_order(X, expected)
-    values, axes = _label_free(X, axis_names)
+    if names := _point_coordinates(X, expected):
+        return _read_scattered(X, names)
+    axis_names = _axis_names(X.dims, expected)
+    axes = _axes_of(X, axis_names)
+    values = _values_of(X, axis_names)
     layout = Layout(
         container="dataarray",
         is_list=False,
@@ -196,6 +255,82 @@ def _read_dataarray(X: xr.DataArray, expected: Layout | None) -> Signals:
         axis_attrs={name: dict(X[name].attrs) for name in axis_names},
     )
     return Signals((SignalGroup(axes, values, np.arange(len(values))),), layout)
+
+
+def _point_coordinates(X: xr.DataArray, expected: Layout | None) -> tuple[str, ...]:
+    """Return the names of the coordinates of scattered points; none for values on a grid."""
+    if POINT not in X.dims:
+        return ()
+    along = [
+        str(name)
+        for name, coord in X.coords.items()
+        if POINT in coord.dims and set(coord.dims) <= {SAMPLE, POINT} and name != POINT
+    ]
+    if expected is not None and set(expected.axis_names) <= set(along):
+        return expected.axis_names
+    return tuple(name for name in along if X[name].dtype.kind in "biuf")
+
+
+def _read_scattered(X: xr.DataArray, names: tuple[str, ...]) -> Signals:
+    """Read values at points, the same for all signals or, with a sample axis, each one's own."""
+    if extra := set(map(str, X.dims)) - {SAMPLE, POINT, CHANNEL}:
+        raise ValueError(
+            f'X has scattered points along "{POINT}", so it can have no grid beside them; '
+            f"got the dimensions {sorted(extra)} too"
+        )
+    if X.size == 0:
+        raise ValueError(f"X needs at least one signal with one value, got sizes {dict(X.sizes)}")
+    values, positions = _values_of(X, (POINT,)), np.arange(X.sizes[SAMPLE])
+    if any(SAMPLE in X[name].dims for name in names):
+        axes = [_per_signal(X, name) for name in names]
+        values = values[positions] if isinstance(values, LazyValues) else values
+        groups = _grouped_by_points(axes, values)
+    else:
+        shared = tuple(X[name].to_numpy().astype(np.float64) for name in names)
+        groups = (SignalGroup(shared, values, positions, is_scattered=True),)
+    for group in groups:
+        for name, axis in zip(names, group.axes, strict=True):
+            if not np.isfinite(axis).all():
+                raise ValueError(f'coordinate "{name}" of X must be finite where X has values')
+    layout = Layout(
+        container="dataarray",
+        is_list=False,
+        axis_names=names,
+        axes=None,
+        n_channels=X.sizes.get(CHANNEL, 1),
+        dims=(SAMPLE, *names, *([CHANNEL] if CHANNEL in X.dims else [])),
+        channel_labels=_channel_labels(X),
+        name=None if X.name is None else str(X.name),
+        attrs=dict(X.attrs),
+        axis_attrs={name: dict(X[name].attrs) for name in names},
+    )
+    return Signals(groups, layout)
+
+
+def _per_signal(X: xr.DataArray, name: str) -> np.ndarray:
+    shape = (X.sizes[SAMPLE], X.sizes[POINT])
+    coord = X[name] if SAMPLE in X[name].dims else X[name].expand_dims(SAMPLE)
+    points = coord.transpose(SAMPLE, POINT).to_numpy().astype(np.float64)
+    return np.broadcast_to(points, shape)
+
+
+def _grouped_by_points(axes: Sequence[np.ndarray], values: np.ndarray) -> tuple[SignalGroup, ...]:
+    """Put signals on the same points together, without points that only fill up the array."""
+    blank = np.isnan(np.stack(axes)).any(axis=0)
+    if values.dtype.kind == "f":
+        blank &= np.isnan(values).all(axis=-1)
+    else:
+        blank[:] = False
+    members: dict[bytes, list[int]] = {}
+    for i in range(len(values)):
+        key = b"".join(axis[i][~blank[i]].tobytes() for axis in axes)
+        members.setdefault(key, []).append(i)
+    groups = []
+    for rows in members.values():
+        points = tuple(axis[rows[0]][~blank[rows[0]]] for axis in axes)
+        held = np.stack([values[i][~blank[i]] for i in rows])
+        groups.append(SignalGroup(points, held, np.array(rows), is_scattered=True))
+    return tuple(groups)
 
 
 def _read_dataset(X: xr.Dataset, expected: Layout | None) -> Signals:
@@ -215,63 +350,85 @@ def _read_dataset(X: xr.Dataset, expected: Layout | None) -> Signals:
     dims = {name: tuple(str(dim) for dim in X[name].dims) for name in names}
     if len({frozenset(d) for d in dims.values()}) > 1:
         raise ValueError(f"all variables of X must have the same dimensions, got {dims}")
-    if len(names) == 1:
-        array = X[names[0]]
-    elif CHANNEL in dims[names[0]]:
+    if len(names) > 1 and CHANNEL in dims[names[0]]:
         raise ValueError(
             f'several variables are the channels of X, so none may have a "{CHANNEL}" dimension; '
             f"got {dims}"
         )
-    else:
-        array = X[names].to_dataarray(dim=CHANNEL).transpose(*dims[names[0]], CHANNEL)
-    signals = _read_dataarray(array, expected)
-    layout = signals.layout
-    return Signals(
-        signals.groups,
-        Layout(
-            **{
-                **vars(layout),
-                "container": "dataset",
-                "name": None,
-                "attrs": dict(X.attrs),
-                "variable_attrs": {name: dict(X[name].attrs) for name in names},
-            }
-        ),
+    signals = _read_variables(X[names], expected)
+    layout = replace(
+        signals.layout,
+        container="dataset",
+        name=None,
+        attrs=dict(X.attrs),
+        variable_attrs={name: dict(X[name].attrs) for name in names},
     )
+    return Signals(signals.groups, layout)
+
+
+def _read_variables(X: xr.Dataset, expected: Layout | None) -> Signals:
+    """Read variables of the same dimensions; several of them are the channels."""
+    names = list(X.data_vars)
+    if len(names) == 1:
+        return _read_dataarray(X[names[0]], expected)
+
+    def stacked(part: xr.Dataset) -> xr.DataArray:
+        return part.to_dataarray(dim=CHANNEL).transpose(*X[names[0]].dims, CHANNEL)
+
+    if not is_lazy(X) or all(X[name].chunks is not None for name in names):
+        return _read_dataarray(stacked(X), expected)
+    # Stacking would read variables of an opened file whole, so each block is stacked by itself.
+    outline = _read_dataarray(stacked(X.map(_outline)), expected)
+    (group,) = outline.groups
+
+    def read(start: int, stop: int) -> np.ndarray:
+        part = stacked(X.isel({SAMPLE: slice(start, stop)}))
+        return np.asarray(_read_dataarray(part, expected).groups[0].values)
+
+    values = _lazy_values(read, group.values.shape, group.values.dtype, _stored_chunks(X[names[0]]))
+    return Signals((SignalGroup(group.axes, values, group.positions),), outline.layout)
+
+
+def _outline(X: xr.DataArray) -> xr.DataArray:
+    """Return an array of the same labels that takes no memory."""
+    return X.copy(data=np.broadcast_to(np.zeros((), X.dtype), X.shape))
 
 
 def _read_list(X: Sequence[Any], channel_axis: int | None, expected: Layout | None) -> Signals:
-    arrays: dict[tuple[bytes, ...], list[tuple[int, np.ndarray]]] = {}
-    grids: dict[tuple[bytes, ...], tuple[np.ndarray, ...]] = {}
+    arrays: dict[tuple[bool, bytes], list[tuple[int, _Member]]] = {}
+    grids: dict[tuple[bool, bytes], tuple[np.ndarray, ...]] = {}
     first: Layout | None = None
     attrs: dict[str, Any] = {}
     for i, item in enumerate(X):
         try:
             if is_xarray(item) != is_xarray(X[0]):
                 raise ValueError("a list must hold arrays or DataArrays, not both")
-            layout, values = _read_item(item, channel_axis, first or expected)
+            layout, member = _read_item(item, channel_axis, first or expected)
             if first is None:
                 first, attrs = layout, dict(layout.attrs)
             _check_agreement(layout, first, "in X[0]")
         except ValueError as error:
             raise ValueError(f"X[{i}]: {error}") from None
-        assert layout.axes is not None
-        key = tuple(axis.tobytes() for axis in layout.axes)
-        grids[key] = layout.axes
-        arrays.setdefault(key, []).append((i, values))
+        key = (member.is_scattered, b"|".join(axis.tobytes() for axis in member.axes))
+        grids[key] = member.axes
+        arrays.setdefault(key, []).append((i, member))
         for name in [n for n, v in attrs.items() if not _same(v, layout.attrs.get(n))]:
             del attrs[name]  # what differs between signals belongs to none of the decoded ones
     assert first is not None
+    n_points = sum(member.n_points for members in arrays.values() for _, member in members)
+    cache = BlockCache()
     groups = tuple(
         SignalGroup(
             grids[key],
-            np.stack([values for _, values in members]),
+            _gathered([member for _, member in members], cache, thinning(n_points)),
             np.array([i for i, _ in members]),
+            is_scattered=key[0],
         )
         for key, members in arrays.items()
     )
-    axes = reference_grid([group.axes for group in groups])
-    layout = Layout(**{**vars(first), "axes": axes, "attrs": attrs, "is_list": True})
+    scattered = any(group.is_scattered for group in groups)
+    axes = None if scattered else reference_grid([group.axes for group in groups])
+    layout = replace(first, axes=axes, attrs=attrs, is_list=True)
     return Signals(groups, layout)
 
 
@@ -279,17 +436,49 @@ def _same(value: Any, other: Any) -> bool:
     return type(value) is type(other) and bool(np.array_equal(value, other))
 
 
+@dataclass(frozen=True)
+class _Member:
+    """One signal of a list, of shape (*shape, c), in memory or to be read when needed."""
+
+    read: Callable[[], np.ndarray]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    is_lazy: bool
+    axes: tuple[np.ndarray, ...]
+    is_scattered: bool
+
+    @property
+    def n_points(self) -> int:
+        return int(np.prod(self.shape[:-1]))
+
+
+def _gathered(members: Sequence[_Member], cache: BlockCache, every: int) -> Values:
+    """Stack signals of one grid, now or, where one of them is not in memory, block by block."""
+
+    def read(start: int, stop: int) -> np.ndarray:
+        return np.stack([member.read() for member in members[start:stop]])
+
+    if not any(member.is_lazy for member in members):
+        return read(0, len(members))
+    shape = (len(members), *members[0].shape)
+    bounds = block_bounds(len(members), int(np.prod(shape[1:])))
+    dtype = np.result_type(*(member.dtype for member in members))
+    return LazyValues(LazySource(read, shape, dtype, bounds, cache, every))
+
+
 def _read_item(
     item: Any, channel_axis: int | None, expected: Layout | None
-) -> tuple[Layout, np.ndarray]:
+) -> tuple[Layout, _Member]:
     """Read one signal of a list, which has no sample axis."""
     if isinstance(item, xr.Dataset):
         raise ValueError("items of a list must be arrays or DataArrays, got a Dataset")
     if isinstance(item, xr.DataArray):
         if SAMPLE in item.dims:
             raise ValueError(f'items of a list are single signals without a "{SAMPLE}" dimension')
-        signals = _read_dataarray(item.expand_dims(SAMPLE), expected)
+        lazy = is_lazy(item)
+        signals = _read_dataarray((_outline(item) if lazy else item).expand_dims(SAMPLE), expected)
     else:
+        lazy = isinstance(item, np.memmap)
         array = np.asarray(item)
         if array.dtype.kind not in "biuf":
             raise ValueError(f"values must be real numbers, got dtype {array.dtype}")
@@ -298,7 +487,17 @@ def _read_item(
         if array.size == 0:
             raise ValueError(f"a signal needs at least one value, got shape {array.shape}")
         signals = _read_array(array[None], channel_axis, expected)
-    return signals.layout, signals.groups[0].values[0]
+    (group,) = signals.groups
+    values = np.asarray(group.values)[0]
+
+    def read() -> np.ndarray:
+        if not lazy or not is_xarray(item):
+            return values
+        (loaded,) = _read_dataarray(item.compute().expand_dims(SAMPLE), expected).groups
+        return np.asarray(loaded.values)[0]
+
+    member = _Member(read, values.shape, values.dtype, lazy, group.axes, group.is_scattered)
+    return signals.layout, member
 
 
 def reference_grid(grids: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
@@ -324,15 +523,9 @@ def _axis_names(dims: Iterable[Any], expected: Layout | None) -> tuple[str, ...]
     return expected.axis_names
 
 
-def _label_free(
-    X: xr.DataArray, axis_names: tuple[str, ...]
-) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Return the values as (n, *shape, c) and the coordinates of each axis."""
-    order = [SAMPLE, *axis_names] + ([CHANNEL] if CHANNEL in X.dims else [])
-    values = X.transpose(*order).to_numpy()
-    if values.dtype.kind not in "biuf":
-        raise ValueError(f"values of X must be real numbers, got dtype {values.dtype}")
-    if values.size == 0:
+def _axes_of(X: xr.DataArray, axis_names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+    """Return the coordinates of each axis."""
+    if X.size == 0:
         raise ValueError(f"X needs at least one signal with one value, got sizes {dict(X.sizes)}")
     axes = []
     for name in axis_names:
@@ -343,7 +536,56 @@ def _label_free(
                 f"got dtype {axis.dtype}"
             )
         axes.append(axis.astype(np.float64))
-    return (values if CHANNEL in X.dims else values[..., None]), tuple(axes)
+    return tuple(axes)
+
+
+def _values_of(X: xr.DataArray, axis_names: tuple[str, ...]) -> Values:
+    """Return the values as (n, *shape, c), read now or, where they are not in memory, later."""
+    if X.dtype.kind not in "biuf":
+        raise ValueError(f"values of X must be real numbers, got dtype {X.dtype}")
+    if not is_lazy(X):
+        return _ordered(X, axis_names)
+    n_channels = X.sizes.get(CHANNEL, 1)
+    shape = (X.sizes[SAMPLE], *(X.sizes[name] for name in axis_names), n_channels)
+    return _lazy_values(
+        lambda start, stop: _ordered(X.isel({SAMPLE: slice(start, stop)}), axis_names),
+        shape,
+        X.dtype,
+        _stored_chunks(X),
+        None if X.chunks is None else _transposed(X, axis_names).data.reshape(shape),
+    )
+
+
+def _ordered(X: xr.DataArray, axis_names: tuple[str, ...]) -> np.ndarray:
+    values = _transposed(X, axis_names).to_numpy()
+    return values if CHANNEL in X.dims else values[..., None]
+
+
+def _transposed(X: xr.DataArray, axis_names: tuple[str, ...]) -> xr.DataArray:
+    return X.transpose(SAMPLE, *axis_names, *([CHANNEL] if CHANNEL in X.dims else []))
+
+
+def _lazy_values(
+    read: Callable[[int, int], np.ndarray],
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    chunks: Sequence[int] | None,
+    graph: Any = None,
+) -> LazyValues:
+    bounds = block_bounds(shape[0], int(np.prod(shape[1:])), chunks)
+    every = thinning(int(np.prod(shape[:-1])))
+    return LazyValues(LazySource(read, shape, dtype, bounds, BlockCache(), every, graph))
+
+
+def _stored_chunks(X: xr.DataArray) -> list[int] | None:
+    """Return how many signals each piece that can be read alone holds."""
+    if X.chunks is not None:
+        return list(X.variable.chunksizes[SAMPLE])
+    size = X.encoding.get("preferred_chunks", {}).get(SAMPLE)
+    if size is None:
+        return None
+    whole, rest = divmod(X.sizes[SAMPLE], size)
+    return [size] * whole + [rest] * (rest > 0)
 
 
 def _channels_in_order(X: xr.DataArray, expected: Layout | None) -> xr.DataArray:
@@ -375,26 +617,6 @@ def _check_agreement(layout: Layout, expected: Layout, where: str = "seen in fit
         raise ValueError(
             f"X must have {expected.n_channels} channel(s) as {where}, got {layout.n_channels}"
         )
-
-
-def _check_observed(signals: Signals) -> None:
-    """Refuse infinities and signals in which nothing was observed."""
-    for group in signals.groups:
-        if group.values.dtype.kind != "f":
-            continue
-        flat = group.values.reshape(len(group.values), -1)
-        for start in range(0, len(flat), 1024):
-            block, positions = flat[start : start + 1024], group.positions[start : start + 1024]
-            if (infinite := np.isinf(block).any(axis=1)).any():
-                raise ValueError(
-                    f"Input X contains infinity in signal(s) {positions[infinite][:5].tolist()}; "
-                    "values must be finite, or NaN where nothing was observed"
-                )
-            if (empty := np.isnan(block).all(axis=1)).any():
-                raise ValueError(
-                    f"Input X: signal(s) {positions[empty][:5].tolist()} are NaN everywhere; "
-                    "each signal needs at least one observed value"
-                )
 
 
 def axes_from_coords(

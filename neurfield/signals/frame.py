@@ -86,6 +86,10 @@ class CoordinateFrame:
         mesh = np.meshgrid(*axes, indexing="ij")
         return self.normalise(np.stack([axis.ravel() for axis in mesh], axis=-1))
 
+    def points(self, axes: Sequence[np.ndarray]) -> np.ndarray:
+        """Return normalised scattered points, of shape (N, d), from the coordinates of each."""
+        return self.normalise(np.stack(axes, axis=-1))
+
     def warn_outside(self, points_lower: np.ndarray, points_upper: np.ndarray) -> None:
         """Warn when coordinates leave the extent seen in fit."""
         slack = 1e-6 * self.half_width

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-SAMPLE, CHANNEL = "sample", "channel"
+SAMPLE, CHANNEL, POINT = "sample", "channel", "point"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Layout:
         Attributes of each coordinate axis (units and the like).
     unit_axes : bool
         Whether each axis of an array spans [-1, 1], whatever its size, instead of counting indices.
+    extent : tuple of d pairs of float, or None
+        First and last coordinate along each axis, where scattered points take the place of a grid.
     """
 
     container: Literal["array", "dataarray", "dataset"]
@@ -60,6 +62,7 @@ class Layout:
     variable_attrs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     axis_attrs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unit_axes: bool = False
+    extent: tuple[tuple[float, float], ...] | None = None
 
     @property
     def n_axes(self) -> int:
@@ -142,7 +145,7 @@ class Layout:
 
     def resized(self, sizes: Sequence[int]) -> tuple[np.ndarray, ...]:
         """Return a grid of the given sizes over the same extent."""
-        ends = [(-1.0, 1.0)] * self.n_axes
+        ends = list(self.extent or [(-1.0, 1.0)] * self.n_axes)
         if self.axes is not None:
             ends = [(float(axis[0]), float(axis[-1])) for axis in self.axes]
         return tuple(np.linspace(*end, size) for end, size in zip(ends, sizes, strict=True))
@@ -159,6 +162,8 @@ class Layout:
         fields = dict(plain)
         for name in ("axis_names", "dims"):
             fields[name] = tuple(fields[name])
+        if fields.get("extent") is not None:
+            fields["extent"] = tuple((first, last) for first, last in fields["extent"])
         if fields["channel_labels"] is not None:
             fields["channel_labels"] = tuple(fields["channel_labels"])
         if fields["axes"] is not None:

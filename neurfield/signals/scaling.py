@@ -10,6 +10,11 @@ import numpy as np
 _MOST_VALUES = 4_000_000  # enough for percentiles; larger data sets are sampled evenly
 
 
+def thinning(n_points: int) -> int:
+    """Return the every so-manieth point from which the scaling of so many is measured."""
+    return max(1, n_points // _MOST_VALUES)
+
+
 @dataclass(frozen=True)
 class ValueScaler:
     """Robust affine scaling of each channel to about [0, 1].
@@ -45,7 +50,7 @@ class ValueScaler:
         """
         n_channels = blocks[0].shape[-1]
         flat = [block.reshape(-1, n_channels) for block in blocks]
-        step = max(1, sum(len(block) for block in flat) // _MOST_VALUES)
+        step = thinning(sum(len(block) for block in flat))
         sample = np.concatenate([block[::step] for block in flat]).astype(np.float64)
         offset, scale, lower, upper = (np.zeros(n_channels) for _ in range(4))
         for channel in range(n_channels):

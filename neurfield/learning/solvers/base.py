@@ -34,8 +34,15 @@ class InnerSolver(ABC):
         """
 
     @abstractmethod
-    def floats_per_point(self, field: Field) -> int:
-        """Return about how many numbers one point of one signal keeps in memory."""
+    def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:
+        """Return about how many numbers one point of one signal keeps in memory.
+
+        Parameters
+        ----------
+        field : Field
+        is_uniform : bool, default=False
+            Whether all signals stand on one grid and are observed everywhere.
+        """
 
     @abstractmethod
     def state(self) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class GradientDescent(InnerSolver):
             latents = gradient_step(field, context, latents, self.inner_lr)
         return latents
 
-    def floats_per_point(self, field: Field) -> int:
+    def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:
         return 2 * field.modulation_size
 
     def state(self) -> dict[str, Any]:

@@ -10,12 +10,40 @@ from torch import Tensor
 from neurfield.fields import Field
 from neurfield.learning.context import Context
 from neurfield.learning.solvers.base import InnerSolver
-from neurfield.learning.solvers.tangent import Tangent, solve_positive
+from neurfield.learning.solvers.tangent import Tangent, solve_dual, solve_positive
 
-_POINTS_AT_ONCE = 16_384  # points of a signal linearized at once; bounds memory on large grids
+_POINTS_AT_ONCE = 4096  # points of a signal linearized at once; bounds memory on large grids
+_NUMBERS_SHARED = 2**25  # of a Jacobian at φ = 0 that is kept for all signals: 128 MiB in float32
 _FIRST_DAMPING = 1e-3  # relative to the mean diagonal of JᵀJ
 _EASE, _STIFFEN = 0.2, 10.0
 _SHORTENINGS, _SHORTEN = 6, 0.3
+
+
+System = tuple[Tensor, Tensor]  # one linear system per signal
+
+
+class SharedFit:
+    """The closed-form fit of all signals on the same coordinates, with its matrix factored.
+
+    Parameters
+    ----------
+    tangent : Tangent
+        At φ = 0.
+    precision : Tensor of shape (P, P) or (P,)
+        Of the prior; diagonal where signals have fewer values than latents.
+    strength : float
+        Factor on the precision for signals that are observed everywhere.
+    """
+
+    def __init__(self, tangent: Tangent, precision: Tensor, strength: float) -> None:
+        self.tangent, self.precision = tangent, precision
+        self.factor = tangent.factor(precision, strength)
+
+    def solve(self, context: Context, strength: Tensor) -> Tensor:
+        """Return latents of shape (B, P)."""
+        if context.weights is not None:
+            return self.tangent.solve(context, self.precision, strength)
+        return self.tangent.solve_factored(context, self.precision, self.factor)
 
 
 class LevenbergMarquardt(InnerSolver):
@@ -27,10 +55,12 @@ class LevenbergMarquardt(InnerSolver):
     κ = reference count / observed count keeps the prior's weight right when a signal has more
     or fewer observed values than the training signals had.
 
+    Where a signal has fewer values than latents, all systems are of the size of its values.
+
     Parameters
     ----------
     steps : int
-        Number of steps; 1 is the closed form alone.
+        Number of steps; 1 is the closed form alone, which is then taken as it is.
     precision : Tensor of shape (P, P)
         Prior precision Λ, in units of the mean squared error.
     reference_count : float
@@ -45,25 +75,52 @@ class LevenbergMarquardt(InnerSolver):
 
     def __init__(self, steps: int, precision: Tensor, reference_count: float) -> None:
         self.steps, self.precision, self.reference_count = steps, precision, reference_count
-
-    def share(self, field: Field, context: Context) -> Tangent | None:
-        if context.is_shared and context.n_points <= _POINTS_AT_ONCE:
-            return Tangent.at_origin(field, context.coords)
-        return None
+        self._spectrum_of: tuple[Tensor, Tensor, Tensor] | None = None
 
     @torch.no_grad()
-    def solve(self, field: Field, context: Context, shared: Tangent | None = None) -> Tensor:
+    def share(self, field: Field, context: Context) -> SharedFit | None:
+        n_values = context.n_points * field.out_dim
+        if not context.is_shared or n_values * field.latent_dim > _NUMBERS_SHARED:
+            return None
+        parts = [
+            Tangent.at_origin(field, coords) for coords in context.coords.split(_POINTS_AT_ONCE)
+        ]
+        tangent = Tangent(
+            torch.cat([part.values for part in parts], dim=1),
+            torch.cat([part.jacobian for part in parts], dim=1),
+        )
+        precision = self.precision
+        if _has_few_values(field, context):
+            precision, basis = self._spectrum()
+            tangent = Tangent(tangent.values, tangent.jacobian @ basis)
+        return SharedFit(tangent, precision, self.reference_count / n_values)
+
+    @torch.no_grad()
+    def solve(self, field: Field, context: Context, shared: SharedFit | None = None) -> Tensor:
         strength = self.reference_count / context.counts()
-        latents, best = self._closed_form(field, context, strength, shared)
+        latents, before = self._closed_form(field, context, strength, shared)
+        if self.steps == 1:
+            return latents
+        best, system = self._linear_system(field, context, latents, strength)
+        latents, best, system = self._shortened(
+            field, context, latents, strength, before, best, system
+        )
         damping = torch.full_like(best, _FIRST_DAMPING)
-        for _ in range(self.steps - 1):
-            prior = strength[:, None, None] * self.precision
-            trial = damped_step(field, context, latents, prior, damping)
-            objective = self._objective(field, context, trial, strength)
+        for step in range(1, self.steps):
+            trial = self._step(context, latents, strength, system, damping)
+            if step == self.steps - 1:  # nothing follows that would need a system
+                better = self._objective(field, context, trial, strength) < best
+                return torch.where(better[:, None], trial, latents)
+            objective, at_trial = self._linear_system(field, context, trial, strength)
             better = objective < best
             latents = torch.where(better[:, None], trial, latents)
             best = torch.where(better, objective, best)
             damping = damping * torch.where(better, _EASE, _STIFFEN)
+            wide = better[:, None, None]
+            system = (
+                torch.where(wide, at_trial[0], system[0]),
+                torch.where(wide[..., 0], at_trial[1], system[1]),
+            )
         return latents
 
     def reparametrize(self, matrix: Tensor) -> None:
@@ -73,7 +130,18 @@ class LevenbergMarquardt(InnerSolver):
         changed = torch.linalg.solve(double.T, half.T).T
         self.precision = ((changed + changed.T) / 2).to(self.precision.dtype)
 
-    def floats_per_point(self, field: Field) -> int:
+    def _spectrum(self) -> tuple[Tensor, Tensor]:
+        """Return the eigenvalues of Λ, and its eigenvectors, in which the prior is diagonal."""
+        if self._spectrum_of is None or self._spectrum_of[0] is not self.precision:
+            values, vectors = torch.linalg.eigh(self.precision.double())
+            values = values.clamp_min(1e-12 * float(values[-1]) + 1e-30)
+            dtype = self.precision.dtype
+            self._spectrum_of = (self.precision, values.to(dtype), vectors.to(dtype))
+        return self._spectrum_of[1:]
+
+    def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:
+        if self.steps == 1 and is_uniform:  # values and residuals, beside what is shared
+            return 2 * field.out_dim
         return field.out_dim * (field.modulation_size + 2 * field.latent_dim)
 
     def state(self) -> dict[str, Any]:
@@ -84,30 +152,87 @@ class LevenbergMarquardt(InnerSolver):
         }
 
     def _closed_form(
-        self, field: Field, context: Context, strength: Tensor, shared: Tangent | None
+        self, field: Field, context: Context, strength: Tensor, shared: SharedFit | None
     ) -> tuple[Tensor, Tensor]:
-        """Return the first latents and their objective; a step that overshoots is shortened."""
+        """Return the fit of the tangent, and the objective at φ = 0."""
+        if shared is not None:
+            latents = shared.solve(context, strength)
+            if _has_few_values(field, context):
+                latents = latents @ self._spectrum()[1].T
+            return latents, context.mse(shared.tangent.values)
         origin = field.zero_latents(len(context))
-        if shared is None:
-            gram, rhs = normal_equations(field, context, origin)
-            gram = gram + strength[:, None, None] * self.precision
-            latents = solve_positive(gram, rhs[..., None])[..., 0]
-        else:
-            same = context.weights is None
-            latents = shared.solve(
-                context, self.precision, float(strength[0]) if same else strength
-            )
-        before = self._objective(field, context, origin, strength)
-        after = self._objective(field, context, latents, strength)
+        start = origin[:1] if context.is_shared else origin
+        before, system = self._linear_system(field, context, start, strength)
+        return self._step(context, origin, strength, system, torch.zeros_like(before)), before
+
+    def _shortened(
+        self,
+        field: Field,
+        context: Context,
+        latents: Tensor,
+        strength: Tensor,
+        before: Tensor,
+        after: Tensor,
+        system: System,
+    ) -> tuple[Tensor, Tensor, System]:
+        """Shorten the closed-form step where it overshoots, down to none at all."""
+        worse = torch.nonzero(~(after < before))[:, 0]
+        if len(worse) == 0:
+            return latents, after, system
+        part, weight = context.of_signals(worse), strength[worse]
+        start, trial = before[worse], latents[worse]
+        objective = after[worse]
         for _ in range(_SHORTENINGS):
-            worse = torch.nonzero(~(after < before))[:, 0]
-            if len(worse) == 0:
-                break
-            latents[worse] = _SHORTEN * latents[worse]
-            part = context.of_signals(worse)
-            after[worse] = self._objective(field, part, latents[worse], strength[worse])
-        better = after < before
-        return torch.where(better[:, None], latents, origin), torch.where(better, after, before)
+            pending = ~(objective < start)
+            trial = torch.where(pending[:, None], _SHORTEN * trial, trial)
+            objective = self._objective(field, part, trial, weight)
+        trial = torch.where((objective < start)[:, None], trial, 0.0)
+        after[worse], found = self._linear_system(field, part, trial, weight)
+        latents[worse] = trial
+        for whole, shortened in zip(system, found, strict=True):
+            whole[worse] = shortened
+        return latents, after, system
+
+    def _linear_system(
+        self, field: Field, context: Context, latents: Tensor, strength: Tensor
+    ) -> tuple[Tensor, System]:
+        """Return the objective, and what :meth:`_step` needs: JᵀWJ/n and JᵀW(y − f)/n.
+
+        With fewer values than latents the latter are W^½J, in the basis in which the prior is
+        diagonal, and W^½(y − f). All of it comes from one sweep over the points.
+        """
+        penalty = strength * ((latents @ self.precision) * latents).sum(dim=1)
+        if not _has_few_values(field, context):
+            error, gram, descent = _normal_equations(field, context, latents)
+            return error + penalty, (gram, descent)
+        linearization = field.linearize(context.coords, latents)
+        residual = context.residual(linearization.values)
+        jacobian = linearization.jacobian()
+        if context.weights is not None:
+            jacobian = jacobian * context.weights[..., None]
+        error = residual.square().sum(dim=(1, 2)) / context.counts()
+        rotated = jacobian.flatten(1, 2) @ self._spectrum()[1]
+        return error + penalty, (rotated, residual.flatten(1))
+
+    def _step(
+        self,
+        context: Context,
+        latents: Tensor,
+        strength: Tensor,
+        system: System,
+        damping: Tensor,
+    ) -> Tensor:
+        """Return the latents after one damped Gauss–Newton step."""
+        counts, (left, right) = context.counts(), system
+        if left.shape[1] == left.shape[2]:
+            prior = strength[:, None, None] * self.precision
+            return latents + _damped_solution(left, right, prior, latents, damping)
+        eigenvalues, basis = self._spectrum()
+        diagonal = strength[:, None] * eigenvalues
+        pull = -diagonal * (latents @ basis)
+        scale = left.square().sum(dim=(1, 2)) / (counts * left.shape[2])
+        change = solve_dual(left, right, counts, diagonal + (damping * scale)[:, None], pull)
+        return latents + change @ basis.T
 
     def _objective(
         self, field: Field, context: Context, latents: Tensor, strength: Tensor
@@ -142,15 +267,19 @@ def damped_step(
     Tensor of shape (B, P)
     """
     gram, descent = normal_equations(field, context, latents)
-    scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
-    eye = torch.eye(field.latent_dim, dtype=latents.dtype, device=latents.device)
-    matrix = gram + prior + (damping * scale)[:, None, None] * eye
-    rhs = descent - (prior @ latents[..., None])[..., 0]
-    return latents + solve_positive(matrix, rhs[..., None])[..., 0]
+    return latents + _damped_solution(gram, descent, prior, latents, damping)
 
 
 def normal_equations(field: Field, context: Context, latents: Tensor) -> tuple[Tensor, Tensor]:
     """Return JᵀWJ/n and JᵀW(y − f)/n, of shapes (B, P, P) and (B, P), at the given latents."""
+    return _normal_equations(field, context, latents)[1:]
+
+
+def _normal_equations(
+    field: Field, context: Context, latents: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mean squared error too; latents of shape (1, P) are those of all signals."""
+    error: Tensor | float = 0.0
     gram: Tensor | float = 0.0
     descent: Tensor | float = 0.0
     for index in _point_chunks(context):
@@ -161,10 +290,27 @@ def normal_equations(field: Field, context: Context, latents: Tensor) -> tuple[T
         weighted = jacobian
         if part.weights is not None:
             weighted = jacobian * part.weights.flatten(1)[..., None]
+        error = error + residual.square().sum(dim=1)
         gram = gram + weighted.transpose(1, 2) @ jacobian
         descent = descent + (residual[:, None] @ weighted)[:, 0]
     counts = context.counts()
-    return gram / counts[:, None, None], descent / counts[:, None]
+    return error / counts, gram / counts[:, None, None], descent / counts[:, None]
+
+
+def _damped_solution(
+    gram: Tensor, descent: Tensor, prior: Tensor, latents: Tensor, damping: Tensor | float
+) -> Tensor:
+    scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
+    eye = torch.eye(latents.shape[1], dtype=latents.dtype, device=latents.device)
+    matrix = gram + prior + (damping * scale)[:, None, None] * eye
+    rhs = descent - (prior @ latents[..., None])[..., 0]
+    return solve_positive(matrix, rhs[..., None])[..., 0]
+
+
+def _has_few_values(field: Field, context: Context) -> bool:
+    """Whether the dual systems are the smaller ones."""
+    n_values = context.n_points * field.out_dim
+    return n_values < field.latent_dim and context.n_points <= _POINTS_AT_ONCE
 
 
 def _point_chunks(context: Context) -> list[Tensor] | list[None]:

@@ -48,8 +48,10 @@ class Tangent:
         Parameters
         ----------
         context : Context
-        precision : Tensor of shape (P, P)
-            Precision of the latents' Gaussian prior, in units of the mean squared error.
+        precision : Tensor of shape (P, P), (P,) or ()
+            Precision of the latents' Gaussian prior, in units of the mean squared error. One that
+            is diagonal, or a multiple of the identity, is solved with a matrix of the size of
+            the number of values of a signal where that is less than P.
         strength : Tensor of shape (B,) or float, default=1.0
             Factor on the precision, per signal.
 
@@ -57,26 +59,94 @@ class Tangent:
         -------
         Tensor of shape (B, P)
         """
+        if len(self.jacobian) == 1 and context.weights is None and not isinstance(strength, Tensor):
+            return self.solve_factored(context, precision, self.factor(precision, strength))
         residual = context.residual(self.values).flatten(1)
         jacobian = self.jacobian.flatten(1, 2)
         counts = context.counts()
-        shared = len(jacobian) == 1 and context.weights is None
-        if shared and not isinstance(strength, Tensor):
-            gram = jacobian[0].T @ jacobian[0] / jacobian.shape[1] + strength * precision
-            rhs = residual @ jacobian[0] / jacobian.shape[1]
-            return solve_positive(gram, rhs.T).T
+        strength = torch.as_tensor(strength, dtype=counts.dtype, device=counts.device)
+        if self._is_dual(precision):
+            scaled, kernel = self._kernel(precision)
+            if context.weights is not None:
+                observed = context.weights.flatten(1)
+                kernel = kernel * observed[:, None] * observed[..., None]
+            eye = torch.eye(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device)
+            matrix = kernel + (strength * counts).reshape(-1, 1, 1) * eye
+            return (solve_positive(matrix, residual[..., None]).transpose(1, 2) @ scaled)[:, 0]
         weighted = jacobian
         if context.weights is not None:
             weighted = jacobian * context.weights.flatten(1)[..., None]
         gram = weighted.transpose(1, 2) @ jacobian / counts[:, None, None]
-        strength = torch.as_tensor(strength, dtype=gram.dtype, device=gram.device)
-        gram = gram + strength.reshape(-1, 1, 1) * precision
+        gram = gram + strength.reshape(-1, 1, 1) * _as_matrix(precision, gram.shape[-1])
         rhs = torch.einsum("bnp,bn->bp", weighted, residual) / counts[:, None]
         return solve_positive(gram, rhs[..., None])[..., 0]
 
+    def factor(self, precision: Tensor, strength: float) -> Tensor:
+        """Return the Cholesky factor that serves all signals which are observed everywhere."""
+        jacobian = self.jacobian.flatten(1, 2)[0]
+        if self._is_dual(precision):
+            kernel = self._kernel(precision)[1][0]
+            eye = torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
+            return cholesky(kernel + strength * len(jacobian) * eye)
+        gram = jacobian.T @ jacobian / len(jacobian)
+        return cholesky(gram + strength * _as_matrix(precision, len(gram)))
 
-def solve_positive(matrix: Tensor, rhs: Tensor) -> Tensor:
-    """Solve with a symmetric positive matrix, or nearly so, of shape (..., P, P).
+    def solve_factored(self, context: Context, precision: Tensor, factor: Tensor) -> Tensor:
+        """Return latents of shape (B, P), with what :meth:`factor` returned."""
+        residual = context.residual(self.values).flatten(1)
+        jacobian = self.jacobian.flatten(1, 2)[0]
+        if self._is_dual(precision):
+            return torch.cholesky_solve(residual.T, factor).T @ (jacobian / precision)
+        rhs = residual @ jacobian / len(jacobian)
+        return torch.cholesky_solve(rhs.T, factor).T
+
+    def _is_dual(self, precision: Tensor) -> bool:
+        _, n_points, n_channels, n_latents = self.jacobian.shape
+        return precision.ndim < 2 and n_points * n_channels < n_latents
+
+    def _kernel(self, precision: Tensor) -> tuple[Tensor, Tensor]:
+        """Return J D⁻¹ and J D⁻¹ Jᵀ for the diagonal D of the precision.
+
+        By the identity of Woodbury, φ = D⁻¹Jᵀ(J D⁻¹ Jᵀ + κ n I)⁻¹ r for the prior κ D.
+        """
+        jacobian = self.jacobian.flatten(1, 2)
+        scaled = jacobian / precision
+        return scaled, scaled @ jacobian.transpose(1, 2)
+
+
+def _as_matrix(precision: Tensor, size: int) -> Tensor:
+    return precision if precision.ndim == 2 else torch.diag(precision.expand(size))
+
+
+def solve_dual(
+    jacobian: Tensor, residual: Tensor, counts: Tensor, diagonal: Tensor, pull: Tensor
+) -> Tensor:
+    """Solve (JᵀJ/n + D) δ = Jᵀr/n + pull through a matrix of the size of J's rows.
+
+    Parameters
+    ----------
+    jacobian : Tensor of shape (B, M, P)
+    residual : Tensor of shape (B, M)
+    counts : Tensor of shape (B,)
+        n.
+    diagonal : Tensor of shape (B, P)
+        Of D, positive.
+    pull : Tensor of shape (B, P)
+
+    Returns
+    -------
+    Tensor of shape (B, P)
+    """
+    pulled = pull / diagonal
+    scaled = jacobian / diagonal[:, None]
+    kernel = scaled @ jacobian.transpose(1, 2)
+    kernel.diagonal(dim1=1, dim2=2).add_(counts[:, None])
+    missing = residual[..., None] - jacobian @ pulled[..., None]
+    return pulled + (scaled.transpose(1, 2) @ solve_positive(kernel, missing))[..., 0]
+
+
+def cholesky(matrix: Tensor) -> Tensor:
+    """Factor a symmetric positive matrix, or nearly so, of shape (..., P, P).
 
     Where rounding has made it indefinite, its diagonal is raised until it is not.
     """
@@ -89,4 +159,9 @@ def solve_positive(matrix: Tensor, rhs: Tensor) -> Tensor:
             factor, info = torch.linalg.cholesky_ex(matrix + jitter * scale * eye)
             if bool((info == 0).all()):
                 break
-    return torch.cholesky_solve(rhs, factor)
+    return factor
+
+
+def solve_positive(matrix: Tensor, rhs: Tensor) -> Tensor:
+    """Solve with a symmetric positive matrix, or nearly so, of shape (..., P, P)."""
+    return torch.cholesky_solve(rhs, cholesky(matrix))
