@@ -25,6 +25,8 @@ from neurfield.learning import (
     available_learners,
 )
 from neurfield.learning.checkpoint import load_checkpoint
+from neurfield.learning.solvers import LevenbergMarquardt
+from neurfield.posterior import with_posterior
 from neurfield.signals import CoordinateFrame, Signals, ValueScaler
 
 _DIGEST_VALUES = 1_000_000  # values of each group that a checkpoint's fingerprint looks at
@@ -136,7 +138,13 @@ def fit_codec(
     )
     state = trainer.run(saved)
     solver = plan.learner.finish(field, store, generator)
-    return Codec(field, solver, frame, scaler), state
+    posterior = None
+    if isinstance(solver, LevenbergMarquardt):
+        assert signals.layout.axes is not None
+        solver, posterior = with_posterior(
+            field, solver, store, frame, signals.layout.axes, generator
+        )
+    return Codec(field, solver, frame, scaler, posterior), state
 
 
 def units_of(signals: Signals, isotropic: bool) -> tuple[CoordinateFrame, ValueScaler]:

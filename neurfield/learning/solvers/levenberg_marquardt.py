@@ -16,15 +16,16 @@ _POINTS_AT_ONCE = 16_384  # points of a signal linearized at once; bounds memory
 _FIRST_DAMPING = 1e-3  # relative to the mean diagonal of JᵀJ
 _EASE, _STIFFEN = 0.2, 10.0
 _SHORTENINGS, _SHORTEN = 6, 0.3
+_WHOLE = 0.5  # weight of a learnt prior on a signal observed as fully as the training signals
 
 
 class LevenbergMarquardt(InnerSolver):
-    """Minimise MSE(f(φ)) + κ φᵀ Λ φ for each signal.
+    """Minimise MSE(f(φ)) + κ (φ − μ)ᵀ Λ (φ − μ) for each signal.
 
     The first step is the closed-form fit of the tangent at φ = 0, shared by all signals on common
     coordinates; each further step solves the damped normal equations of one signal. A step that
     does not lower a signal's objective is taken back and tried again with more damping.
-    κ = reference count / observed count keeps the prior's weight right when a signal has more
+    κ, about reference count / observed count, keeps the prior's weight right when a signal has more
     or fewer observed values than the training signals had.
 
     Parameters
@@ -35,6 +36,9 @@ class LevenbergMarquardt(InnerSolver):
         Prior precision Λ, in units of the mean squared error.
     reference_count : float
         Mean number of observed values in a training signal.
+    mean : Tensor of shape (P,), optional
+        Mean μ of the training latents, from whose covariance Λ is; None = 0, for a prior
+        that only keeps the solve stable.
 
     References
     ----------
@@ -42,9 +46,13 @@ class LevenbergMarquardt(InnerSolver):
     """
 
     name: ClassVar[str] = "levenberg_marquardt"
+    mean: Tensor | None = None  # also of solvers pickled before there was one
 
-    def __init__(self, steps: int, precision: Tensor, reference_count: float) -> None:
+    def __init__(
+        self, steps: int, precision: Tensor, reference_count: float, mean: Tensor | None = None
+    ) -> None:
         self.steps, self.precision, self.reference_count = steps, precision, reference_count
+        self.mean = mean
 
     def share(self, field: Field, context: Context) -> Tangent | None:
         if context.is_shared and context.n_points <= _POINTS_AT_ONCE:
@@ -53,12 +61,12 @@ class LevenbergMarquardt(InnerSolver):
 
     @torch.no_grad()
     def solve(self, field: Field, context: Context, shared: Tangent | None = None) -> Tensor:
-        strength = self.reference_count / context.counts()
+        strength = self.strength(context)
         latents, best = self._closed_form(field, context, strength, shared)
         damping = torch.full_like(best, _FIRST_DAMPING)
         for _ in range(self.steps - 1):
             prior = strength[:, None, None] * self.precision
-            trial = damped_step(field, context, latents, prior, damping)
+            trial = damped_step(field, context, latents, prior, damping, self.mean)
             objective = self._objective(field, context, trial, strength)
             better = objective < best
             latents = torch.where(better[:, None], trial, latents)
@@ -66,12 +74,27 @@ class LevenbergMarquardt(InnerSolver):
             damping = damping * torch.where(better, _EASE, _STIFFEN)
         return latents
 
+    def strength(self, context: Context) -> Tensor:
+        """Return κ for each signal, of shape (B,).
+
+        What a field leaves of a signal is mostly what latents cannot express, and no independent
+        noise. On a whole signal it is orthogonal to what they can express and misleads nothing, on
+        a part of one it does: so a prior learnt from the training latents counts half on a whole
+        signal, and the more the less is observed.
+        """
+        observed = context.counts() / self.reference_count
+        if self.mean is None:
+            return 1.0 / observed
+        return (_WHOLE + 1.0 - observed.clamp_max(1.0)) / observed
+
     def reparametrize(self, matrix: Tensor) -> None:
         """Follow a change of the latent's coordinates to ``matrix @ φ``."""
         double = matrix.double()
         half = torch.linalg.solve(double.T, self.precision.double())
         changed = torch.linalg.solve(double.T, half.T).T
         self.precision = ((changed + changed.T) / 2).to(self.precision.dtype)
+        if self.mean is not None:
+            self.mean = (double @ self.mean.double()).to(self.mean.dtype)
 
     def floats_per_point(self, field: Field) -> int:
         return field.out_dim * (field.modulation_size + 2 * field.latent_dim)
@@ -81,6 +104,7 @@ class LevenbergMarquardt(InnerSolver):
             "steps": self.steps,
             "precision": self.precision,
             "reference_count": self.reference_count,
+            "mean": self.mean,
         }
 
     def _closed_form(
@@ -91,11 +115,13 @@ class LevenbergMarquardt(InnerSolver):
         if shared is None:
             gram, rhs = normal_equations(field, context, origin)
             gram = gram + strength[:, None, None] * self.precision
+            if self.mean is not None:
+                rhs = rhs + strength[:, None] * (self.precision @ self.mean)
             latents = solve_positive(gram, rhs[..., None])[..., 0]
         else:
             same = context.weights is None
             latents = shared.solve(
-                context, self.precision, float(strength[0]) if same else strength
+                context, self.precision, float(strength[0]) if same else strength, self.mean
             )
         before = self._objective(field, context, origin, strength)
         after = self._objective(field, context, latents, strength)
@@ -112,7 +138,8 @@ class LevenbergMarquardt(InnerSolver):
     def _objective(
         self, field: Field, context: Context, latents: Tensor, strength: Tensor
     ) -> Tensor:
-        penalty = ((latents @ self.precision) * latents).sum(dim=1)
+        away = latents if self.mean is None else latents - self.mean
+        penalty = ((away @ self.precision) * away).sum(dim=1)
         error = torch.zeros_like(penalty)
         for index in _point_chunks(context):
             part = context if index is None else context.at_points(index)
@@ -121,9 +148,14 @@ class LevenbergMarquardt(InnerSolver):
 
 
 def damped_step(
-    field: Field, context: Context, latents: Tensor, prior: Tensor, damping: Tensor | float
+    field: Field,
+    context: Context,
+    latents: Tensor,
+    prior: Tensor,
+    damping: Tensor | float,
+    mean: Tensor | None = None,
 ) -> Tensor:
-    """Take one damped Gauss–Newton step on MSE(f(φ)) + φᵀ prior φ for each signal.
+    """Take one damped Gauss–Newton step on MSE(f(φ)) + (φ − μ)ᵀ prior (φ − μ) for each signal.
 
     Ordinary tensor operations throughout, so a meta-gradient passes through it.
 
@@ -136,6 +168,8 @@ def damped_step(
     prior : Tensor of shape (P, P) or (B, P, P)
     damping : Tensor of shape (B,) or float
         Relative to the mean diagonal of each signal's JᵀWJ/n.
+    mean : Tensor of shape (P,), optional
+        Prior mean μ; None = 0.
 
     Returns
     -------
@@ -145,7 +179,8 @@ def damped_step(
     scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
     eye = torch.eye(field.latent_dim, dtype=latents.dtype, device=latents.device)
     matrix = gram + prior + (damping * scale)[:, None, None] * eye
-    rhs = descent - (prior @ latents[..., None])[..., 0]
+    away = latents if mean is None else latents - mean
+    rhs = descent - (prior @ away[..., None])[..., 0]
     return latents + solve_positive(matrix, rhs[..., None])[..., 0]
 
 

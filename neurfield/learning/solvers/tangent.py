@@ -42,8 +42,14 @@ class Tangent:
         """Return f₀ + J₀φ, of shape (B, N, c)."""
         return self.values + torch.einsum("bncp,bp->bnc", self.jacobian, latents)
 
-    def solve(self, context: Context, precision: Tensor, strength: Tensor | float = 1.0) -> Tensor:
-        """Return the φ that minimise MSE(f₀ + J₀φ) + strength · φᵀ precision φ.
+    def solve(
+        self,
+        context: Context,
+        precision: Tensor,
+        strength: Tensor | float = 1.0,
+        mean: Tensor | None = None,
+    ) -> Tensor:
+        """Return the φ that minimise MSE(f₀ + J₀φ) + strength · (φ − μ)ᵀ precision (φ − μ).
 
         Parameters
         ----------
@@ -52,6 +58,8 @@ class Tangent:
             Precision of the latents' Gaussian prior, in units of the mean squared error.
         strength : Tensor of shape (B,) or float, default=1.0
             Factor on the precision, per signal.
+        mean : Tensor of shape (P,), optional
+            Mean μ of the prior; None = 0.
 
         Returns
         -------
@@ -64,6 +72,8 @@ class Tangent:
         if shared and not isinstance(strength, Tensor):
             gram = jacobian[0].T @ jacobian[0] / jacobian.shape[1] + strength * precision
             rhs = residual @ jacobian[0] / jacobian.shape[1]
+            if mean is not None:
+                rhs = rhs + strength * (precision @ mean)
             return solve_positive(gram, rhs.T).T
         weighted = jacobian
         if context.weights is not None:
@@ -72,6 +82,8 @@ class Tangent:
         strength = torch.as_tensor(strength, dtype=gram.dtype, device=gram.device)
         gram = gram + strength.reshape(-1, 1, 1) * precision
         rhs = torch.einsum("bnp,bn->bp", weighted, residual) / counts[:, None]
+        if mean is not None:
+            rhs = rhs + strength.reshape(-1, 1) * (precision @ mean)
         return solve_positive(gram, rhs[..., None])[..., 0]
 
 
