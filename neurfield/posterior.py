@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from scipy.ndimage import map_coordinates
-from scipy.stats import norm
 from torch import Tensor
 
 from neurfield.fields import Field
@@ -328,7 +328,7 @@ def _calibrate(
         score = np.abs(error) / np.sqrt(level[:, None, None] * variance)
         quantiles.append(np.nanquantile(score, _LEVEL))
     # Each way of hiding values counts the same, however many it hides.
-    posterior.scale = float(np.mean(quantiles) / norm.ppf((1 + _LEVEL) / 2))
+    posterior.scale = float(np.mean(quantiles) / NormalDist().inv_cdf((1 + _LEVEL) / 2))
 
 
 def _trial(

@@ -16,6 +16,7 @@ _POINTS_AT_ONCE = 16_384  # points of a signal linearized at once; bounds memory
 _FIRST_DAMPING = 1e-3  # relative to the mean diagonal of JᵀJ
 _EASE, _STIFFEN = 0.2, 10.0
 _SHORTENINGS, _SHORTEN = 6, 0.3
+_PART = 0.25  # fraction missing from which on a learnt prior has its full weight, 1 + _WHOLE
 _WHOLE = 0.5  # weight of a learnt prior on a signal observed as fully as the training signals
 
 
@@ -80,12 +81,13 @@ class LevenbergMarquardt(InnerSolver):
         What a field leaves of a signal is mostly what latents cannot express, and no independent
         noise. On a whole signal it is orthogonal to what they can express and misleads nothing, on
         a part of one it does: so a prior learnt from the training latents counts half on a whole
-        signal, and the more the less is observed.
+        signal, and one and a half where a quarter of it or more is missing.
         """
         observed = context.counts() / self.reference_count
         if self.mean is None:
             return 1.0 / observed
-        return (_WHOLE + 1.0 - observed.clamp_max(1.0)) / observed
+        missing = ((1.0 - observed) / _PART).clamp(0.0, 1.0)
+        return (_WHOLE + missing) / observed
 
     def reparametrize(self, matrix: Tensor) -> None:
         """Follow a change of the latent's coordinates to ``matrix @ φ``."""
