@@ -13,6 +13,7 @@ from neurfield.fields import Field
 from neurfield.learning import Context, ContextStore, encode_store
 from neurfield.learning.encoding import numbers_at_once
 from neurfield.learning.solvers import InnerSolver
+from neurfield.posterior import Posterior, Recorder
 from neurfield.signals import CoordinateFrame, Signals, ValueScaler
 
 
@@ -29,12 +30,15 @@ class Codec:
         Finds latents.
     frame : CoordinateFrame
     scaler : ValueScaler
+    posterior : Posterior, optional
+        How sure decoded values are, where fit could tell.
     """
 
     field: Field
     solver: InnerSolver
     frame: CoordinateFrame
     scaler: ValueScaler
+    posterior: Posterior | None = None
 
     @property
     def device(self) -> torch.device:
@@ -52,8 +56,13 @@ class Codec:
 
     def encode(self, signals: Signals) -> np.ndarray:
         """Fit one latent per signal: float32 array of shape (n, P)."""
-        latents = encode_store(self.field, self.solver, self.store(signals))
-        return latents.cpu().numpy().astype(np.float32)
+        notes = None if self.posterior is None else Recorder(self.posterior, self, signals)
+        visit = None if notes is None else notes.visit
+        found = encode_store(self.field, self.solver, self.store(signals), visit=visit)
+        latents = found.cpu().numpy().astype(np.float32)
+        if notes is not None:
+            notes.finish(latents)
+        return latents
 
     def decode(self, latents: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Evaluate the field.

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from neurfield.codec import Codec
-from neurfield.signals import Layout
+from neurfield.signals import CoordinateFrame, Layout
 from neurfield.signals.containers import axes_from_coords, real_array
 from neurfield.signals.layout import cast
 
+_DERIVATIVE = "derivative"
+
+#: Evaluates latents at points, (n, P) and (M, d), as one or more arrays of shape (n, M, c).
+Reader = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
+
 
 def decode(
-    codec: Codec,
+    read: Reader,
+    frame: CoordinateFrame,
     layout: Layout,
     latents: np.ndarray,
     *,
@@ -25,8 +30,26 @@ def decode(
     points: npt.ArrayLike | None,
     dtype: npt.DTypeLike | None,
     samples: npt.ArrayLike | None,
-) -> Any:
-    """Decode latents where the caller asks: see ``FunctaEncoder.inverse_transform``."""
+) -> list[Any]:
+    """Decode latents where the caller asks: see ``FunctaEncoder.inverse_transform``.
+
+    Parameters
+    ----------
+    read : callable
+        What to decode: values, derivatives or standard deviations.
+    frame : CoordinateFrame
+    layout : Layout
+    latents : array of shape (n, P)
+    grid, coords, points, dtype
+        As in ``FunctaEncoder.inverse_transform``.
+    samples : array-like of length n, optional
+        Labels of the latents.
+
+    Returns
+    -------
+    list
+        One container for each array that `read` returns.
+    """
     targets = {"grid": grid, "coords": coords, "points": points}
     given = [name for name, value in targets.items() if value is not None]
     if len(given) > 1:
@@ -34,30 +57,85 @@ def decode(
     if dtype is not None:
         dtype = _checked_dtype(dtype)
     if points is not None:
-        return _at_points(codec, layout, latents, points, dtype)
+        where = _checked_points(points, layout)
+        frame.warn_outside(where.min(axis=0), where.max(axis=0))
+        found = [cast(values, dtype) for values in read(latents, where)]
+        return found if layout.has_channels else [values[..., 0] for values in found]
     if coords is not None and not isinstance(coords, Mapping | xr.DataArray):
-        return _on_own_grids(codec, layout, latents, coords, dtype)
+        return _on_own_grids(read, frame, layout, latents, coords, dtype)
     if coords is not None:
         axes = axes_from_coords(coords, layout.axis_names)
-        _warn_outside(codec, axes)
-        values = cast(codec.decode_grid(latents, axes), dtype)
-        return layout.label(values, axes, samples)
+        _warn_outside(frame, axes)
+        found = _on_grid(read, latents, axes)
+        return [layout.label(cast(values, dtype), axes, samples) for values in found]
     if grid is not None:
         axes = layout.resized(_checked_grid(grid, layout))
     elif layout.axes is not None:
         axes = layout.axes
     else:
         raise ValueError("this estimator has seen no grid: give grid=, coords= or points=")
-    return layout.wrap(codec.decode_grid(latents, axes), axes, dtype, samples)
+    return [layout.wrap(v, axes, dtype, samples) for v in _on_grid(read, latents, axes)]
 
 
-def _at_points(
-    codec: Codec,
-    layout: Layout,
-    latents: np.ndarray,
-    points: npt.ArrayLike,
-    dtype: npt.DTypeLike | None,
-) -> np.ndarray:
+def checked_axes(derivative: Any, layout: Layout) -> list[int]:
+    """Return which axes the names given as ``derivative=`` stand for."""
+    names = [derivative] if isinstance(derivative, str) else derivative
+    known = layout.axis_names
+    if (
+        not isinstance(names, Sequence)
+        or not names
+        or any(name not in known for name in names)
+        or len(set(names)) < len(names)
+    ):
+        raise ValueError(
+            f"derivative must be one of the axes {known}, or a sequence of different ones, "
+            f"got {derivative!r}"
+        )
+    return [known.index(name) for name in names]
+
+
+def label_derivatives(partials: list[Any], derivative: str | Sequence[str], layout: Layout) -> Any:
+    """Return one partial derivative as it is, several along a last axis called "derivative"."""
+    names = [derivative] if isinstance(derivative, str) else list(derivative)
+    partials = [_in_units(part, name, layout) for part, name in zip(partials, names, strict=True)]
+    return partials[0] if isinstance(derivative, str) else _stack(partials, names)
+
+
+def _in_units(partial: Any, name: str, layout: Layout) -> Any:
+    """Correct the attribute ``units`` of a labelled derivative, or drop it where unknown."""
+    if isinstance(partial, list):
+        return [_in_units(item, name, layout) for item in partial]
+    if isinstance(partial, xr.Dataset):
+        return partial.map(lambda variable: _in_units(variable, name, layout), keep_attrs=True)
+    if isinstance(partial, xr.DataArray) and "units" in partial.attrs:
+        per = layout.axis_attrs.get(name, {}).get("units")
+        attrs = {key: value for key, value in partial.attrs.items() if key != "units"}
+        if per is not None:
+            attrs["units"] = f"{partial.attrs['units']}/{per}"
+        partial.attrs = attrs
+    return partial
+
+
+def _stack(partials: list[Any], names: list[str]) -> Any:
+    first = partials[0]
+    if isinstance(first, list):
+        return [_stack(list(items), names) for items in zip(*partials, strict=True)]
+    if isinstance(first, np.ndarray):
+        return np.stack(partials, axis=-1)
+    along = xr.DataArray(names, dims=_DERIVATIVE, name=_DERIVATIVE)
+    whole = xr.concat(partials, dim=along, combine_attrs="drop_conflicts")
+    return whole.transpose(..., _DERIVATIVE)
+
+
+def _on_grid(read: Reader, latents: np.ndarray, axes: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Evaluate on a grid: arrays of shape (n, *shape, c)."""
+    mesh = np.meshgrid(*axes, indexing="ij")
+    points = np.stack([axis.ravel() for axis in mesh], axis=-1)
+    shape = tuple(len(axis) for axis in axes)
+    return [values.reshape(len(latents), *shape, -1) for values in read(latents, points)]
+
+
+def _checked_points(points: npt.ArrayLike, layout: Layout) -> np.ndarray:
     where = real_array(points, "points")
     if where.ndim != 2 or where.shape[1] != layout.n_axes or len(where) == 0:
         raise ValueError(
@@ -66,18 +144,17 @@ def _at_points(
         )
     if not np.isfinite(where).all():
         raise ValueError("points must be finite, got NaN or infinity")
-    codec.frame.warn_outside(where.min(axis=0), where.max(axis=0))
-    values = cast(codec.decode(latents, where), dtype)
-    return values if layout.has_channels else values[..., 0]
+    return where
 
 
 def _on_own_grids(
-    codec: Codec,
+    read: Reader,
+    frame: CoordinateFrame,
     layout: Layout,
     latents: np.ndarray,
     coords: Any,
     dtype: npt.DTypeLike | None,
-) -> list[Any]:
+) -> list[list[Any]]:
     grids = list(coords) if isinstance(coords, Iterable) else [coords]
     all_axes = [axes_from_coords(one, layout.axis_names) for one in grids]
     if len(grids) != len(latents):
@@ -86,15 +163,18 @@ def _on_own_grids(
             f"{len(latents)} latents"
         )
     results = []
-    for latent, axes in zip(latents, all_axes, strict=True):
-        _warn_outside(codec, axes)
-        values = cast(codec.decode_grid(latent[None], axes), dtype)
-        results.append(layout.label(values, axes, None).isel(sample=0))
-    return results
+    for latent, axes, grid in zip(latents, all_axes, grids, strict=True):
+        _warn_outside(frame, axes)
+        found = [cast(values, dtype) for values in _on_grid(read, latent[None], axes)]
+        signals = [layout.label(values, axes, None).isel(sample=0) for values in found]
+        if isinstance(grid, xr.DataArray):  # which signal this is, and where its volume lies
+            signals = [signal.assign_attrs(grid.attrs) for signal in signals]
+        results.append(signals)
+    return [list(signals) for signals in zip(*results, strict=True)]
 
 
-def _warn_outside(codec: Codec, axes: Sequence[np.ndarray]) -> None:
-    codec.frame.warn_outside(
+def _warn_outside(frame: CoordinateFrame, axes: Sequence[np.ndarray]) -> None:
+    frame.warn_outside(
         np.array([axis.min() for axis in axes]), np.array([axis.max() for axis in axes])
     )
 

@@ -30,7 +30,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from neurfield.blockwise import encode_lazily, is_dask_backed
 from neurfield.codec import Codec
-from neurfield.decoding import decode
+from neurfield.decoding import Reader, checked_axes, decode, label_derivatives
+from neurfield.derivatives import gradient
 from neurfield.device import PRECISIONS, resolve_device, resolve_dtype
 from neurfield.fields import Field, ModulatedSiren
 from neurfield.fitting import FitPlan, fit_codec, make_learner, problem_of, units_of
@@ -463,6 +464,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         grid: Sequence[int] | None = None,
         coords: Any = None,
         points: npt.ArrayLike | None = None,
+        derivative: str | Sequence[str] | None = None,
+        return_std: bool = False,
         dtype: npt.DTypeLike | None = None,
     ) -> Any:
         """Decode latents on a grid or at points.
@@ -481,29 +484,53 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             input has axes named x; y, x; or z, y, x. A sequence gives each signal its own grid.
         points : array-like of shape (n_points, d), optional
             Scattered points in the data's own units.
+        derivative : str or sequence of str, optional
+            Decode the exact derivative of the field by the coordinate axis of this name, per unit
+            of the axis; by several axes, the partial derivatives stand along a last axis (a
+            dimension "derivative" of xarray objects).
+        return_std : bool, default=False
+            Also return the standard deviation of each value, given the observed ones: of the latest
+            ``transform`` where a row of ``X`` is one of its latents; otherwise of a signal observed
+            on the whole grid of fit. It includes noise and model error, so that ±1.645 standard
+            deviations hold about 90 % of the values that were not observed. For estimators fitted
+            with ``learner="varpro"``.
         dtype : dtype, optional
-            Type of the result, float32 by default; integer types are rounded and clipped.
+            Type of the result, float32 by default; integer types are rounded and clipped. Standard
+            deviations stay float32.
 
         Returns
         -------
         ndarray, DataArray, Dataset or list
             The container seen in fit; with ``coords``, an xarray object (a list of them for a
-            sequence); with ``points``, an array of shape (n, n_points) or (n, n_points, c).
+            sequence); with ``points``, an array of shape (n, n_points) or (n, n_points, c). With
+            ``return_std``, a tuple of two of these.
         """
         check_is_fitted(self)
         latents = self._check_latents(X)
+        codec, posterior = self.codec_, self.codec_.posterior
         index = getattr(X, "index", None)
         samples = None if callable(index) else index
-        return decode(
-            self.codec_,
-            self.layout_,
-            latents,
-            grid=grid,
-            coords=coords,
-            points=points,
-            dtype=dtype,
-            samples=samples,
-        )
+
+        def read(reader: Reader, dtype: npt.DTypeLike | None) -> list[Any]:
+            place = {"grid": grid, "coords": coords, "points": points, "samples": samples}
+            return decode(reader, codec.frame, self.layout_, latents, dtype=dtype, **place)
+
+        if derivative is not None:
+            if return_std:
+                raise ValueError("return_std=True gives the deviation of values, not of derivative")
+            axes = checked_axes(derivative, self.layout_)
+            partials = read(partial(gradient, codec, axes=axes), dtype)
+            return label_derivatives(partials, derivative, self.layout_)
+        (values,) = read(lambda z, x: [codec.decode(z, x)], dtype)
+        if not return_std:
+            return values
+        if posterior is None:
+            raise ValueError(
+                "return_std=True needs what fit learns about latents with learner='varpro' from at "
+                f"least two signals; this estimator (learner={self.learner!r}) has not learnt it"
+            )
+        (deviation,) = read(lambda z, x: [posterior.std(codec, z, x)], None)
+        return values, deviation
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean PSNR in dB of encoding and decoding the given signals.

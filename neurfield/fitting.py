@@ -25,6 +25,8 @@ from neurfield.learning import (
     available_learners,
 )
 from neurfield.learning.checkpoint import load_checkpoint
+from neurfield.learning.solvers import LevenbergMarquardt
+from neurfield.posterior import with_posterior
 from neurfield.signals import CoordinateFrame, Signals, ValueScaler
 from neurfield.signals.lazy import LazyValues, thinned
 from neurfield.signals.scaling import thinning
@@ -139,7 +141,13 @@ def fit_codec(
     )
     state = trainer.run(saved)
     solver = plan.learner.finish(field, store, generator)
-    return Codec(field, solver, frame, scaler), state
+    posterior = None
+    if isinstance(solver, LevenbergMarquardt):
+        assert signals.layout.axes is not None
+        solver, posterior = with_posterior(
+            field, solver, store, frame, signals.layout.axes, generator
+        )
+    return Codec(field, solver, frame, scaler, posterior), state
 
 
 def units_of(signals: Signals, isotropic: bool) -> tuple[CoordinateFrame, ValueScaler]:

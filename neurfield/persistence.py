@@ -16,10 +16,11 @@ from neurfield.codec import Codec
 from neurfield.device import resolve_device
 from neurfield.fields import ModulatedSiren
 from neurfield.learning.solvers import InnerSolver
+from neurfield.posterior import Posterior
 from neurfield.signals import CoordinateFrame, Layout, ValueScaler
 
 _FORMAT = "neurfield"
-_VERSION = 1
+_VERSION = 2  # 2 adds the prior and the posterior; files without them are read too
 
 
 def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) -> None:
@@ -44,6 +45,11 @@ def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) 
         "scaler": {k: v.tolist() for k, v in vars(codec.scaler).items()},
         "dtype": str(codec.dtype).removeprefix("torch."),
     }
+    if codec.posterior is not None:
+        state = codec.posterior.state()
+        arrays = {k: v for k, v in state.items() if isinstance(v, np.ndarray)}
+        tensors |= {f"posterior.{k}": torch.from_numpy(v) for k, v in arrays.items()}
+        document["posterior"] = {k: v for k, v in state.items() if k not in arrays}
     metadata = {
         "format": _FORMAT,
         "version": str(_VERSION),
@@ -103,11 +109,16 @@ def _rebuild(
     field = ModulatedSiren(**document["field"]).to(getattr(torch, document["dtype"]))
     field.load_state_dict(_strip(tensors, "field."))
     solver = {**document["solver"], **_strip(tensors, "solver.")}
+    posterior = None
+    if "posterior" in document:
+        arrays = {k: v.numpy() for k, v in _strip(tensors, "posterior.").items()}
+        posterior = Posterior.from_state({**document["posterior"], **arrays})
     codec = Codec(
         field=field,
         solver=InnerSolver.from_state(solver.pop("name"), solver),
         frame=CoordinateFrame(**{k: np.asarray(v) for k, v in document["frame"].items()}),
         scaler=ValueScaler(**{k: np.asarray(v) for k, v in document["scaler"].items()}),
+        posterior=posterior,
     )
     document["layout"] = Layout.from_dict(document["layout"])
     return codec, document

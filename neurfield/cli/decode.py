@@ -25,12 +25,14 @@ examples:
   neurfield decode digits.field latents.npz -o large.npz --grid 24 24
   neurfield decode beats.field beats.npz -o beats.zarr --scale 2
   neurfield decode brain.field latents.npz -o decoded/ --spacing 0.5
+  neurfield decode brain.field latents.npz -o atlas/ --like atlas.nii.gz
 
 Signals are decoded on the grid that the field was fitted on; volumes of
 various shapes each on its own grid, which 'neurfield transform' keeps in
 LATENTS. --grid and --scale put another number of points on the same extent,
 from the first point to the last; --spacing puts points at a fixed distance,
-starting from the first.
+starting from the first. --like takes the voxel grid of a NIfTI file, in any
+orientation, and puts 0 where a volume does not reach.
 
 An OUTPUT without an ending is a folder, with one NIfTI file per signal that
 opens aligned with the original; .nii and .nii.gz take exactly one signal."""
@@ -70,6 +72,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         metavar="STEP",
         help="distance of points in the data's units (mm, s, pixels), one for all axes or one each",
     )
+    where.add_argument(
+        "--like",
+        type=Path,
+        metavar="NIFTI",
+        help="volumes: decode on the voxel grid of this file, where it lies in space",
+    )
     return parser
 
 
@@ -93,6 +101,8 @@ def _decode(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namespace) 
     """Return one DataArray over all signals, or a list of one each."""
     from neurfield.cli.grids import regrid
 
+    if args.like is not None:
+        return _decode_like(encoder, found, args)
     resolution = (args.grid, args.scale, args.spacing)
     layout = encoder.layout_
     if found.grids is not None:
@@ -106,3 +116,29 @@ def _decode(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namespace) 
     if layout.container == "dataset":
         return whole.to_dataarray(dim="channel").transpose("sample", ..., "channel")
     return whole
+
+
+def _decode_like(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namespace) -> Decoded:
+    """Return volumes on the voxel grid of a NIfTI file."""
+    import numpy as np
+    from xarray import DataArray
+
+    from neurfield.datasets import load_nifti
+    from neurfield.volumes import decode_volumes
+
+    (target,) = load_nifti([args.like], clip=None, scale=False)
+    if found.grids is None or found.affines is None:
+        raise ValueError(f"{args.latents}: --like needs the latents of volumes with affines")
+    originals = [
+        # The values take no part, so one number stands for all of them.
+        DataArray(
+            np.broadcast_to(0.0, [len(axis) for axis in grid.values()]),
+            coords=grid,
+            dims=list(grid),
+            attrs={"affine": affine.tolist()},
+        )
+        for grid, affine in zip(found.grids, found.affines, strict=True)
+    ]
+    like = (target.shape[:3], target.attrs["affine"])
+    found.affines = np.array([target.attrs["affine"]] * len(originals))  # of what is written
+    return decode_volumes(encoder, found.latents, originals, like=like)

@@ -53,16 +53,31 @@ def canonicalise(
     root = vectors * eigenvalues.sqrt() @ vectors.T
     sample = store.aligned_sample(_MOST_SIGNALS, _MOST_POINTS, generator)
     latents = Tangent.at_origin(field, sample.coords).solve(sample, precision).double() @ root
-    centred = latents - latents.mean(dim=0)
-    covariance = centred.T @ centred / len(centred)
-    _, axes = torch.linalg.eigh(covariance)
-    axes = axes.flip(1)
-    effects = tangent.jacobian.flatten(0, 2).double() @ torch.linalg.solve(root, axes)
-    strongest = effects.gather(0, effects.abs().argmax(dim=0, keepdim=True))[0]
-    axes = axes * torch.where(strongest < 0, -1.0, 1.0)
-    matrix = axes.T @ root
+    effects = torch.linalg.solve(root, tangent.jacobian.flatten(0, 2).double(), left=False)
+    matrix = principal_axes(latents, effects).T @ root
     field.reparametrize(matrix)
     return matrix
+
+
+def principal_axes(latents: Tensor, effects: Tensor) -> Tensor:
+    """Return the axes of latents by falling variance, each with a sign that its effect decides.
+
+    Parameters
+    ----------
+    latents : Tensor of shape (n, P)
+    effects : Tensor of shape (N c, P)
+        Sensitivity of values to latents. Along its axis, the strongest one is positive.
+
+    Returns
+    -------
+    Tensor of shape (P, P), orthogonal, one axis a column
+    """
+    centred = latents - latents.mean(dim=0)
+    _, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
+    axes = axes.flip(1)
+    along = effects @ axes
+    strongest = along.gather(0, along.abs().argmax(dim=0, keepdim=True))[0]
+    return axes * torch.where(strongest < 0, -1.0, 1.0)
 
 
 def _tangent(field: Field, store: ContextStore) -> Tangent:

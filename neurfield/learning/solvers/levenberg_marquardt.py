@@ -17,6 +17,8 @@ _NUMBERS_SHARED = 2**25  # of a Jacobian at φ = 0 that is kept for all signals:
 _FIRST_DAMPING = 1e-3  # relative to the mean diagonal of JᵀJ
 _EASE, _STIFFEN = 0.2, 10.0
 _SHORTENINGS, _SHORTEN = 6, 0.3
+_PART = 0.25  # fraction missing from which on a learnt prior has its full weight, 1 + _WHOLE
+_WHOLE = 0.5  # weight of a learnt prior on a signal observed as fully as the training signals
 
 
 System = tuple[Tensor, Tensor]  # one linear system per signal
@@ -27,32 +29,37 @@ class SharedFit:
 
     Parameters
     ----------
+    at_origin : Tensor of shape (1, N, c)
+        f₀.
     tangent : Tangent
-        At φ = 0.
+        At φ = 0, in terms of φ − μ.
     precision : Tensor of shape (P, P) or (P,)
         Of the prior; diagonal where signals have fewer values than latents.
     strength : float
         Factor on the precision for signals that are observed everywhere.
     """
 
-    def __init__(self, tangent: Tangent, precision: Tensor, strength: float) -> None:
+    def __init__(
+        self, at_origin: Tensor, tangent: Tangent, precision: Tensor, strength: float
+    ) -> None:
+        self.at_origin = at_origin
         self.tangent, self.precision = tangent, precision
         self.factor = tangent.factor(precision, strength)
 
     def solve(self, context: Context, strength: Tensor) -> Tensor:
-        """Return latents of shape (B, P)."""
+        """Return φ − μ, of shape (B, P)."""
         if context.weights is not None:
             return self.tangent.solve(context, self.precision, strength)
         return self.tangent.solve_factored(context, self.precision, self.factor)
 
 
 class LevenbergMarquardt(InnerSolver):
-    """Minimise MSE(f(φ)) + κ φᵀ Λ φ for each signal.
+    """Minimise MSE(f(φ)) + κ (φ − μ)ᵀ Λ (φ − μ) for each signal.
 
     The first step is the closed-form fit of the tangent at φ = 0, shared by all signals on common
     coordinates; each further step solves the damped normal equations of one signal. A step that
     does not lower a signal's objective is taken back and tried again with more damping.
-    κ = reference count / observed count keeps the prior's weight right when a signal has more
+    κ, about reference count / observed count, keeps the prior's weight right when a signal has more
     or fewer observed values than the training signals had.
 
     Where a signal has fewer values than latents, all systems are of the size of its values.
@@ -65,6 +72,9 @@ class LevenbergMarquardt(InnerSolver):
         Prior precision Λ, in units of the mean squared error.
     reference_count : float
         Mean number of observed values in a training signal.
+    mean : Tensor of shape (P,), optional
+        Mean μ of the training latents, from whose covariance Λ is; None = 0, for a prior
+        that only keeps the solve stable.
 
     References
     ----------
@@ -72,9 +82,13 @@ class LevenbergMarquardt(InnerSolver):
     """
 
     name: ClassVar[str] = "levenberg_marquardt"
+    mean: Tensor | None = None  # also of solvers pickled before there was one
 
-    def __init__(self, steps: int, precision: Tensor, reference_count: float) -> None:
+    def __init__(
+        self, steps: int, precision: Tensor, reference_count: float, mean: Tensor | None = None
+    ) -> None:
         self.steps, self.precision, self.reference_count = steps, precision, reference_count
+        self.mean = mean
         self._spectrum_of: tuple[Tensor, Tensor, Tensor] | None = None
 
     @torch.no_grad()
@@ -89,15 +103,18 @@ class LevenbergMarquardt(InnerSolver):
             torch.cat([part.values for part in parts], dim=1),
             torch.cat([part.jacobian for part in parts], dim=1),
         )
-        precision = self.precision
+        at_origin, precision = tangent.values, self.precision
+        if self.mean is not None:
+            tangent = tangent.shifted(self.mean)
         if _has_few_values(field, context):
             precision, basis = self._spectrum()
             tangent = Tangent(tangent.values, tangent.jacobian @ basis)
-        return SharedFit(tangent, precision, self.reference_count / n_values)
+        whole = self._strength(torch.tensor(float(n_values)))
+        return SharedFit(at_origin, tangent, precision, float(whole))
 
     @torch.no_grad()
     def solve(self, field: Field, context: Context, shared: SharedFit | None = None) -> Tensor:
-        strength = self.reference_count / context.counts()
+        strength = self.strength(context)
         latents, before = self._closed_form(field, context, strength, shared)
         if self.steps == 1:
             return latents
@@ -123,12 +140,31 @@ class LevenbergMarquardt(InnerSolver):
             )
         return latents
 
+    def strength(self, context: Context) -> Tensor:
+        """Return κ for each signal, of shape (B,).
+
+        What a field leaves of a signal is mostly what latents cannot express, and no independent
+        noise. On a whole signal it is orthogonal to what they can express and misleads nothing, on
+        a part of one it does: so a prior learnt from the training latents counts half on a whole
+        signal, and one and a half where a quarter of it or more is missing.
+        """
+        return self._strength(context.counts())
+
+    def _strength(self, counts: Tensor) -> Tensor:
+        observed = counts / self.reference_count
+        if self.mean is None:
+            return 1.0 / observed
+        missing = ((1.0 - observed) / _PART).clamp(0.0, 1.0)
+        return (_WHOLE + missing) / observed
+
     def reparametrize(self, matrix: Tensor) -> None:
         """Follow a change of the latent's coordinates to ``matrix @ φ``."""
         double = matrix.double()
         half = torch.linalg.solve(double.T, self.precision.double())
         changed = torch.linalg.solve(double.T, half.T).T
         self.precision = ((changed + changed.T) / 2).to(self.precision.dtype)
+        if self.mean is not None:
+            self.mean = (double @ self.mean.double()).to(self.mean.dtype)
 
     def _spectrum(self) -> tuple[Tensor, Tensor]:
         """Return the eigenvalues of Λ, and its eigenvectors, in which the prior is diagonal."""
@@ -149,6 +185,7 @@ class LevenbergMarquardt(InnerSolver):
             "steps": self.steps,
             "precision": self.precision,
             "reference_count": self.reference_count,
+            "mean": self.mean,
         }
 
     def _closed_form(
@@ -159,7 +196,10 @@ class LevenbergMarquardt(InnerSolver):
             latents = shared.solve(context, strength)
             if _has_few_values(field, context):
                 latents = latents @ self._spectrum()[1].T
-            return latents, context.mse(shared.tangent.values)
+            before = context.mse(shared.at_origin)
+            if self.mean is None:
+                return latents, before
+            return latents + self.mean, before + strength * self._penalty(-self.mean)
         origin = field.zero_latents(len(context))
         start = origin[:1] if context.is_shared else origin
         before, system = self._linear_system(field, context, start, strength)
@@ -201,7 +241,7 @@ class LevenbergMarquardt(InnerSolver):
         With fewer values than latents the latter are W^½J, in the basis in which the prior is
         diagonal, and W^½(y − f). All of it comes from one sweep over the points.
         """
-        penalty = strength * ((latents @ self.precision) * latents).sum(dim=1)
+        penalty = strength * self._penalty(self._away(latents))
         if not _has_few_values(field, context):
             error, gram, descent = _normal_equations(field, context, latents)
             return error + penalty, (gram, descent)
@@ -226,18 +266,25 @@ class LevenbergMarquardt(InnerSolver):
         counts, (left, right) = context.counts(), system
         if left.shape[1] == left.shape[2]:
             prior = strength[:, None, None] * self.precision
-            return latents + _damped_solution(left, right, prior, latents, damping)
+            away = self._away(latents)
+            return latents + _damped_solution(left, right, prior, away, damping)
         eigenvalues, basis = self._spectrum()
         diagonal = strength[:, None] * eigenvalues
-        pull = -diagonal * (latents @ basis)
+        pull = -diagonal * (self._away(latents) @ basis)
         scale = left.square().sum(dim=(1, 2)) / (counts * left.shape[2])
         change = solve_dual(left, right, counts, diagonal + (damping * scale)[:, None], pull)
         return latents + change @ basis.T
 
+    def _away(self, latents: Tensor) -> Tensor:
+        return latents if self.mean is None else latents - self.mean
+
+    def _penalty(self, away: Tensor) -> Tensor:
+        return ((away @ self.precision) * away).sum(dim=-1)
+
     def _objective(
         self, field: Field, context: Context, latents: Tensor, strength: Tensor
     ) -> Tensor:
-        penalty = ((latents @ self.precision) * latents).sum(dim=1)
+        penalty = self._penalty(self._away(latents))
         error = torch.zeros_like(penalty)
         for index in _point_chunks(context):
             part = context if index is None else context.at_points(index)
@@ -246,7 +293,11 @@ class LevenbergMarquardt(InnerSolver):
 
 
 def damped_step(
-    field: Field, context: Context, latents: Tensor, prior: Tensor, damping: Tensor | float
+    field: Field,
+    context: Context,
+    latents: Tensor,
+    prior: Tensor,
+    damping: Tensor | float,
 ) -> Tensor:
     """Take one damped Gauss–Newton step on MSE(f(φ)) + φᵀ prior φ for each signal.
 
@@ -298,12 +349,12 @@ def _normal_equations(
 
 
 def _damped_solution(
-    gram: Tensor, descent: Tensor, prior: Tensor, latents: Tensor, damping: Tensor | float
+    gram: Tensor, descent: Tensor, prior: Tensor, away: Tensor, damping: Tensor | float
 ) -> Tensor:
     scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
-    eye = torch.eye(latents.shape[1], dtype=latents.dtype, device=latents.device)
+    eye = torch.eye(away.shape[1], dtype=away.dtype, device=away.device)
     matrix = gram + prior + (damping * scale)[:, None, None] * eye
-    rhs = descent - (prior @ latents[..., None])[..., 0]
+    rhs = descent - (prior @ away[..., None])[..., 0]
     return solve_positive(matrix, rhs[..., None])[..., 0]
 
 

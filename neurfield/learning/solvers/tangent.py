@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -42,8 +42,18 @@ class Tangent:
         """Return f₀ + J₀φ, of shape (B, N, c)."""
         return self.values + torch.einsum("bncp,bp->bnc", self.jacobian, latents)
 
-    def solve(self, context: Context, precision: Tensor, strength: Tensor | float = 1.0) -> Tensor:
-        """Return the φ that minimise MSE(f₀ + J₀φ) + strength · φᵀ precision φ.
+    def shifted(self, mean: Tensor) -> Tangent:
+        """Return the same model in terms of φ − μ, for μ of shape (P,)."""
+        return replace(self, values=self.predict(mean[None]))
+
+    def solve(
+        self,
+        context: Context,
+        precision: Tensor,
+        strength: Tensor | float = 1.0,
+        mean: Tensor | None = None,
+    ) -> Tensor:
+        """Return the φ that minimise MSE(f₀ + J₀φ) + strength · (φ − μ)ᵀ precision (φ − μ).
 
         Parameters
         ----------
@@ -54,11 +64,15 @@ class Tangent:
             the number of values of a signal where that is less than P.
         strength : Tensor of shape (B,) or float, default=1.0
             Factor on the precision, per signal.
+        mean : Tensor of shape (P,), optional
+            Mean μ of the prior; None = 0.
 
         Returns
         -------
         Tensor of shape (B, P)
         """
+        if mean is not None:
+            return mean + self.shifted(mean).solve(context, precision, strength)
         if len(self.jacobian) == 1 and context.weights is None and not isinstance(strength, Tensor):
             return self.solve_factored(context, precision, self.factor(precision, strength))
         residual = context.residual(self.values).flatten(1)

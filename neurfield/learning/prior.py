@@ -1,0 +1,165 @@
+"""What the training signals say about latents before a signal is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from sklearn.covariance import LedoitWolf
+from torch import Tensor
+
+from neurfield.fields import Field
+from neurfield.learning.context import Context
+from neurfield.learning.solvers import LevenbergMarquardt, Tangent
+from neurfield.learning.store import ContextStore
+
+_MOST_SIGNALS, _MOST_POINTS = 2048, 4096
+_ERROR_POINTS = 2**16  # on which errors of the full field are measured
+_NUMBERS_AT_ONCE = 2**24
+_LEAST_NOISE = 1e-6  # of the variance of the values: latents that fit the training set exactly
+_LEAST_VARIANCE = 1e-6  # of the greatest variance of a latent
+_MOST_LEVERAGE = 0.9
+
+
+@dataclass(frozen=True)
+class LatentPrior:
+    """Gaussian of the training latents, and how much the field leaves unexplained.
+
+    Parameters
+    ----------
+    mean : float64 array of shape (P,)
+    covariance : float64 array of shape (P, P)
+        Shrunk towards a multiple of the identity as far as the number of signals asks for.
+    noise : float
+        Variance σ² of a value around the field, in scaled units.
+
+    References
+    ----------
+    Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance matrices",
+    Journal of Multivariate Analysis 88, 2004, equation 14.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    noise: float
+
+    @cached_property
+    def precision(self) -> np.ndarray:
+        """C⁻¹, of shape (P, P)."""
+        return np.linalg.inv(self.covariance)
+
+    def rotated(self, axes: np.ndarray) -> LatentPrior:
+        """Return the prior of latents in terms of orthogonal axes, one a column of (P, P)."""
+        return LatentPrior(axes.T @ self.mean, axes.T @ self.covariance @ axes, self.noise)
+
+    def regularise(self, solver: LevenbergMarquardt) -> LevenbergMarquardt:
+        """Return the solver whose objective is the posterior's negative logarithm.
+
+        Σ (y − f)² / 2σ² + ½ (φ − μ)ᵀ C⁻¹ (φ − μ), divided by n / 2σ², is the mean squared error
+        plus (N / n) (φ − μ)ᵀ Λ (φ − μ) with Λ = σ² C⁻¹ / N, for n observed values of the N that a
+        training signal has; the solver tempers N / n.
+        """
+        precision = self.precision * (self.noise / solver.reference_count)
+        return LevenbergMarquardt(
+            solver.steps,
+            torch.as_tensor(precision).to(solver.precision),
+            solver.reference_count,
+            torch.as_tensor(self.mean).to(solver.precision),
+        )
+
+
+@dataclass(frozen=True)
+class PriorSample:
+    """Training signals on common coordinates, with the tangent and their latents.
+
+    Parameters
+    ----------
+    context : Context
+    tangent : Tangent
+    latents : Tensor of shape (n, P)
+        Closed-form fits.
+    """
+
+    context: Context
+    tangent: Tangent
+    latents: Tensor
+
+    def few(self) -> PriorSample:
+        """Return as many of the signals as it takes to measure errors of the full field."""
+        few = slice(max(16, _ERROR_POINTS // self.context.n_points))
+        return replace(self, context=self.context.of_signals(few), latents=self.latents[few])
+
+
+@torch.no_grad()
+def draw_sample(
+    field: Field, solver: LevenbergMarquardt, store: ContextStore, generator: torch.Generator
+) -> PriorSample:
+    """Draw at most 2048 training signals at 4096 common points, and fit their tangent models."""
+    if len(store.grids) == 1:  # gaps stay gaps
+        positions = torch.randperm(len(store), generator=generator)[:_MOST_SIGNALS].numpy()
+        context = store.batch(positions, _MOST_POINTS, generator)
+    else:
+        context = store.aligned_sample(_MOST_SIGNALS, _MOST_POINTS, generator)
+    tangent = Tangent.at_origin(field, context.coords)
+    return PriorSample(context, tangent, closed_form(tangent, context, solver))
+
+
+def closed_form(tangent: Tangent, context: Context, solver: LevenbergMarquardt) -> Tensor:
+    """Fit the tangent model to all signals, in blocks where each has gaps of its own."""
+    if context.weights is None:
+        strength = float(solver.strength(context.of_signals(slice(1))))
+        return tangent.solve(context, solver.precision, strength, solver.mean)
+    parts = [
+        tangent.solve(part, solver.precision, solver.strength(part), solver.mean)
+        for part in _blocks(context, len(solver.precision))
+    ]
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def estimate_prior(field: Field, sample: PriorSample) -> LatentPrior | None:
+    """Estimate mean and covariance of the latents and the noise; None for less than two signals.
+
+    Parameters
+    ----------
+    field : Field
+    sample : PriorSample
+    """
+    latents = sample.latents.double().cpu().numpy()
+    if len(latents) < 2:
+        return None
+    shrunk = LedoitWolf().fit(latents)
+    variances, axes = np.linalg.eigh(shrunk.covariance_)
+    if not variances[-1] > 0:
+        return None
+    variances = np.maximum(variances, _LEAST_VARIANCE * variances[-1])
+    covariance = (axes * variances) @ axes.T
+    values = sample.context.values
+    observed = values if sample.context.weights is None else values[sample.context.weights > 0]
+    floor = _LEAST_NOISE * float(observed.double().var()) + 1e-12
+    part = sample.few()
+    left = residuals(field, part.context, part.latents)
+    # A signal's own latents take up P of its n degrees of freedom.
+    n_values = float(part.context.counts().mean())
+    free = 1.0 - min(len(axes) / n_values, _MOST_LEVERAGE)
+    mse = float(left.double().square().sum()) / (n_values * len(left))
+    return LatentPrior(shrunk.location_, covariance, max(mse / free, floor))
+
+
+@torch.no_grad()
+def residuals(field: Field, context: Context, latents: Tensor) -> Tensor:
+    """Return what the full field leaves of the signals, of shape (n, N, c), block by block."""
+    left, start = [], 0
+    for part in _blocks(context, field.modulation_size):
+        left.append(part.residual(field(part.coords, latents[start : start + len(part)])))
+        start += len(part)
+    return torch.cat(left)
+
+
+def _blocks(context: Context, floats_per_point: int) -> Iterator[Context]:
+    size = max(1, _NUMBERS_AT_ONCE // (floats_per_point * context.n_points))
+    for start in range(0, len(context), size):
+        yield context.of_signals(slice(start, start + size))

@@ -1,0 +1,165 @@
+"""Decoding volumes on voxel grids in the scanner's space, as NIfTI files describe them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+if TYPE_CHECKING:
+    from neurfield.encoder import FunctaEncoder
+
+_OUT = ("x", "y", "z")
+
+
+def decode_volumes(
+    encoder: FunctaEncoder,
+    latents: npt.ArrayLike,
+    volumes: Sequence[xr.DataArray],
+    *,
+    spacing: float | Sequence[float] | None = None,
+    like: Any = None,
+    fill_value: float = 0.0,
+) -> list[xr.DataArray]:
+    """Decode volumes so that they lie in space where the originals do.
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+        Fitted to volumes as :func:`neurfield.datasets.load_nifti` returns them.
+    latents : array-like of shape (n, P)
+    volumes : sequence of n DataArrays
+        The originals, of which coordinates and ``attrs["affine"]`` are used, not the values.
+    spacing : float or (float, float, float), optional
+        Distance of voxels in millimetres along each of a volume's own axes, from its first voxel
+        on. By default that of the volume.
+    like : image or (shape, affine), optional
+        Voxel grid to decode on instead, in any orientation: an object with ``shape`` and
+        ``affine``, such as a nibabel image, or both as a pair, as ``nibabel.spaces.vox2out_vox``
+        returns them. The affine of shape (4, 4) maps voxel indices to millimetres.
+    fill_value : float, default=0.0
+        Value of voxels that lie outside a volume, where nothing was observed.
+
+    Returns
+    -------
+    list of n DataArrays of shape (x, y, z[, channel])
+        Coordinates in millimetres from the first voxel, ``attrs["affine"]`` the affine of their own
+        grid: what :func:`neurfield.datasets.save_nifti` takes.
+
+    Raises
+    ------
+    ValueError
+        If both ``spacing`` and ``like`` are given, or one of them is no grid, or a volume has no
+        affine.
+
+    Examples
+    --------
+    >>> from neurfield import FunctaEncoder
+    >>> mm = {axis: np.arange(4.0) for axis in "xyz"}
+    >>> data = np.random.default_rng(0).random((3, 4, 4, 4))
+    >>> attrs = {"affine": np.eye(4).tolist()}
+    >>> volumes = [xr.DataArray(v, mm, ("x", "y", "z"), attrs=attrs) for v in data]
+    >>> encoder = FunctaEncoder(latent_dim=2, hidden_dim=8, max_iter=2, random_state=0).fit(volumes)
+    >>> fine = decode_volumes(encoder, encoder.transform(volumes), volumes, spacing=0.5)
+    >>> fine[0].shape
+    (7, 7, 7)
+    """
+    codes = np.asarray(latents)
+    if spacing is not None and like is not None:
+        raise ValueError("give at most one of spacing and like, got both")
+    if len(codes) != len(volumes):
+        raise ValueError(f"volumes must be one per latent, got {len(volumes)} for {len(codes)}")
+    own = [_own_map(volume, spacing, i) for i, volume in enumerate(volumes)]
+    grids = own if like is None else [_checked_map(like)] * len(own)
+    return [
+        _decode(encoder, code, volume, *grid, fill_value)
+        for code, volume, grid in zip(codes, volumes, grids, strict=True)
+    ]
+
+
+def _decode(
+    encoder: FunctaEncoder,
+    latent: np.ndarray,
+    volume: xr.DataArray,
+    shape: tuple[int, ...],
+    affine: np.ndarray,
+    fill_value: float,
+) -> xr.DataArray:
+    axes = [str(dim) for dim in volume.dims if dim != "channel"]
+    indices = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 3)
+    original = _affine_of(volume)
+    to_voxel = np.linalg.solve(original, affine)
+    voxel_size = np.linalg.norm(original[:3, :3], axis=0)
+    places = (indices @ to_voxel[:3, :3].T + to_voxel[:3, 3]) * voxel_size
+    # A voxel reaches half its size beyond its centre; the field is asked up to the centre only.
+    lower = np.array([volume[axis].values.min() for axis in axes])
+    upper = np.array([volume[axis].values.max() for axis in axes])
+    slack = voxel_size * (0.5 + 1e-6)
+    inside = ((places >= lower - slack) & (places <= upper + slack)).all(axis=1)
+    order = [axes.index(name) for name in encoder.layout_.axis_names]
+    n_channels = encoder.layout_.n_channels
+    values = np.full((len(places), n_channels), fill_value, dtype=np.float32)
+    if inside.any():
+        points = places[inside].clip(lower, upper)[:, order]
+        found = encoder.inverse_transform(latent[None], points=points)[0]
+        values[inside] = found.reshape(-1, n_channels)
+    whole = values.reshape(*shape, n_channels)
+    dims: tuple[str, ...] = (*_OUT, "channel")
+    if not encoder.layout_.has_channels:
+        whole, dims = whole[..., 0], _OUT
+    step = np.linalg.norm(affine[:3, :3], axis=0)
+    coords = {
+        axis: (axis, np.arange(size) * width, {"units": "mm"})
+        for axis, size, width in zip(_OUT, shape, step, strict=True)
+    }
+    attrs = {**volume.attrs, "affine": affine.tolist()}
+    return xr.DataArray(whole, coords=coords, dims=dims, name=volume.name, attrs=attrs)
+
+
+def _own_map(
+    volume: xr.DataArray, spacing: float | Sequence[float] | None, index: int
+) -> tuple[tuple[int, ...], np.ndarray]:
+    """Return shape and affine of a volume's own voxels, or of others along the same axes."""
+    axes = [str(dim) for dim in volume.dims if dim != "channel"]
+    if len(axes) != 3 or "affine" not in volume.attrs:
+        raise ValueError(
+            f"volumes[{index}] must have three axes and attrs['affine'], as load_nifti returns "
+            f"them; got dimensions {volume.dims} and the attributes {list(volume.attrs)}"
+        )
+    original = _affine_of(volume)
+    voxel_size = np.linalg.norm(original[:3, :3], axis=0)
+    steps = voxel_size if spacing is None else np.broadcast_to(_checked_spacing(spacing), 3)
+    first = np.array([volume[axis].values[0] for axis in axes])
+    last = np.array([volume[axis].values[-1] for axis in axes])
+    to_index = np.eye(4)
+    to_index[range(3), range(3)] = steps / voxel_size
+    to_index[:3, 3] = first / voxel_size
+    shape = tuple(int(n) + 1 for n in np.floor((last - first) / steps + 1e-6))
+    return shape, original @ to_index
+
+
+def _checked_spacing(spacing: float | Sequence[float]) -> np.ndarray:
+    steps = np.asarray(spacing, dtype=np.float64)
+    if steps.shape not in ((), (3,)) or not (steps > 0).all():
+        raise ValueError(f"spacing must be one positive number or three, got {spacing!r}")
+    return steps
+
+
+def _checked_map(like: Any) -> tuple[tuple[int, ...], np.ndarray]:
+    pair = (like.shape, like.affine) if hasattr(like, "affine") else like
+    if not isinstance(pair, Sequence) or len(pair) != 2:
+        raise ValueError(f"like must be an image or a pair (shape, affine), got {like!r}")
+    shape, affine = tuple(int(n) for n in pair[0][:3]), np.asarray(pair[1], dtype=np.float64)
+    if len(shape) != 3 or min(shape) < 1 or affine.shape != (4, 4):
+        raise ValueError(
+            f"like must have three axes and an affine of shape (4, 4), got shape {shape} and an "
+            f"affine of shape {affine.shape}"
+        )
+    return shape, affine
+
+
+def _affine_of(volume: xr.DataArray) -> np.ndarray:
+    return np.asarray(volume.attrs["affine"], dtype=np.float64)
