@@ -319,6 +319,9 @@ def _calibrate(
 ) -> None:
     posterior.noise = _noise_map(network, posterior, sample)
     trials = [_trial(network, solver, posterior, sample, m) for m in _hidden(sample, generator)]
+    trials = [trial for trial in trials if np.isfinite(trial[2]).any()]
+    if not trials:
+        return  # a single point: nothing can be hidden while something is seen
     levels = np.concatenate([misfit / np.maximum(free, 1.0) for misfit, free, _, _ in trials])
     posterior.level_weight = float(np.clip(2.0 / max(levels.var(), 1e-3), 2.0, 1e3))
     quantiles = []
@@ -368,13 +371,15 @@ def _hidden(sample: PriorSample, generator: torch.Generator) -> Iterator[Tensor]
     """Yield points to hide: scattered, and in one piece."""
     coords = sample.context.coords
     n_points = len(coords)
+    if n_points < 2:
+        return
     for kept in _KEPT:
         order = torch.randperm(n_points, generator=generator).to(coords.device)
-        yield order[max(1, round(kept * n_points)) :]
+        yield order[min(max(1, round(kept * n_points)), n_points - 1) :]
     for _ in range(2):
         centre = coords[int(torch.randint(n_points, (1,), generator=generator))]
         distance = (coords - centre).square().sum(dim=-1)
-        yield distance.argsort()[: round(_HOLE * n_points)]
+        yield distance.argsort()[: max(1, round(_HOLE * n_points))]
 
 
 def _noise_map(network: Field, posterior: Posterior, sample: PriorSample) -> np.ndarray:

@@ -248,3 +248,11 @@ def test_without_a_prior_there_is_no_std(small_encoder, X, parameters):
     enc = small_encoder(**parameters).fit(data)
     with pytest.raises(ValueError, match=r"return_std=True needs what fit learns"):
         enc.inverse_transform(enc.transform(data), return_std=True)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_signals_of_few_values(small_encoder, length):
+    X = np.random.default_rng(0).random((12, length))
+    enc = small_encoder().fit(X)
+    std = enc.inverse_transform(enc.transform(X), return_std=True)[1]
+    assert np.isfinite(std).all()
