@@ -143,11 +143,19 @@ def fit_codec(
     solver = plan.learner.finish(field, store, generator)
     posterior = None
     if isinstance(solver, LevenbergMarquardt):
-        assert signals.layout.axes is not None
         solver, posterior = with_posterior(
-            field, solver, store, frame, signals.layout.axes, generator
+            field, solver, store, frame, _usual_axes(signals), generator
         )
     return Codec(field, solver, frame, scaler, posterior), state
+
+
+def _usual_axes(signals: Signals) -> tuple[np.ndarray, ...]:
+    """Return the grid of the signals; of scattered points, one that is as dense."""
+    layout = signals.layout
+    if layout.axes is not None:
+        return layout.axes
+    n_points = float(np.mean([group.n_points for group in signals.groups]))
+    return layout.resized([max(2, round(n_points ** (1 / layout.n_axes)))] * layout.n_axes)
 
 
 def units_of(signals: Signals, isotropic: bool) -> tuple[CoordinateFrame, ValueScaler]:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from neurfield import FunctaEncoder
+from neurfield.datasets import load_npz
 from neurfield.learning.augmentation import deform
 
 SPACING = torch.tensor([0.1, 0.2])
@@ -37,21 +38,23 @@ def bumps(n, rng):
     return np.exp(-0.5 * ((x - centre) / width) ** 2)
 
 
-def test_deformations_help_where_signals_are_few(rng):
-    train, held_out = bumps(10, rng), bumps(100, rng)
+@pytest.mark.slow
+def test_deformations_help_where_x_rays_are_few(shared_data):
+    images = load_npz(shared_data / "pneumoniamnist.npz", split="train").values / 255.0
+    train, held_out = images[:150], images[1000:1200]
     scores = {
-        strength: FunctaEncoder(
-            latent_dim=8, hidden_dim=32, max_iter=60, random_state=0, augmentation=strength
-        )
+        strength: FunctaEncoder(latent_dim=128, max_iter=400, random_state=0, augmentation=strength)
         .fit(train)
         .score(held_out)
-        for strength in (0.0, 1.0)
+        for strength in (0.0, 0.5)
     }
-    assert scores[1.0] > scores[0.0]
+    print(scores)
+    assert scores[0.5] > scores[0.0] + 0.3
 
 
 def test_they_are_chosen_by_the_number_of_signals(small_encoder, rng):
-    few, many = small_encoder().fit(bumps(20, rng)), small_encoder().fit(bumps(320, rng))
-    assert few.settings_.augmentation == 1.0
-    assert many.settings_.augmentation == pytest.approx(0.1)
+    few, some, many = (small_encoder().fit(bumps(n, rng)) for n in (10, 40, 320))
+    assert few.settings_.augmentation == 0.5
+    assert some.settings_.augmentation == pytest.approx(0.2)
+    assert many.settings_.augmentation == 0.1
     assert small_encoder(learner="cavia").fit(bumps(20, rng)).settings_.augmentation == 0.0

@@ -21,7 +21,7 @@ from neurfield.learning.store import ContextStore
 _POINTS_PER_STEP = 1024
 _TANGENT_WEIGHT = 0.1  # where Gauss–Newton steps follow the closed form in training
 _AUGMENTATION = (0.1, 0.5)  # where signals are many for the latent, and where they are few
-_SHORT_LATENT = 32
+_SHORT_LATENT, _MANY_SIGNALS = 24, 1000
 _ERROR_FLOOR = 0.1  # relative to the batch's mean error
 _FULL_FIELD_SIGNALS, _FULL_FIELD_POINTS = 64, 96  # on which the full field is evaluated
 
@@ -116,13 +116,17 @@ class Varpro(Learner):
 
     @classmethod
     def defaults(cls, problem: Problem) -> Settings:
-        # A short latent has to bend the field to reach far; a long one is best left near-linear.
-        short = problem.latent_dim <= _SHORT_LATENT
+        # A very short latent of a large set of images reaches further with a field that bends.
+        bends = (
+            problem.latent_dim <= _SHORT_LATENT
+            and problem.n_axes > 1
+            and problem.n_signals >= _MANY_SIGNALS
+        )
         return Settings(
             n_layers=7,
-            residual_scale=0.6 if short else 0.3,
-            output_scale=0.5 if short else 1.0,
-            inner_steps=2 if short else 1,
+            residual_scale=0.6 if bends else 0.3,
+            output_scale=0.5 if bends else 1.0,
+            inner_steps=2 if bends else 1,
             inner_lr=1.0,
             context_ratio=min(1.0, _POINTS_PER_STEP / problem.n_points),
             transform_steps=3,
@@ -132,7 +136,7 @@ class Varpro(Learner):
             batch_size=512 if problem.n_grids == 1 else 16,
             max_iter=1000,
             damping=1e-3,
-            augmentation=_augmentation(problem),
+            augmentation=_AUGMENTATION[1] if bends else _augmentation(problem),
         )
 
     def initialise(self, field: Field, store: ContextStore, generator: torch.Generator) -> None:
