@@ -9,10 +9,11 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
-from neurfield.learning.context import random_subsets
+from neurfield.learning.context import Context, random_subsets
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.solvers import GradientDescent, gradient_step
 from neurfield.learning.store import ContextStore
+from neurfield.learning.unrolled import unrolled_loss
 
 
 class CaviaStep(MetaStep):
@@ -27,26 +28,44 @@ class CaviaStep(MetaStep):
         α.
     """
 
-    def __init__(self, field: Field, inner_steps: int, inner_lr: float) -> None:
+    def __init__(
+        self, field: Field, inner_steps: int, inner_lr: float, checkpointing: bool = False
+    ) -> None:
         super().__init__(field)
         self.inner_steps, self.inner_lr = inner_steps, inner_lr
+        self.checkpointing = checkpointing
 
     def forward(self, batch: MetaBatch) -> Tensor:
-        context = batch.context
-        latents = self.adapt(batch)
-        loss = context.mse(self.field(context.coords, latents)).mean()
+        context, subsets = batch.context, self._subsets(batch)
+        latents, done = self.field.zero_latents(len(context)), 0
+        if context.is_shared:
+            latents, done = self._inner_step(context, subsets[0], latents[:1]), 1
+        if self.field.sweeps(1) is None:
+            for subset in subsets[done:]:
+                latents = self._inner_step(context, subset, latents)
+            loss = context.mse(self.field(context.coords, latents)).mean()
+        else:
+            loss = unrolled_loss(
+                self.field, context, subsets[done:], latents, self.inner_lr, self.checkpointing
+            )
         self.mse.copy_(loss.detach())
         return loss
 
     def adapt(self, batch: MetaBatch) -> Tensor:
         """Return the latents after the inner loop, as a differentiable function of θ."""
         latents = self.field.zero_latents(len(batch.context))
-        for step in range(self.inner_steps):
-            reduced = batch.context
-            if batch.subsets is not None:
-                reduced = reduced.at_points(batch.subsets[step])
-            latents = gradient_step(self.field, reduced, latents, self.inner_lr)
+        for subset in self._subsets(batch):
+            latents = self._inner_step(batch.context, subset, latents)
         return latents
+
+    def _subsets(self, batch: MetaBatch) -> list[Tensor | None]:
+        if batch.subsets is None:
+            return [None] * self.inner_steps
+        return list(batch.subsets[: self.inner_steps])
+
+    def _inner_step(self, context: Context, subset: Tensor | None, latents: Tensor) -> Tensor:
+        reduced = context if subset is None else context.at_points(subset)
+        return gradient_step(self.field, reduced, latents, self.inner_lr)
 
 
 class Cavia(Learner):
