@@ -17,16 +17,28 @@ if TYPE_CHECKING:
 class SirenTape:
     """What the forward and the backward sweep over one block leave for the second-order sweep.
 
-    With u_k the phases of sine layer k and a_k = ∂ℓ/∂h_k, the buffers hold h_k, cos u_k,
-    a_k cos u_k and a_k sin u_k, each of shape (K-1, rows, L).
+    With u_k the phases of sine layer k and a_k = ∂ℓ/∂h_k, the lists hold h_k, cos u_k, a_k cos u_k
+    and a_k sin u_k, each of shape (rows, L). They are cut to size once for blocks of one shape, as
+    taking slices layer by layer costs as much as the work on a small layer.
     """
 
     def __init__(self, n_sines: int, rows: int, width: int, like: Tensor) -> None:
-        shape = (n_sines, rows, width)
-        self.hidden, self.cosines, self.deltas, self.bends = (
-            like.new_empty(shape) for _ in range(4)
-        )
+        self._buffers = like.new_empty(4, n_sines, rows, width)
+        self._shape = (0, 0)
         self.cotangent = like.new_empty(0)
+
+    def fit(self, n_signals: int, n_points: int) -> None:
+        """Cut the buffers to the shape of a block."""
+        if self._shape == (n_signals, n_points):
+            return
+        self._shape = (n_signals, n_points)
+        cut = self._buffers[:, :, : n_signals * n_points]
+        self.hidden, self.cosines, self.deltas, self.bends = (
+            list(buffer.unbind()) for buffer in cut.unbind()
+        )
+        by_signal = cut.unflatten(2, self._shape)
+        self.deltas_by_signal = list(by_signal[2].unbind())
+        self.bends_by_signal = list(by_signal[3].unbind())
 
 
 class SirenSweeps(Sweeps):
@@ -52,12 +64,14 @@ class SirenSweeps(Sweeps):
     def __init__(self, field: ModulatedSiren, rows: int) -> None:
         self.skips, self.residual_scale = field.skip_connections, field.residual_scale
         self.n_sines, self.width, self.rows = len(field.layers), field.hidden_dim, rows
-        self.omegas = field.omegas[: self.n_sines]
+        omegas = field.omegas[: self.n_sines]
         gain = field.residual_scale if field.skip_connections else 1.0
-        self.scales = [self.omegas[0], *(gain * omega for omega in self.omegas[1:])]
+        scales = [omegas[0], *(gain * omega for omega in omegas[1:])]
         weights = [layer.weight.detach() for layer in field.layers]
-        self.weights = [w * omega for w, omega in zip(weights, self.omegas, strict=True)]
-        self.back = [w * scale for w, scale in zip(weights, self.scales, strict=True)]
+        self.weights = [(w * omega).T for w, omega in zip(weights, omegas, strict=True)]
+        self.back = [w * scale for w, scale in zip(weights, scales, strict=True)]
+        self._omegas = weights[0].new_tensor(omegas)[:, None, None]
+        self._scales = weights[0].new_tensor(scales)[:, None]
         self.output, self.offset = field.output.weight.detach(), field.output.bias.detach() + 0.5
         self.modulation = field.modulation.weight.detach()
         biases = torch.cat([layer.bias.detach() for layer in field.layers])
@@ -67,7 +81,7 @@ class SirenSweeps(Sweeps):
         self._offset_gradient = torch.zeros_like(self.offset)
         self._shift_gradient = torch.zeros_like(self.biases)
         self._outer_products: list[tuple[Tensor, Tensor]] = []
-        self._flow, self._tangent, self._phases = (
+        self._flow, self._tangent, self._change = (
             self.output.new_empty(rows, self.width) for _ in range(3)
         )
 
@@ -87,101 +101,91 @@ class SirenSweeps(Sweeps):
         self, tape: SirenTape, block: Block, shifts: Tensor, second_order: bool
     ) -> tuple[Tensor, Tensor]:
         n_signals, n_points = block.values.shape[:2]
-        rows, shape = n_signals * n_points, (n_signals, n_points, self.width)
-        phases = tape.bends
-        biases = shifts.view(n_signals, self.n_sines, 1, self.width)
-        for k in range(self.n_sines):
-            phase, hidden = phases[k, :rows], tape.hidden[k, :rows]
-            bias = biases[:, k] * self.omegas[k]
+        tape.fit(n_signals, n_points)
+        before = tape.hidden[0]
+        for k, bias in enumerate(self._phase_shifts(shifts)):
+            phase, hidden = tape.bends[k], tape.hidden[k]
             if k == 0:
-                first = functional.linear(block.coords, self.weights[0])
-                torch.add(first, bias, out=phase.view(shape))
+                torch.add(block.coords @ self.weights[0], bias, out=tape.bends_by_signal[0])
             else:
-                torch.mm(tape.hidden[k - 1, :rows], self.weights[k].T, out=phase)
-                phase.view(shape).add_(bias)
-            torch.cos(phase, out=tape.cosines[k, :rows])
+                torch.mm(before, self.weights[k], out=phase)
+                tape.bends_by_signal[k].add_(bias)
+            torch.cos(phase, out=tape.cosines[k])
             if k and self.skips:
-                phase.sin_()
-                torch.add(tape.hidden[k - 1, :rows], phase, alpha=self.residual_scale, out=hidden)
+                torch.add(before, phase.sin_(), alpha=self.residual_scale, out=hidden)
             else:
                 torch.sin(phase, out=hidden)
-        values = functional.linear(tape.hidden[-1, :rows], self.output, self.offset)
+            before = hidden
+        values = functional.linear(before, self.output, self.offset)
         residual = values.view_as(block.values).sub_(block.values)
         if block.weights is not None:
             residual.mul_(block.weights)
         losses = residual.square().sum(dim=(1, 2)) / block.counts
         tape.cotangent = residual.mul_(2.0 / block.counts[:, None, None]).flatten(0, 1)
-        return losses, self._backward(tape, shape, second_order)
+        return losses, self._backward(tape, n_signals, second_order)
 
-    def _backward(self, tape: SirenTape, shape: tuple[int, int, int], second_order: bool) -> Tensor:
-        rows = shape[0] * shape[1]
-        flow = self._flow[:rows]
-        gradient = flow.new_empty(shape[0], self.n_sines, self.width)
+    def _backward(self, tape: SirenTape, n_signals: int, second_order: bool) -> Tensor:
+        flow = self._flow[: len(tape.cotangent)]
         torch.mm(tape.cotangent, self.output, out=flow)
+        sums = []
         for k in reversed(range(self.n_sines)):
-            delta, bend = tape.deltas[k, :rows], tape.bends[k, :rows]
-            torch.mul(flow, tape.cosines[k, :rows], out=delta)
-            torch.sum(delta.view(shape), dim=1, out=gradient[:, k])
+            torch.mul(flow, tape.cosines[k], out=tape.deltas[k])
+            sums.append(tape.deltas_by_signal[k].sum(dim=1))
             if second_order:
-                sine = bend if k and self.skips else tape.hidden[k, :rows]
-                torch.mul(flow, sine, out=bend)
+                sine = tape.bends[k] if k and self.skips else tape.hidden[k]
+                torch.mul(flow, sine, out=tape.bends[k])
             if k:
-                torch.addmm(flow, delta, self.back[k], beta=int(self.skips), out=flow)
-        return self._scaled(gradient)
+                torch.addmm(flow, tape.deltas[k], self.back[k], beta=int(self.skips), out=flow)
+        return self._of_shifts(sums)
 
     def collect(self, tape: SirenTape, block: Block) -> None:
-        rows = len(tape.cotangent)
         for k in range(1, self.n_sines):
-            self._weight_gradients[k].addmm_(tape.deltas[k, :rows].T, tape.hidden[k - 1, :rows])
-        self._collect_first(tape.deltas[0, :rows], block, 1.0)
-        self._collect_output(tape.cotangent, tape.hidden[-1, :rows])
+            self._weight_gradients[k].addmm_(tape.deltas[k].T, tape.hidden[k - 1])
+        self._collect_first(tape.deltas_by_signal[0], block, 1.0)
+        self._output_gradient.addmm_(tape.cotangent.T, tape.hidden[-1])
         self._offset_gradient.add_(tape.cotangent.sum(dim=0))
 
     def bend(self, tape: SirenTape, block: Block, direction: Tensor) -> Tensor:
-        n_signals, n_points = block.values.shape[:2]
-        rows, shape = n_signals * n_points, (n_signals, n_points, self.width)
-        tangent, change = self._tangent[:rows], self._phases[:rows]
-        shifts = direction.view(n_signals, self.n_sines, 1, self.width)
-        for k in range(self.n_sines):
-            shift, cosine = shifts[:, k] * self.omegas[k], tape.cosines[k, :rows]
+        shape = (*block.values.shape[:2], self.width)
+        rows = shape[0] * shape[1]
+        tangent, change = self._tangent[:rows], self._change[:rows]
+        change_by_signal = change.view(shape)
+        for k, shift in enumerate(self._phase_shifts(direction)):
             if k == 0:
-                change.view(shape).copy_(shift.expand(shape))
+                tape.bends_by_signal[0].mul_(shift)
+                torch.mul(tape.cosines[0].view(shape), shift, out=tangent.view(shape))
+                continue
+            self._weight_gradients[k].addmm_(tape.deltas[k].T, tangent)
+            torch.mm(tangent, self.weights[k], out=change)
+            change_by_signal.add_(shift)
+            tape.bends[k].mul_(change)
+            if self.skips:
+                tangent.addcmul_(tape.cosines[k], change, value=self.residual_scale)
             else:
-                self._weight_gradients[k].addmm_(tape.deltas[k, :rows].T, tangent)
-                torch.mm(tangent, self.weights[k].T, out=change)
-                change.view(shape).add_(shift)
-            tape.bends[k, :rows].mul_(change)
-            if k and self.skips:
-                tangent.addcmul_(cosine, change, value=self.residual_scale)
-            else:
-                torch.mul(cosine, change, out=tangent)
-        cotangent = (tangent @ self.output.T).mul_(
-            (2.0 / block.counts).repeat_interleave(n_points)[:, None]
-        )
+                torch.mul(tape.cosines[k], change, out=tangent)
+        cotangent = (tangent @ self.output.T).view_as(block.values)
+        cotangent.mul_(2.0 / block.counts[:, None, None])
         if block.weights is not None:
-            cotangent.mul_(block.weights.flatten(0, 1))
-        self._collect_output(cotangent, tape.hidden[-1, :rows])
-        self._collect_output(tape.cotangent, tangent)
+            cotangent.mul_(block.weights)
+        cotangent = cotangent.flatten(0, 1)
+        self._output_gradient.addmm_(cotangent.T, tape.hidden[-1])
+        self._output_gradient.addmm_(tape.cotangent.T, tangent)
         self._offset_gradient.add_(cotangent.sum(dim=0))
         return self._bend_backward(tape, block, cotangent)
 
     def _bend_backward(self, tape: SirenTape, block: Block, cotangent: Tensor) -> Tensor:
         """Carry −ȧ_k back; the sign lets a_k sin u_k u̇_k be added to in place."""
-        n_signals, n_points = block.values.shape[:2]
-        rows, shape = n_signals * n_points, (n_signals, n_points, self.width)
-        flow = self._flow[:rows]
+        flow = self._flow[: len(cotangent)]
         torch.mm(cotangent, -self.output, out=flow)
-        gradient = flow.new_empty(n_signals, self.n_sines, self.width)
+        sums = []
         for k in reversed(range(self.n_sines)):
-            delta = tape.bends[k, :rows].addcmul_(flow, tape.cosines[k, :rows])
-            torch.sum(delta.view(shape), dim=1, out=gradient[:, k])
+            delta = tape.bends[k].addcmul_(flow, tape.cosines[k])
+            sums.append(tape.bends_by_signal[k].sum(dim=1))
             if k:
-                before = tape.hidden[k - 1, :rows]
-                self._weight_gradients[k].addmm_(delta.T, before, alpha=-1.0)
+                self._weight_gradients[k].addmm_(delta.T, tape.hidden[k - 1], alpha=-1.0)
                 torch.addmm(flow, delta, self.back[k], beta=int(self.skips), out=flow)
-            else:
-                self._collect_first(delta, block, -1.0)
-        return self._scaled(gradient).neg_()
+        self._collect_first(tape.bends_by_signal[0], block, -1.0)
+        return self._of_shifts(sums).neg_()
 
     def collect_shifts(self, gradient: Tensor, latents: Tensor, direct: bool) -> None:
         self._outer_products.append((gradient, latents))
@@ -198,21 +202,20 @@ class SirenSweeps(Sweeps):
         }
         biases = self._shift_gradient.view(self.n_sines, self.width)
         for k, gradient in enumerate(self._weight_gradients):
-            found[f"layers.{k}.weight"] = gradient * self.scales[k]
+            found[f"layers.{k}.weight"] = gradient * self._scales[k]
             found[f"layers.{k}.bias"] = biases[k]
         return found
 
-    def _scaled(self, gradient: Tensor) -> Tensor:
-        """Multiply by ∂(phase)/∂(shift) and the gain of the residual branch."""
-        for k, scale in enumerate(self.scales):
-            gradient[:, k].mul_(scale)
-        return gradient.flatten(1)
+    def _phase_shifts(self, shifts: Tensor) -> tuple[Tensor, ...]:
+        """Return ω_k m_k of each sine layer, of shape (B, 1, L)."""
+        by_layer = shifts.view(len(shifts), self.n_sines, 1, self.width)
+        return (by_layer * self._omegas).unbind(dim=1)
 
-    def _collect_output(self, cotangent: Tensor, hidden: Tensor) -> None:
-        self._output_gradient.addmm_(cotangent.T, hidden)
+    def _of_shifts(self, sums: list[Tensor]) -> Tensor:
+        """Return a gradient at the shifts from sums over points at the phases, last layer first."""
+        return (torch.stack(sums[::-1], dim=1) * self._scales).flatten(1)
 
     def _collect_first(self, delta: Tensor, block: Block, sign: float) -> None:
-        coords = block.coords
-        if coords.ndim == 2:
-            delta = delta.view(len(block.values), -1, self.width).sum(dim=0)
-        self._weight_gradients[0].addmm_(delta.T, coords.reshape(-1, coords.shape[-1]), alpha=sign)
+        delta = delta.sum(dim=0) if block.coords.ndim == 2 else delta.flatten(0, 1)
+        coords = block.coords.reshape(-1, block.coords.shape[-1])
+        self._weight_gradients[0].addmm_(delta.T, coords, alpha=sign)

@@ -62,6 +62,10 @@ class Settings:
         B, signals per meta-step.
     max_iter : int
         Meta-steps.
+    checkpointing : bool
+        Whether to compute activations of the inner loop again instead of keeping them.
+    compile : bool
+        Whether to compile the meta-step.
     """
 
     n_layers: int
@@ -75,6 +79,8 @@ class Settings:
     lr_schedule: Literal["constant", "cosine"]
     batch_size: int
     max_iter: int
+    checkpointing: bool = False
+    compile: bool = False
 
 
 class MetaStep(nn.Module, ABC):

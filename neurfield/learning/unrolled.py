@@ -15,7 +15,7 @@ from neurfield.learning.context import Context
 
 # Numbers in one layer's activations of a block. On a CPU they should stay in the second-level
 # cache; a GPU wants many at once.
-_ACTIVATIONS = {"cpu": 2**16, "cuda": 2**24}
+_ACTIVATIONS = {"cpu": 2**17, "cuda": 2**24}
 
 
 def unrolled_loss(

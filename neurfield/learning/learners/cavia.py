@@ -26,6 +26,8 @@ class CaviaStep(MetaStep):
         G.
     inner_lr : float
         α.
+    checkpointing : bool, default=False
+        Compute the activations of each inner step again on the way back, instead of keeping them.
     """
 
     def __init__(
@@ -96,7 +98,8 @@ class Cavia(Learner):
         )
 
     def meta_step(self, field: Field) -> CaviaStep:
-        return CaviaStep(field, self.settings.inner_steps, self.settings.inner_lr)
+        settings = self.settings
+        return CaviaStep(field, settings.inner_steps, settings.inner_lr, settings.checkpointing)
 
     def optimizers(self, field: Field) -> Optimizers:
         return Optimizers([torch.optim.AdamW(field.parameters(), lr=self.settings.meta_lr)])
