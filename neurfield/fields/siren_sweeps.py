@@ -140,9 +140,9 @@ class SirenSweeps(Sweeps):
 
     def collect(self, tape: SirenTape, block: Block) -> None:
         for k in range(1, self.n_sines):
-            self._weight_gradients[k].addmm_(tape.deltas[k].T, tape.hidden[k - 1])
+            _add_product(self._weight_gradients[k], tape.deltas[k].T, tape.hidden[k - 1])
         self._collect_first(tape.deltas_by_signal[0], block, 1.0)
-        self._output_gradient.addmm_(tape.cotangent.T, tape.hidden[-1])
+        _add_product(self._output_gradient, tape.cotangent.T, tape.hidden[-1])
         self._offset_gradient.add_(tape.cotangent.sum(dim=0))
 
     def bend(self, tape: SirenTape, block: Block, direction: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ class SirenSweeps(Sweeps):
                 tape.bends_by_signal[0].mul_(shift)
                 torch.mul(tape.cosines[0].view(shape), shift, out=tangent.view(shape))
                 continue
-            self._weight_gradients[k].addmm_(tape.deltas[k].T, tangent)
+            _add_product(self._weight_gradients[k], tape.deltas[k].T, tangent)
             torch.mm(tangent, self.weights[k], out=change)
             change_by_signal.add_(shift)
             tape.bends[k].mul_(change)
@@ -168,8 +168,8 @@ class SirenSweeps(Sweeps):
         if block.weights is not None:
             cotangent.mul_(block.weights)
         cotangent = cotangent.flatten(0, 1)
-        self._output_gradient.addmm_(cotangent.T, tape.hidden[-1])
-        self._output_gradient.addmm_(tape.cotangent.T, tangent)
+        _add_product(self._output_gradient, cotangent.T, tape.hidden[-1])
+        _add_product(self._output_gradient, tape.cotangent.T, tangent)
         self._offset_gradient.add_(cotangent.sum(dim=0))
         return self._bend_backward(tape, block, cotangent)
 
@@ -182,7 +182,7 @@ class SirenSweeps(Sweeps):
             delta = tape.bends[k].addcmul_(flow, tape.cosines[k])
             sums.append(tape.bends_by_signal[k].sum(dim=1))
             if k:
-                self._weight_gradients[k].addmm_(delta.T, tape.hidden[k - 1], alpha=-1.0)
+                _add_product(self._weight_gradients[k], delta.T, tape.hidden[k - 1], -1.0)
                 torch.addmm(flow, delta, self.back[k], beta=int(self.skips), out=flow)
         self._collect_first(tape.bends_by_signal[0], block, -1.0)
         return self._of_shifts(sums).neg_()
@@ -218,4 +218,8 @@ class SirenSweeps(Sweeps):
     def _collect_first(self, delta: Tensor, block: Block, sign: float) -> None:
         delta = delta.sum(dim=0) if block.coords.ndim == 2 else delta.flatten(0, 1)
         coords = block.coords.reshape(-1, block.coords.shape[-1])
-        self._weight_gradients[0].addmm_(delta.T, coords, alpha=sign)
+        _add_product(self._weight_gradients[0], delta.T, coords, sign)
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor, sign: float = 1.0) -> None:
+    torch.addmm(total, left, right, alpha=sign, out=total)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -36,16 +36,28 @@ class CaviaStep(MetaStep):
         super().__init__(field)
         self.inner_steps, self.inner_lr = inner_steps, inner_lr
         self.checkpointing = checkpointing
+        self._step, self._loss = gradient_step, _mean_loss
+        self._is_compiled = False
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile one inner step and the loss, which is quicker than all steps in one graph.
+
+        Arguments are those of :func:`torch.compile`. The compiled step is differentiated by
+        autograd, over the whole batch at once.
+        """
+        self._step = torch.compile(gradient_step, *args, **kwargs)
+        self._loss = torch.compile(_mean_loss, *args, **kwargs)
+        self._is_compiled = True
 
     def forward(self, batch: MetaBatch) -> Tensor:
         context, subsets = batch.context, self._subsets(batch)
         latents, done = self.field.zero_latents(len(context)), 0
         if context.is_shared:
             latents, done = self._inner_step(context, subsets[0], latents[:1]), 1
-        if self.field.sweeps(1) is None:
+        if self._is_compiled or self.field.sweeps(1) is None:
             for subset in subsets[done:]:
                 latents = self._inner_step(context, subset, latents)
-            loss = context.mse(self.field(context.coords, latents)).mean()
+            loss = self._loss(self.field, context, latents)
         else:
             loss = unrolled_loss(
                 self.field, context, subsets[done:], latents, self.inner_lr, self.checkpointing
@@ -67,7 +79,11 @@ class CaviaStep(MetaStep):
 
     def _inner_step(self, context: Context, subset: Tensor | None, latents: Tensor) -> Tensor:
         reduced = context if subset is None else context.at_points(subset)
-        return gradient_step(self.field, reduced, latents, self.inner_lr)
+        return self._step(self.field, reduced, latents, self.inner_lr)
+
+
+def _mean_loss(field: Field, context: Context, latents: Tensor) -> Tensor:
+    return context.mse(field(context.coords, latents)).mean()
 
 
 class Cavia(Learner):
