@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from meta_problems import CONFIGURATIONS
-from meta_step import PEER, cavia, textbook, varpro
+from meta_step import cavia, varpro
 from tables import print_table, write_csv
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -70,7 +70,6 @@ def works(name: str, device: torch.device) -> dict[str, Callable[[], Any]]:
             solver.solve(field, context)
 
     return {
-        f"{PEER} meta-step": textbook(configuration, device),
         "cavia meta-step": cavia(configuration, device, ""),
         "cavia transform": encode,
         "varpro meta-step": varpro(configuration, device),
