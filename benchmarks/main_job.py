@@ -9,7 +9,6 @@ same number of components where the training set allows it.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from signals import Split, ecg, hippocampus, hippocampus_resampled, pneumonia
 from sklearn.decomposition import PCA
+from tables import write_csv
 
 from neurfield import FunctaEncoder
 
@@ -101,10 +101,7 @@ def main() -> None:
         rows.append(run(name, args.data, parameters))
         print("  ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
     if args.csv is not None:
-        with args.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(args.csv, rows)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,27 @@
-"""Print rows of measurements as a table, and write them as CSV."""
+"""Print a table of results, and write it as CSV, alike in all benchmarks."""
 
 from __future__ import annotations
 
 import csv
+import platform
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print rows of the same keys with aligned columns."""
-    lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    for line in lines:
-        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+import torch
 
 
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows of the same keys to a CSV file."""
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows with the same keys as aligned columns, under a line that says where they ran."""
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.processor()}")
+    cells = [list(rows[0])] + [[str(value) for value in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)))
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with the same keys."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
-PRECISIONS = ("auto", "float32", "float64", "tf32")
+PRECISIONS = ("auto", "float32", "float64", "tf32", "bf16")
+_MATMUL = {"tf32": "high", "bf16": "medium"}  # torch's names
 
 
 def resolve_device(device: str) -> torch.device:
@@ -35,15 +39,63 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Return the dtype named by the ``precision`` parameter, and allow TF32 where it is meant.
+    """Return the dtype named by the ``precision`` parameter.
 
     Parameters
     ----------
-    precision : {"auto", "float32", "float64", "tf32"}
-        "auto" is float32. "tf32" is float32 storage with TF32 matrix products on GPUs that have
-        them, set for the process as torch does.
+    precision : {"auto", "float32", "float64", "tf32", "bf16"}
+        "auto" is float32; so is the storage with "tf32" and "bf16".
     device : torch.device
+
+    Raises
+    ------
+    ValueError
+        If the device has no such matrix products.
+
+    Examples
+    --------
+    >>> resolve_dtype("auto", torch.device("cpu"))
+    torch.float32
     """
-    if precision == "tf32" and device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
+    if precision == "tf32" and not _has_tf32(device):
+        raise ValueError(
+            "precision='tf32' needs a CUDA device of compute capability 8.0 or higher, "
+            f"got device {str(device)!r}"
+        )
+    if precision == "bf16" and not _has_bf16(device):
+        raise ValueError(
+            "precision='bf16' needs a CPU that oneDNN has bfloat16 matrix products for "
+            f"(AVX-512 or AMX), got device {str(device)!r}; on a GPU use 'tf32'"
+        )
     return torch.float64 if precision == "float64" else torch.float32
+
+
+@contextmanager
+def matrix_products(precision: str) -> Iterator[None]:
+    """Round the factors of float32 matrix products as ``precision`` says, inside a ``with``.
+
+    Sums, results and everything else stay in float32. torch keeps this setting for the whole
+    process; it is put back afterwards.
+
+    Parameters
+    ----------
+    precision : {"auto", "float32", "float64", "tf32", "bf16"}
+        As checked by :func:`resolve_dtype`; only the last two change anything.
+    """
+    if precision not in _MATMUL:
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(_MATMUL[precision])
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _has_tf32(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _has_bf16(device: torch.device) -> bool:
+    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -32,7 +32,7 @@ from neurfield.blockwise import encode_lazily, is_dask_backed
 from neurfield.codec import Codec
 from neurfield.decoding import Reader, checked_axes, decode, label_derivatives
 from neurfield.derivatives import gradient
-from neurfield.device import PRECISIONS, resolve_device, resolve_dtype
+from neurfield.device import PRECISIONS, matrix_products, resolve_device, resolve_dtype
 from neurfield.fields import Field, ModulatedSiren
 from neurfield.fitting import FitPlan, fit_codec, make_learner, problem_of, units_of
 from neurfield.learning import (
@@ -65,6 +65,8 @@ _NOT_IN_FINGERPRINT = {
     "callbacks",
     "checkpoint",
     "checkpoint_every",
+    "checkpointing",
+    "compile",
     "device",
     "max_time",
     "random_state",
@@ -160,8 +162,16 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return value stops the fit.
     device : str, default="auto"
         "auto" takes a GPU where there is one; or any name torch knows.
-    precision : {"auto", "float32", "float64", "tf32"}, default="auto"
-        Arithmetic of the field; "auto" is float32. "tf32" allows TF32 matrix products on a GPU.
+    precision : {"auto", "float32", "float64", "tf32", "bf16"}, default="auto"
+        Arithmetic of the field; "auto" is float32. "tf32" (on a GPU) and "bf16" (on a CPU) round
+        the factors of the matrix products in ``fit``, and nothing else; encoding and decoding are
+        in float32.
+    checkpointing : bool, default=None
+        Compute activations of the inner loop again on the way back instead of keeping them, which
+        takes less memory and more time ("cavia").
+    compile : bool, default=None
+        Compile the meta-step with ``torch.compile``, on a CUDA device with CUDA graphs. The first
+        meta-steps then take long.
     random_state : int, RandomState instance or None, default=None
         Source of the initial weights and of all draws; an int makes fits repeatable on one device.
     verbose : int, default=0
@@ -241,6 +251,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "callbacks": [list, tuple, None],
         "device": [str],
         "precision": [StrOptions(set(PRECISIONS))],
+        "checkpointing": ["boolean", None],
+        "compile": ["boolean", None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
         "warm_start": ["boolean"],
@@ -279,6 +291,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         callbacks: Sequence[Any] | None = None,
         device: str = "auto",
         precision: str = "auto",
+        checkpointing: bool | None = None,
+        compile: bool | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
         warm_start: bool = False,
@@ -313,6 +327,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.callbacks = callbacks
         self.device = device
         self.precision = precision
+        self.checkpointing = checkpointing
+        self.compile = compile
         self.random_state = random_state
         self.verbose = verbose
         self.warm_start = warm_start
@@ -348,7 +364,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         signals = self._read(X, reset=previous is None)
         learner = self._learner(signals)
         plan = self._plan(signals, learner, device)
-        codec, state = fit_codec(signals, plan, self.isotropic, previous)
+        with matrix_products(self.precision):
+            codec, state = fit_codec(signals, plan, self.isotropic, previous)
         self._accept(codec, learner, signals.layout if previous is None else self.layout_)
         self.loss_curve_ = state.loss_curve
         self.psnr_curve_ = state.psnr_curve
@@ -415,7 +432,8 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         n_batches = math.ceil(len(store) / learner.settings.batch_size)
         losses, levels = [], []
         for _ in range(n_batches):
-            losses.append(trainer.step(learner.draw(store, trainer.generator)))
+            with matrix_products(self.precision):
+                losses.append(trainer.step(learner.draw(store, trainer.generator)))
             levels.append(trainer.psnr(float(trainer.meta_step.mse)))
         if skipped := int(np.isnan(losses).sum()):
             warnings.warn(

@@ -1,13 +1,22 @@
 """The reference learner: exact second-order gradients, and the published outer step."""
 
 import copy
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from neurfield.fields import ModulatedSiren
-from neurfield.learning import Context, ContextStore, MetaBatch, Problem, Schedule, Trainer
+from neurfield.fields import Field, ModulatedSiren
+from neurfield.learning import (
+    Context,
+    ContextStore,
+    MetaBatch,
+    Problem,
+    Schedule,
+    Trainer,
+    unrolled,
+)
 from neurfield.learning.learners.cavia import Cavia, CaviaStep
 from neurfield.learning.optimizers import lr_factor
 from neurfield.signals import CoordinateFrame, ValueScaler, read_signals
@@ -15,14 +24,15 @@ from neurfield.signals import CoordinateFrame, ValueScaler, read_signals
 CASES = [(d, gamma) for d in (1, 2, 3) for gamma in (1.0, 0.4)]
 
 
-def problem(d, gamma, *, gaps=False, steps=3, seed=0):
+def problem(d, gamma, *, gaps=False, steps=3, seed=0, own_coords=False, channels=2, **network):
     """Make a field, a batch of three signals of 20 points, and its fixed reduced contexts."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
-    field = ModulatedSiren(d, 2, 4, 5, 4, (3.0, 6.0), generator=generator).double()
-    coords = torch.tensor(rng.uniform(-1, 1, (20, d)))
-    values = torch.tensor(rng.uniform(0, 1, (3, 20, 2)))
-    weights = torch.tensor((rng.random((3, 20, 2)) < 0.8).astype(float)) if gaps else None
+    field = ModulatedSiren(d, channels, 4, 5, 4, (3.0, 6.0), generator=generator, **network)
+    field = field.double()
+    coords = torch.tensor(rng.uniform(-1, 1, (3, 20, d) if own_coords else (20, d)))
+    values = torch.tensor(rng.uniform(0, 1, (3, 20, channels)))
+    weights = torch.tensor((rng.random((3, 20, channels)) < 0.8).astype(float)) if gaps else None
     values = values if weights is None else values * weights
     subsets = None
     if gamma < 1:
@@ -43,7 +53,8 @@ def cavia_by_autograd(field, batch, steps, inner_lr):
         phi = torch.zeros(1, field.latent_dim, dtype=torch.float64, requires_grad=True)
 
         def mse(latent, rows, i=i, observed=observed):
-            error = (field(context.coords[rows], latent)[0] - context.values[i, rows]).square()
+            coords = context.coords if context.is_shared else context.coords[i]
+            error = (field(coords[rows], latent)[0] - context.values[i, rows]).square()
             return (error * observed[rows]).sum() / observed[rows].sum()
 
         everything = torch.arange(context.n_points)
@@ -88,6 +99,87 @@ def test_meta_gradient_agrees_with_nested_autograd(d, gamma, gaps):
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
     for parameter, other in zip(field.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-9, atol=1e-12)
+
+
+VARIANTS = {
+    "one channel": {"channels": 1},
+    "no skip connections": {"skip_connections": False},
+    "scaled residuals": {"residual_scale": 0.3},
+    "own coordinates": {"own_coords": True},
+    "own coordinates with gaps": {"own_coords": True, "gaps": True},
+}
+
+
+def assert_same_gradients(field, other, rtol=1e-9, atol=1e-12):
+    for parameter, twin in zip(field.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, twin.grad, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("activations", [30, 2**17], ids=["blocks of 6 points", "one block"])
+@pytest.mark.parametrize("gamma", [1.0, 0.4])
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_meta_gradient_of_every_variant(variant, gamma, activations, checkpointing, monkeypatch):
+    monkeypatch.setitem(unrolled._ACTIVATIONS, "cpu", activations)
+    field, batch = problem(2, gamma, **variant)
+    twin = copy.deepcopy(field)
+    loss = CaviaStep(field, 3, 0.1, checkpointing)(batch)
+    loss.backward()
+    expected = cavia_by_autograd(twin, batch, 3, 0.1)
+    expected.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    assert_same_gradients(field, twin)
+
+
+def test_a_field_without_sweeps_is_differentiated_by_autograd(monkeypatch):
+    field, batch = problem(2, 0.4)
+    twin = copy.deepcopy(field)
+    CaviaStep(field, 3, 0.1)(batch).backward()
+    monkeypatch.setattr(ModulatedSiren, "sweeps", Field.sweeps)
+    CaviaStep(twin, 3, 0.1)(batch).backward()
+    assert_same_gradients(field, twin)
+
+
+def test_the_loss_can_be_had_without_its_gradient():
+    field, batch = problem(2, 0.4)
+    step = CaviaStep(field, 3, 0.1)
+    with torch.no_grad():
+        loss = step(batch)
+    assert not loss.requires_grad
+    torch.testing.assert_close(loss, step(batch).detach(), rtol=0, atol=0)
+
+
+def compiled_agrees(device, mode=None):
+    field, batch = problem(1, 1.0, channels=1)
+    field, context = field.float().to(device), batch.context
+    batch = MetaBatch(Context(context.coords.float().to(device), context.values.float().to(device)))
+    twin = copy.deepcopy(field)
+    CaviaStep(field, 2, 0.1)(batch).backward()
+    compiled = CaviaStep(twin, 2, 0.1)
+    compiled.compile(mode=mode, fullgraph=True)
+    compiled(batch).backward()
+    assert_same_gradients(field, twin, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_and_eager_agree():
+    compiled_agrees("cpu")
+
+
+@pytest.mark.gpu
+def test_compiled_with_cuda_graphs_and_eager_agree():
+    compiled_agrees("cuda", "reduce-overhead")
+
+
+def test_options_of_the_meta_step_reach_it_from_the_encoder(small_encoder):
+    signals = np.random.default_rng(0).random((6, 12))
+    fits = {}
+    for checkpointing in (None, False, True):
+        enc = small_encoder(learner="cavia", checkpointing=checkpointing).fit(signals)
+        assert enc.settings_.checkpointing == bool(checkpointing)
+        fits[checkpointing] = enc.field_.state_dict()
+    torch.testing.assert_close(fits[True], fits[False], rtol=1e-5, atol=1e-6)
 
 
 def test_meta_gradient_is_not_the_first_order_one():

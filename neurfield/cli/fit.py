@@ -66,7 +66,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--seed", type=int, dest="random_state", help="seed of all random numbers"
     )
     training.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")
-    training.add_argument("--precision", metavar="NAME", help="auto, float32, float64 or tf32")
+    training.add_argument("--precision", metavar="NAME", help="auto, float32, float64, tf32, bf16")
     training.add_argument(
         "--early-stopping",
         action="store_true",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,7 +27,10 @@ class Linearization(ABC):
 
     @abstractmethod
     def vjp(self, cotangent: Tensor) -> Tensor:
-        """Return Σ_{n,c} cotangent · ∂values/∂latent: (B, N, c) to (B, P)."""
+        """Return Σ_{n,c} cotangent · ∂values/∂latent: (B, N, c) to (B, P).
+
+        A linearization at one latent takes the cotangents of any number of signals.
+        """
 
 
 class Field(nn.Module, ABC):
@@ -72,6 +76,10 @@ class Field(nn.Module, ABC):
     def reparametrize(self, matrix: Tensor) -> None:
         """Rename the latent in place: afterwards ``f(matrix @ φ)`` is what ``f(φ)`` was."""
 
+    def sweeps(self, rows: int) -> Sweeps | None:
+        """Return hand-derived sweeps for blocks of so many points, where the field has them."""
+        return None
+
     def zero_latents(self, n_signals: int) -> Tensor:
         """Return the latents every inner loop starts from, of shape (n_signals, P)."""
         parameter = next(self.parameters())
@@ -83,3 +91,74 @@ class Field(nn.Module, ABC):
     def n_parameters(self) -> int:
         """Number of shared weights θ."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some points of some signals, small enough for its activations to stay in the cache.
+
+    Parameters
+    ----------
+    coords : Tensor of shape (M, d) or (B, M, d)
+    values : Tensor of shape (B, M, c)
+    weights : Tensor of shape (B, M, c) or None
+        One where a value was observed, zero elsewhere.
+    counts : Tensor of shape (B,)
+        What a signal's sum of squares is divided by: ℓ = Σ (f − y)² / count.
+    """
+
+    coords: Tensor
+    values: Tensor
+    weights: Tensor | None
+    counts: Tensor
+
+
+class Sweeps(ABC):
+    """Derivatives of ℓ with respect to the shifts and θ, up to second order, block by block.
+
+    Derivatives with respect to θ add up inside until :meth:`gradients` is asked for them.
+    """
+
+    @abstractmethod
+    def tape(self) -> Any:
+        """Return buffers for what :meth:`descend` leaves to :meth:`bend`."""
+
+    @abstractmethod
+    def shifts(self, latents: Tensor) -> Tensor:
+        """Return the shifts m = S φ + s, of shape (B, (K-1)·L)."""
+
+    @abstractmethod
+    def pull(self, shift_gradient: Tensor) -> Tensor:
+        """Carry a gradient back from the shifts to the latents."""
+
+    @abstractmethod
+    def push(self, direction: Tensor) -> Tensor:
+        """Carry a direction from the latents to the shifts."""
+
+    @abstractmethod
+    def descend(
+        self, tape: Any, block: Block, shifts: Tensor, second_order: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return ℓ of shape (B,) and ∂ℓ/∂m; ``second_order`` prepares the tape for :meth:`bend`."""
+
+    @abstractmethod
+    def collect(self, tape: Any, block: Block) -> None:
+        """Add ∂ℓ/∂θ of the block on the tape, at fixed shifts."""
+
+    @abstractmethod
+    def bend(self, tape: Any, block: Block, direction: Tensor) -> Tensor:
+        """Return ∂(ṁ · ∂ℓ/∂m)/∂m for a direction ṁ, and add the same with respect to θ.
+
+        It uses the tape up.
+        """
+
+    @abstractmethod
+    def collect_shifts(self, gradient: Tensor, latents: Tensor, direct: bool) -> None:
+        """Add the outer product of a gradient of the shifts with what the latents' map multiplied.
+
+        ``direct`` says that the shifts were m = S φ + s, and not a direction S p without the bias.
+        """
+
+    @abstractmethod
+    def gradients(self) -> dict[str, Tensor]:
+        """Return all that was added up, by the names of the field's parameters."""

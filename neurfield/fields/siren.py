@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from neurfield.fields.base import Field, Linearization
 from neurfield.fields.schedule import omega_schedule
+from neurfield.fields.siren_sweeps import SirenSweeps
 
 
 class ModulatedSiren(Field):
@@ -128,6 +129,9 @@ class ModulatedSiren(Field):
             hidden = self._join(hidden, torch.sin(inner))
         return SirenLinearization(self, self.output(hidden) + 0.5, slopes)
 
+    def sweeps(self, rows: int) -> SirenSweeps:
+        return SirenSweeps(self, rows)
+
     def _phases(self, latents: Tensor) -> Iterator[Callable[[Tensor], Tensor]]:
         """Yield ω_k (W_k h + b_k + m_k) as a function of h for each sine layer.
 
@@ -182,6 +186,9 @@ class SirenLinearization(Linearization):
         return self.sensitivity() @ self.field.modulation.weight
 
     def vjp(self, cotangent: Tensor) -> Tensor:
+        if len(self.values) == 1 < len(cotangent):
+            sensitivity = self.sensitivity()[0].flatten(0, 1)
+            return cotangent.flatten(1) @ sensitivity @ self.field.modulation.weight
         sweep = self._sweep(cotangent @ self.field.output.weight, self.slopes)
         return (
             torch.cat([delta.sum(dim=-2) for delta in sweep], dim=-1) @ self.field.modulation.weight

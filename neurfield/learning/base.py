@@ -67,6 +67,10 @@ class Settings:
         inner loop solves linear systems.
     augmentation : float
         Strength of the random deformations that training sees; 0 = none.
+    checkpointing : bool
+        Whether to compute activations of the inner loop again instead of keeping them.
+    compile : bool
+        Whether to compile the meta-step.
     """
 
     n_layers: int
@@ -82,6 +86,8 @@ class Settings:
     max_iter: int
     damping: float
     augmentation: float
+    checkpointing: bool = False
+    compile: bool = False
 
 
 class MetaStep(nn.Module, ABC):

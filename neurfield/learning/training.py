@@ -125,6 +125,9 @@ class Trainer:
         self.schedule, self.generator, self.callbacks = schedule, generator, callbacks
         self.seed, self.fingerprint = seed, fingerprint or {}
         self.meta_step = learner.meta_step(field)
+        if learner.settings.compile:
+            # CUDA graphs take away the launch of each kernel; there is none on a CPU.
+            self.meta_step.compile(mode="reduce-overhead" if store.device.type == "cuda" else None)
         self.optimizers = learner.optimizers(field)
         self.state = TrainingState()
         self._between_steps = True

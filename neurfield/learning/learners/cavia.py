@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
-from neurfield.learning.context import random_subsets
+from neurfield.learning.context import Context, random_subsets
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.solvers import GradientDescent, gradient_step
 from neurfield.learning.store import ContextStore
+from neurfield.learning.unrolled import unrolled_loss
 
 
 class CaviaStep(MetaStep):
@@ -25,28 +26,64 @@ class CaviaStep(MetaStep):
         G.
     inner_lr : float
         α.
+    checkpointing : bool, default=False
+        Compute the activations of each inner step again on the way back, instead of keeping them.
     """
 
-    def __init__(self, field: Field, inner_steps: int, inner_lr: float) -> None:
+    def __init__(
+        self, field: Field, inner_steps: int, inner_lr: float, checkpointing: bool = False
+    ) -> None:
         super().__init__(field)
         self.inner_steps, self.inner_lr = inner_steps, inner_lr
+        self.checkpointing = checkpointing
+        self._step, self._loss = gradient_step, _mean_loss
+        self._is_compiled = False
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile one inner step and the loss, which is quicker than all steps in one graph.
+
+        Arguments are those of :func:`torch.compile`. The compiled step is differentiated by
+        autograd, over the whole batch at once.
+        """
+        self._step = torch.compile(gradient_step, *args, **kwargs)
+        self._loss = torch.compile(_mean_loss, *args, **kwargs)
+        self._is_compiled = True
 
     def forward(self, batch: MetaBatch) -> Tensor:
-        context = batch.context
-        latents = self.adapt(batch)
-        loss = context.mse(self.field(context.coords, latents)).mean()
+        context, subsets = batch.context, self._subsets(batch)
+        latents, done = self.field.zero_latents(len(context)), 0
+        if context.is_shared:
+            latents, done = self._inner_step(context, subsets[0], latents[:1]), 1
+        if self._is_compiled or self.field.sweeps(1) is None:
+            for subset in subsets[done:]:
+                latents = self._inner_step(context, subset, latents)
+            loss = self._loss(self.field, context, latents)
+        else:
+            loss = unrolled_loss(
+                self.field, context, subsets[done:], latents, self.inner_lr, self.checkpointing
+            )
         self.mse.copy_(loss.detach())
         return loss
 
     def adapt(self, batch: MetaBatch) -> Tensor:
         """Return the latents after the inner loop, as a differentiable function of θ."""
         latents = self.field.zero_latents(len(batch.context))
-        for step in range(self.inner_steps):
-            reduced = batch.context
-            if batch.subsets is not None:
-                reduced = reduced.at_points(batch.subsets[step])
-            latents = gradient_step(self.field, reduced, latents, self.inner_lr)
+        for subset in self._subsets(batch):
+            latents = self._inner_step(batch.context, subset, latents)
         return latents
+
+    def _subsets(self, batch: MetaBatch) -> list[Tensor | None]:
+        if batch.subsets is None:
+            return [None] * self.inner_steps
+        return list(batch.subsets[: self.inner_steps])
+
+    def _inner_step(self, context: Context, subset: Tensor | None, latents: Tensor) -> Tensor:
+        reduced = context if subset is None else context.at_points(subset)
+        return self._step(self.field, reduced, latents, self.inner_lr)
+
+
+def _mean_loss(field: Field, context: Context, latents: Tensor) -> Tensor:
+    return context.mse(field(context.coords, latents)).mean()
 
 
 class Cavia(Learner):
@@ -79,7 +116,8 @@ class Cavia(Learner):
         )
 
     def meta_step(self, field: Field) -> CaviaStep:
-        return CaviaStep(field, self.settings.inner_steps, self.settings.inner_lr)
+        settings = self.settings
+        return CaviaStep(field, settings.inner_steps, settings.inner_lr, settings.checkpointing)
 
     def optimizers(self, field: Field) -> Optimizers:
         return Optimizers([torch.optim.AdamW(field.parameters(), lr=self.settings.meta_lr)])
