@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from neurfield.datasets import digits as bundled_digits
 from neurfield.datasets import load_nifti, load_npz, load_wfdb
 
 N_TRAIN_VOLUMES = 150
@@ -40,6 +41,13 @@ def ecg(folder: Path) -> Split:
     train = load_wfdb(folder / "mitbih", split="DS1")
     test = load_wfdb(folder / "mitbih", split="DS2")
     return Split(train, test, train["label"].values, test["label"].values)
+
+
+def digits(folder: Path | None = None) -> Split:
+    """Handwritten digits, 8×8, that ship with scikit-learn: every fifth is held out."""
+    images = bundled_digits()
+    held_out = np.arange(len(images)) % 5 == 0
+    return Split(images[~held_out], images[held_out])
 
 
 def hippocampus(folder: Path) -> Split:
