@@ -167,16 +167,20 @@ def test_early_stopping_stops_when_nothing_improves(small_encoder, X):
     assert len(enc.validation_curve_) == 3
 
 
+@pytest.mark.filterwarnings("ignore:training was at:sklearn.exceptions.ConvergenceWarning")
 def test_early_stopping_keeps_the_best_weights(small_encoder, X):
     snapshots = {}
 
     def remember(progress):
         if progress.iteration % 25 == 0:
             snapshots[progress.iteration] = copy.deepcopy(progress.field.state_dict())
+        if progress.iteration == 149:  # so that the last evaluation is not the best
+            with torch.no_grad():
+                progress.field.modulation.bias.add_(1.0)
 
     enc = small_encoder(
         learner="cavia",  # leaves the weights as training did
-        meta_lr=0.01,  # too much: it gets worse, whatever the rounding
+        meta_lr=1e-3,
         max_iter=150,
         early_stopping=True,
         n_iter_no_change=100,
@@ -458,6 +462,20 @@ def test_a_diverged_fit_is_no_worse_than_its_start(small_encoder, X, learner):
         enc.fit(X)
     start = small_encoder(learner=learner, meta_lr=1e-12, max_iter=1).fit(X)
     assert enc.score(X) > start.score(X) - 1
+
+
+def test_a_fit_that_falls_behind_goes_back_and_goes_on(small_encoder, X):
+    def spoil(progress):
+        if progress.iteration == 60:
+            with torch.no_grad():
+                progress.field.modulation.bias.add_(1.0)
+
+    enc = small_encoder(learner="varpro", max_iter=100, callbacks=[spoil])
+    with pytest.warns(ConvergenceWarning, match=r"after meta-step 75.*back to .*meta_lr × 0.5"):
+        enc.fit(X)
+    undisturbed = small_encoder(learner="varpro", max_iter=100).fit(X)
+    assert enc.n_iter_ == 100
+    assert enc.score(X) > undisturbed.score(X) - 3
 
 
 # --- going on -------------------------------------------------------------------------------------
