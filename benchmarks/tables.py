@@ -13,9 +13,8 @@ import torch
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows with the same keys as aligned columns, under a line that says where they ran."""
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}"
-    )
+    machine = platform.processor() or platform.machine()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {machine}")
     cells = [list(rows[0])] + [[str(value) for value in row.values()] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
