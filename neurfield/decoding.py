@@ -42,13 +42,17 @@ def decode(
         _warn_outside(codec, axes)
         values = cast(codec.decode_grid(latents, axes), dtype)
         return layout.label(values, axes, samples)
-    if grid is not None:
-        axes = layout.resized(_checked_grid(grid, layout))
-    elif layout.axes is not None:
-        axes = layout.axes
-    else:
-        raise ValueError("this estimator has seen no grid: give grid=, coords= or points=")
+    axes = decoding_axes(layout, grid)
     return layout.wrap(codec.decode_grid(latents, axes), axes, dtype, samples)
+
+
+def decoding_axes(layout: Layout, grid: Sequence[int] | None) -> tuple[np.ndarray, ...]:
+    """Return the axes of the grid seen in fit, or of one of another size over the same extent."""
+    if grid is not None:
+        return layout.resized(_checked_grid(grid, layout))
+    if layout.axes is None:
+        raise ValueError("this estimator has seen no grid: give grid=, coords= or points=")
+    return layout.axes
 
 
 def _at_points(
