@@ -121,9 +121,10 @@ def test_npz_of_signals_of_various_shapes(tmp_path, images):
 
 
 def test_npz_never_loads_pickles(tmp_path):
-    np.savez(tmp_path / "a.npz", X=np.array([{}, {}], dtype=object))
-    with pytest.raises(ValueError, match=r"a\.npz: could not be read"):
-        load_npz(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", X=np.array([[{}, {}]], dtype=object))
+    for mmap_mode in (None, "r"):
+        with pytest.raises(ValueError, match=r"a\.npz: could not be read"):
+            load_npz(tmp_path / "a.npz", mmap_mode=mmap_mode)
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.npy"])

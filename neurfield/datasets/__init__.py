@@ -5,7 +5,8 @@ from neurfield.datasets.bundled import digits
 from neurfield.datasets.gridded import load_netcdf, load_zarr, save_netcdf, save_zarr
 from neurfield.datasets.nifti import load_nifti, save_nifti, save_nifti_folder
 from neurfield.datasets.opening import Signals, open_signals
-from neurfield.datasets.records import AAMI_CLASSES, MITBIH_SPLITS, load_wfdb
+from neurfield.datasets.records import MITBIH_SPLITS, load_wfdb
+from neurfield.datasets.windows import AAMI_CLASSES
 
 __all__ = [
     "AAMI_CLASSES",

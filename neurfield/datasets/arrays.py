@@ -10,12 +10,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neurfield.datasets._files import existing, reading, replacing
+from neurfield.datasets._files import existing, replacing
+from neurfield.datasets._numpy_file import MmapMode, NumpyFile
 
 #: Names of the coordinate axes of an array without names, by their number.
 AXIS_NAMES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
 
 _SPLITS = ("train", "val", "test")
+_IMAGES, _LABELS = "_images", "_labels"
 _LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 _DIMS_KEY, _COORD_PREFIX = "dims", "coord_"
 
@@ -26,6 +28,7 @@ def load_npz(
     *,
     split: str | None = None,
     channel_axis: int | None = None,
+    mmap_mode: MmapMode = None,
 ) -> xr.DataArray:
     """Read signals from a ``.npz`` or ``.npy`` file.
 
@@ -41,6 +44,10 @@ def load_npz(
     channel_axis : int, optional
         Axis of the array that holds channels. By default a last axis of size 3 or 4 of a 4-D array
         (colour images) and the last axis of a 5-D array hold channels; other arrays have none.
+    mmap_mode : {"r", "c"}, optional
+        Leave the values on disk and read those that are used, as in :func:`numpy.load`: "r" makes
+        them read-only, "c" keeps changes in memory. A compressed array is unpacked once, into
+        ``<file>_<array>.npy`` beside the file.
 
     Returns
     -------
@@ -48,7 +55,9 @@ def load_npz(
         Values in the dtype of the file. Coordinates are those stored by :func:`save_npz`, otherwise
         pixel indices. Labels of shape (n_samples,) or (n_samples, 1), found beside the array as
         ``<split>_labels``, ``<key>_labels``, ``labels``, ``label``, ``targets``, ``target`` or
-        ``y``, become the coordinate ``label``; several labels per signal are left out.
+        ``y``, become the coordinate ``label``; k labels per signal, (n_samples, k), the coordinates
+        ``label_0`` to ``label_<k-1>``. ``attrs`` hold ``source``, the name of the file, and
+        ``split`` where one was chosen.
 
     Raises
     ------
@@ -66,10 +75,12 @@ def load_npz(
     Frozen({'sample': 5, 'y': 8, 'x': 6})
     >>> folder.cleanup()
     """
+    if mmap_mode not in (None, "r", "c"):
+        raise ValueError(f"mmap_mode must be 'r', 'c' or None, got {mmap_mode!r}")
     source = existing(path)
-    arrays = _read_arrays(source)
-    name = _choose(source, arrays, key, split)
-    values = arrays[name]
+    arrays = NumpyFile(source)
+    name = _choose(arrays, key, split)
+    values = arrays[name] if mmap_mode is None else arrays.mapped(name, mmap_mode)
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{source}: {name!r} must hold real numbers, got dtype {values.dtype}")
     dims, values = _with_dims(source, name, values, channel_axis, arrays.get(_DIMS_KEY))
@@ -80,12 +91,11 @@ def load_npz(
             coords[dim] = stored
         elif dim not in ("sample", "channel"):
             coords[dim] = np.arange(size, dtype=np.float64)
-    labels = _find_labels(arrays, name, len(values))
-    if labels is not None:
-        coords["label"] = ("sample", labels)
-    return xr.DataArray(
-        values, dims=dims, coords=coords, name="values", attrs={"source": source.name}
-    )
+    coords |= _labels(arrays, name, len(values))
+    attrs = {"source": source.name}
+    if name.endswith(_IMAGES):
+        attrs["split"] = name.removesuffix(_IMAGES)
+    return xr.DataArray(values, dims=dims, coords=coords, name="values", attrs=attrs)
 
 
 def save_npz(values: xr.DataArray | list[xr.DataArray], path: str | os.PathLike[str]) -> None:
@@ -126,19 +136,9 @@ def save_npz(values: xr.DataArray | list[xr.DataArray], path: str | os.PathLike[
         np.savez_compressed(file, allow_pickle=False, **content)
 
 
-def _read_arrays(source: Path) -> Mapping[str, NDArray[np.generic]]:
-    with reading(source, "a NumPy .npz or .npy file"):
-        loaded = np.load(source, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"values": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-
-
-def _choose(
-    source: Path, arrays: Mapping[str, NDArray[np.generic]], key: str | None, split: str | None
-) -> str:
+def _choose(arrays: NumpyFile, key: str | None, split: str | None) -> str:
     """Return the name of the array of signals."""
+    source = arrays.path
     held = f"the file holds {', '.join(sorted(arrays)) or 'nothing'}"
     if key is not None and split is not None:
         raise ValueError(f"{source}: give either key or split, got key={key!r} and split={split!r}")
@@ -146,17 +146,17 @@ def _choose(
         if key not in arrays:
             raise ValueError(f"{source}: no array {key!r}; {held}")
         return key
-    splits = [part for part in _SPLITS if f"{part}_images" in arrays]
+    splits = [part for part in _SPLITS if part + _IMAGES in arrays]
     if split is not None:
-        if f"{split}_images" not in arrays:
-            raise ValueError(f"{source}: no split {split!r} (array '{split}_images'); {held}")
-        return f"{split}_images"
+        if split + _IMAGES not in arrays:
+            raise ValueError(f"{source}: no split {split!r} (array '{split}{_IMAGES}'); {held}")
+        return split + _IMAGES
     if len(splits) > 1:
         raise ValueError(f"{source}: choose a split of {', '.join(splits)}")
     candidates = [
         name
-        for name, array in arrays.items()
-        if array.ndim >= 2 and name not in _LABEL_KEYS and not name.endswith("_labels")
+        for name in arrays
+        if name not in _LABEL_KEYS and not name.endswith(_LABELS) and arrays.ndim(name) >= 2
     ]
     if len(candidates) != 1:
         raise ValueError(f"{source}: choose the array of signals with key; {held}")
@@ -193,14 +193,19 @@ def _with_dims(
     return dims, values
 
 
-def _find_labels(
+def _labels(
     arrays: Mapping[str, NDArray[np.generic]], name: str, n_samples: int
-) -> NDArray[np.generic] | None:
-    for key in (name.removesuffix("_images") + "_labels", f"{name}_labels", *_LABEL_KEYS):
+) -> dict[str, tuple[str, NDArray[np.generic]]]:
+    """Return the coordinates of the labels that belong to an array of signals."""
+    for key in (name.removesuffix(_IMAGES) + _LABELS, name + _LABELS, *_LABEL_KEYS):
         labels = arrays.get(key)
-        if labels is not None and labels.shape in ((n_samples,), (n_samples, 1)):
-            return labels.reshape(n_samples)
-    return None
+        if labels is None or labels.shape[:1] != (n_samples,) or labels.ndim > 2:
+            continue
+        columns = labels.reshape(n_samples, -1).T
+        if len(columns) == 1:
+            return {"label": ("sample", columns[0])}
+        return {f"label_{place}": ("sample", column) for place, column in enumerate(columns)}
+    return {}
 
 
 def _axes(signal: xr.DataArray, ending: str) -> dict[str, NDArray[np.generic]]:
