@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from neurfield.datasets import Signals
 
 INPUT_HELP = (
-    "signals: a .npz, .npy, .nc, .nii(.gz) file, a Zarr store, a WFDB record, a folder of NIfTI "
-    "files or of WFDB records, or the word 'digits' (handwritten digits that need no file)"
+    "signals: a .npz, .npy, .nc, .nii(.gz) or .dcm file, a heartbeat .csv, a Zarr store, a WFDB "
+    "record, a folder of NIfTI files, of WFDB records or of DICOM images, or one of the words "
+    "'digits', 'ecg' and 'phantoms' (signals that need no file)"
 )
 
 

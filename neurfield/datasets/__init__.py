@@ -2,26 +2,44 @@
 
 from neurfield.datasets.arrays import load_npz, save_npz
 from neurfield.datasets.bundled import digits
+from neurfield.datasets.dicom import load_dicom
 from neurfield.datasets.gridded import load_netcdf, load_zarr, save_netcdf, save_zarr
+from neurfield.datasets.heartbeats import load_heartbeat_csv
+from neurfield.datasets.medmnist import load_medmnist
 from neurfield.datasets.nifti import load_nifti, save_nifti, save_nifti_folder
 from neurfield.datasets.opening import Signals, open_signals
+from neurfield.datasets.preparation import prepare_brats, prepare_lidc
 from neurfield.datasets.records import MITBIH_SPLITS, load_wfdb
+from neurfield.datasets.synthetic_beats import synthetic_ecg
+from neurfield.datasets.synthetic_heads import phantoms
+from neurfield.datasets.volumes import average_pool, crop_or_pad, resample, rescale_intensity
 from neurfield.datasets.windows import AAMI_CLASSES
 
 __all__ = [
     "AAMI_CLASSES",
     "MITBIH_SPLITS",
     "Signals",
+    "average_pool",
+    "crop_or_pad",
     "digits",
+    "load_dicom",
+    "load_heartbeat_csv",
+    "load_medmnist",
     "load_netcdf",
     "load_nifti",
     "load_npz",
     "load_wfdb",
     "load_zarr",
     "open_signals",
+    "phantoms",
+    "prepare_brats",
+    "prepare_lidc",
+    "resample",
+    "rescale_intensity",
     "save_netcdf",
     "save_nifti",
     "save_nifti_folder",
     "save_npz",
     "save_zarr",
+    "synthetic_ecg",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,9 +14,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neurfield.datasets._files import existing, reading, replacing, require
+from neurfield.datasets._lazy import lazy_array
+from neurfield.datasets.volumes import rescale_intensity
 
 _ENDINGS = (".nii.gz", ".nii")
-_AXES = ("x", "y", "z")
+_WHAT = "a NIfTI file"
+
+#: Names of the axes of a volume.
+AXES = ("x", "y", "z")
 
 
 def load_nifti(
@@ -23,6 +29,7 @@ def load_nifti(
     *,
     clip: tuple[float, float] | None = (0.1, 99.9),
     scale: bool = True,
+    lazy: bool = False,
 ) -> list[xr.DataArray]:
     """Read volumes from NIfTI files.
 
@@ -35,6 +42,9 @@ def load_nifti(
         Percentiles of each volume's values below and above which values are cut off.
     scale : bool, default=True
         Whether each volume's values, after clipping, are mapped to [0, 1].
+    lazy : bool, default=False
+        Whether to read the headers only and leave the values in the files, as dask arrays of one
+        block each, until they are needed.
 
     Returns
     -------
@@ -42,7 +52,7 @@ def load_nifti(
         Axes in the order in which the file stores them. Coordinates are voxel index × voxel size in
         millimetres, from 0 at the first voxel, whatever the orientation. ``attrs`` hold
         ``filename``, ``affine`` (voxel index → scanner position, a nested list of 4×4) and
-        ``value_range``, the values that were mapped to 0 and 1, if `scale`.
+        ``value_range``, the values that were mapped to 0 and 1, if `scale` and not `lazy`.
 
     Raises
     ------
@@ -66,7 +76,10 @@ def load_nifti(
     nibabel = require("nibabel", "readers")
     if clip is not None and not 0 <= clip[0] < clip[1] <= 100:
         raise ValueError(f"clip must be two rising percentiles from 0 to 100, got {clip}")
-    return [_load_one(nibabel, path, clip, scale) for path in _expand(paths)]
+    volumes = [_load_one(nibabel, path, lazy) for path in _expand(paths)]
+    if clip is None and not scale:
+        return volumes
+    return [rescale_intensity(volume, percentiles=clip, scale=scale) for volume in volumes]
 
 
 def save_nifti(values: xr.DataArray, path: str | os.PathLike[str]) -> None:
@@ -163,36 +176,45 @@ def _expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) ->
     return found
 
 
-def _load_one(
-    nibabel: Any, path: Path, clip: tuple[float, float] | None, scale: bool
-) -> xr.DataArray:
-    with reading(path, "a NIfTI file"):
+def _load_one(nibabel: Any, path: Path, lazy: bool) -> xr.DataArray:
+    with reading(path, _WHAT):
         image = nibabel.load(path)
-        values = np.asarray(image.get_fdata(dtype=np.float32))
         affine = np.asarray(image.affine, dtype=np.float64)
-        sizes = nibabel.affines.voxel_sizes(affine)
-    while values.ndim > 3 and values.shape[-1] == 1:
-        values = values[..., 0]
-    if values.ndim == 5 and values.shape[3] == 1:
-        values = values[:, :, :, 0]  # vectors are stored on the fifth axis, after one time step
-    if not 1 <= values.ndim <= 4:
+        shape = _shape(image.shape)
+    if not 1 <= len(shape) <= 4:
         raise ValueError(
-            f"{path}: expected a volume with at most one axis of channels, got shape {values.shape}"
+            f"{path}: expected a volume with at most one axis of channels, got shape {shape}"
         )
-    attrs: dict[str, Any] = {"filename": path.name, "affine": affine.tolist()}
-    if clip is not None:
-        values = np.clip(values, *np.nanpercentile(values, clip).astype(np.float32))
-    if scale:
-        low, high = float(np.nanmin(values)), float(np.nanmax(values))
-        values = (values - low) / (high - low if high > low else 1.0)
-        attrs["value_range"] = [low, high]
-    axes = _AXES[: min(values.ndim, 3)]
-    coords = {
-        axis: (axis, np.arange(size) * step, {"units": "mm"})
-        for axis, size, step in zip(axes, values.shape, sizes, strict=False)
-    }
-    dims = (*axes, "channel")[: values.ndim]
+    read = partial(_read_values, image, path, shape)
+    attrs = {"filename": path.name, "affine": affine.tolist()}
+    dims = (*AXES[: min(len(shape), 3)], "channel")[: len(shape)]
+    values = lazy_array(read, shape) if lazy else read()
+    coords = millimetres(shape[:3], affine)
     return xr.DataArray(values, dims=dims, coords=coords, name="intensity", attrs=attrs)
+
+
+def millimetres(shape: Sequence[int], affine: NDArray[np.float64]) -> dict[str, Any]:
+    """Return coordinates along x, y and z: voxel index × voxel size."""
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    return {
+        axis: (axis, np.arange(size) * step, {"units": "mm"})
+        for axis, size, step in zip(AXES, shape, sizes, strict=False)
+    }
+
+
+def _shape(stored: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape without axes of one that stand for nothing."""
+    shape = list(stored)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    if len(shape) == 5 and shape[3] == 1:
+        del shape[3]  # vectors are stored on the fifth axis, after one time step
+    return tuple(shape)
+
+
+def _read_values(image: Any, path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    with reading(path, _WHAT):
+        return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged")).reshape(shape)
 
 
 def _affine_of(values: xr.DataArray, axes: list[str], target: Path) -> NDArray[np.float64]:

@@ -12,16 +12,28 @@ import xarray as xr
 
 from neurfield.datasets.arrays import load_npz
 from neurfield.datasets.bundled import digits
+from neurfield.datasets.dicom import is_dicom, load_dicom
 from neurfield.datasets.gridded import is_zarr, load_netcdf, load_zarr
+from neurfield.datasets.heartbeats import load_heartbeat_csv
+from neurfield.datasets.medmnist import is_medmnist, load_medmnist
 from neurfield.datasets.nifti import is_nifti, load_nifti
 from neurfield.datasets.records import is_record, load_wfdb
+from neurfield.datasets.synthetic_beats import synthetic_ecg
+from neurfield.datasets.synthetic_heads import phantoms
 
 #: What readers return and the estimator takes.
 Signals = xr.DataArray | xr.Dataset | list[xr.DataArray]
 
+#: Words that stand for signals without a file.
+_BUILT_IN: dict[str, Callable[..., xr.DataArray]] = {
+    "digits": digits,
+    "ecg": synthetic_ecg,
+    "phantoms": phantoms,
+}
+
 _EXPECTED = (
-    ".npz, .npy, .nc, a .zarr folder, .nii, .nii.gz, a WFDB record, "
-    "or a folder of NIfTI files or of WFDB records"
+    ".npz, .npy, .nc, a .zarr folder, .nii, .nii.gz, a WFDB record, .dcm, a heartbeat .csv, "
+    "or a folder of NIfTI files, of WFDB records or of DICOM images"
 )
 
 
@@ -31,12 +43,15 @@ def open_signals(path: str | os.PathLike[str], **options: Any) -> Signals:
     Parameters
     ----------
     path : path-like
-        A ``.npz``, ``.npy``, ``.nc``, ``.nii`` or ``.nii.gz`` file, a Zarr store, a WFDB record,
-        or a folder of NIfTI files or of WFDB records. The word ``digits``, if nothing of that name
-        is there, stands for :func:`digits`.
+        A ``.npz``, ``.npy``, ``.nc``, ``.nii``, ``.nii.gz``, ``.dcm`` or heartbeat ``.csv`` file, a
+        Zarr store, a WFDB record, or a folder of NIfTI files, of WFDB records or of DICOM images. A
+        ``.npz`` file that has the name of a set of MedMNIST is read as such, if the package
+        medmnist is there. The words ``digits``, ``ecg`` and ``phantoms``, if nothing of that name
+        is there, stand for :func:`digits`, :func:`synthetic_ecg` and :func:`phantoms`.
     **options
-        Options of the reader: see :func:`load_npz`, :func:`load_netcdf`, :func:`load_zarr`,
-        :func:`load_nifti` and :func:`load_wfdb`.
+        Options of the reader: see :func:`load_npz`, :func:`load_medmnist`, :func:`load_netcdf`,
+        :func:`load_zarr`, :func:`load_nifti`, :func:`load_wfdb`, :func:`load_dicom` and
+        :func:`load_heartbeat_csv`.
 
     Returns
     -------
@@ -57,15 +72,15 @@ def open_signals(path: str | os.PathLike[str], **options: Any) -> Signals:
     """
     source = Path(path)
     kind, reader = _reader_of(source)
-    known = [name for name in inspect.signature(reader).parameters if name in options]
+    built_in = reader in _BUILT_IN.values()
+    offered = list(inspect.signature(reader).parameters)[0 if built_in else 1 :]
     for name in options:
-        if name not in known:
-            offered = list(inspect.signature(reader).parameters)[1:]
+        if name not in offered:
             raise ValueError(
                 f"{source}: {kind} has no option {name!r}; "
                 + (f"it has {', '.join(offered)}" if offered else "it has none")
             )
-    return reader(**options) if reader is digits else reader(source, **options)
+    return reader(**options) if built_in else reader(source, **options)
 
 
 def _reader_of(source: Path) -> tuple[str, Callable[..., Signals]]:
@@ -75,15 +90,21 @@ def _reader_of(source: Path) -> tuple[str, Callable[..., Signals]]:
     if is_record(source):
         return "a WFDB record", load_wfdb
     if not source.exists():
-        if str(source) == "digits":
-            return "the built-in set of digits", digits
+        if str(source) in _BUILT_IN:
+            return f"the built-in set {source}", _BUILT_IN[str(source)]
         raise FileNotFoundError(f"{source}: no such file or folder")
     if is_nifti(source):
         return "a NIfTI file", load_nifti
+    if is_medmnist(source):
+        return "a file of MedMNIST", load_medmnist
     if source.suffix in (".npz", ".npy"):
         return "a NumPy file", load_npz
     if source.suffix in (".nc", ".nc4", ".cdf"):
         return "a NetCDF file", load_netcdf
+    if source.suffix == ".csv" or source.name.endswith(".csv.gz"):
+        return "a heartbeat table", load_heartbeat_csv
+    if source.suffix == ".dcm" or is_dicom(source):
+        return "a DICOM file", load_dicom
     raise ValueError(f"{source}: unknown kind of file; expected {_EXPECTED}")
 
 
@@ -92,15 +113,17 @@ def _reader_of_folder(source: Path) -> tuple[str, Callable[..., Signals]]:
         return "a Zarr store", load_zarr
     if source.suffix == ".zarr":
         raise ValueError(f"{source}: expected a Zarr store, but the folder holds no Zarr metadata")
-    held: list[tuple[str, Callable[..., Signals]]] = []
+    held: dict[str, Callable[..., Signals]] = {}
     if any(is_nifti(path) for path in source.iterdir()):
-        held.append(("a folder of NIfTI files", load_nifti))
+        held["NIfTI files"] = load_nifti
     if any(source.glob("*.hea")):
-        held.append(("a folder of WFDB records", load_wfdb))
+        held["WFDB records"] = load_wfdb
+    # Series lie in folders of their own as often as not; one file is enough to tell.
+    if any(is_dicom(path) for path in source.rglob("*")):
+        held["DICOM images"] = load_dicom
     if len(held) == 1:
-        return held[0]
+        ((kind, reader),) = held.items()
+        return f"a folder of {kind}", reader
     if held:
-        raise ValueError(
-            f"{source}: holds both NIfTI files and WFDB records; give the files by name"
-        )
+        raise ValueError(f"{source}: holds both {' and '.join(held)}; give the files by name")
     raise ValueError(f"{source}: no signals found in this folder; expected {_EXPECTED}")
