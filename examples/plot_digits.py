@@ -1,13 +1,13 @@
 """
 # Images to vectors and back
 
-Learns a field on 8 × 8 images of handwritten digits, encodes images that it has not seen, and decodes
-them as they were, at three times the resolution, and from half of their pixels.
+Learns a field on 8 × 8 images of handwritten digits, encodes images that it has not seen, and
+decodes them as they were, at three times the resolution, and from half of their pixels.
 """
 
 # %%
-# An array of shape `(n, H, W)` is a set of `n` images. The digits come as an xarray `DataArray` with
-# dimensions `sample`, `y` and `x`, which works as well and carries their labels along.
+# An array of shape `(n, H, W)` is a set of `n` images. The digits come as an xarray `DataArray`
+# with dimensions `sample`, `y` and `x`, which works as well and carries their labels along.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,7 +24,8 @@ train, test = train_test_split(
 seen, unseen = images[train], images[test]
 
 # %%
-# Learn the field. In a notebook the fitted encoder shows its parameters, and what came out of the fit.
+# Learn the field. In a notebook the fitted encoder shows its parameters, and what came out of the
+# fit.
 
 encoder = FunctaEncoder(latent_dim=32, omega=(6.0, 12.0), max_iter=200, random_state=0)
 encoder.fit(seen)
@@ -36,8 +37,8 @@ plot_training(encoder)
 plt.show()
 
 # %%
-# Images that took no part in the fit become rows of 32 numbers. `score` encodes and decodes them, and
-# returns the mean peak signal-to-noise ratio.
+# Images that took no part in the fit become rows of 32 numbers. `score` encodes and decodes them,
+# and returns the mean peak signal-to-noise ratio.
 
 Z = encoder.transform(unseen)
 print(f"{len(unseen)} images of {unseen[0].shape} became latents of shape {Z.shape}")

@@ -1,6 +1,5 @@
 """Every public parameter is documented, and nothing else is."""
 
-import importlib
 import inspect
 import re
 from collections.abc import Iterator

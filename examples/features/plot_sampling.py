@@ -1,15 +1,16 @@
 """
 # New signals from a density of latents
 
-Latents are vectors, so a density can be fitted to them by anything that fits densities to vectors.
-What is drawn from it decodes into signals that no one recorded.
+Latents are vectors, so a density can be fitted to them by anything that fits densities to
+vectors. What is drawn from it decodes into signals that no one recorded.
 """
 
 # %%
 # ## A density per digit
 #
-# The components of latents are ordered by variance and uncorrelated over the training set, as scores
-# of a PCA are; within one class they are not, so the mixture's components get full covariances.
+# The components of latents are ordered by variance and uncorrelated over the training set, as
+# scores of a PCA are; within one class they are not, so the mixture's components get full
+# covariances.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,11 +32,11 @@ for digit in range(10):
 # %%
 # ## Draw and decode
 #
-# Eight draws of each digit, at three times the resolution of the training images. The last column is
-# the training image whose latent is nearest to the draw before it: a copy would look the same.
+# Eight draws of each digit, at three times the resolution of the training images. The last column
+# is the training image whose latent is nearest to the draw before it: a copy would look the same.
 
 figure, grid = plt.subplots(10, 9, figsize=(7.2, 8), layout="constrained")
-for axes, (digit, density) in zip(grid, densities.items(), strict=True):
+for axes, density in zip(grid, densities.values(), strict=True):
     drawn = density.sample(8)[0]
     pictures = encoder.inverse_transform(drawn, grid=(24, 24))
     nearest = np.linalg.norm(Z - drawn[-1], axis=1).argmin()

@@ -1,15 +1,16 @@
 """
 # A part of the points is enough
 
-`context_ratio` is γ, the fraction of a signal's points that a meta-step looks at, drawn anew each time.
-Memory and time of a step shrink with it; this page measures what it does to quality.
+`context_ratio` is γ, the fraction of a signal's points that a meta-step looks at, drawn anew each
+time. Memory and time of a step shrink with it; this page measures what it does to quality.
 """
 
 # %%
 # ## Counting what a meta-step keeps
 #
-# Memory in training is what automatic differentiation keeps for the way back. PyTorch tells of every
-# tensor that it saves; adding up their distinct storages between two meta-steps gives the bytes.
+# Memory in training is what automatic differentiation keeps for the way back. PyTorch tells of
+# every tensor that it saves; adding up their distinct storages between two meta-steps gives the
+# bytes.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -54,7 +55,8 @@ psnr, megabytes, seconds = np.array([fit(ratio) for ratio in ratios]).T
 # %%
 # ## Memory and quality
 #
-# Held-out slices, after the same number of meta-steps. Times depend on the machine that built this page.
+# Held-out slices, after the same number of meta-steps. Times depend on the machine that built
+# this page.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.3), layout="constrained")
 left.plot(ratios, megabytes, "o-", color="C0")
@@ -66,8 +68,12 @@ times.set_ylabel("time of a meta-step (ms)", color="C1")
 left.yaxis.label.set_color("C0")
 right.plot(ratios, psnr, "o-")
 for ratio, quality in zip(ratios, psnr, strict=True):
-    right.annotate(f"{quality:.1f}", (ratio, quality), (0, 7), textcoords="offset points", ha="center")
-right.set(xlabel="context ratio γ", ylabel="held-out PSNR (dB)", ylim=(psnr.min() - 2, psnr.max() + 2))
+    right.annotate(
+        f"{quality:.1f}", (ratio, quality), (0, 7), textcoords="offset points", ha="center"
+    )
+right.set(
+    xlabel="context ratio γ", ylabel="held-out PSNR (dB)", ylim=(psnr.min() - 2, psnr.max() + 2)
+)
 plt.show()
 
 # mkdocs_gallery_thumbnail_number = 1

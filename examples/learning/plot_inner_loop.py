@@ -1,10 +1,10 @@
 """
 # The inner problem: gradient steps and the closed form
 
-Encoding a signal is a small optimisation over its latent φ, which training repeats for every batch. The
-published method follows the gradient for a fixed number of steps. The default learner starts with the
-exact minimiser of the linearised problem, and damped Gauss–Newton steps follow. With a latent of two
-numbers the whole problem can be drawn.
+Encoding a signal is a small optimisation over its latent φ, which training repeats for every
+batch. The published method follows the gradient for a fixed number of steps. The default learner
+starts with the exact minimiser of the linearised problem, and damped Gauss–Newton steps follow.
+With a latent of two numbers the whole problem can be drawn.
 """
 
 # %%
@@ -31,8 +31,8 @@ encoder.fit(images)
 # %%
 # ## Two ways through one landscape
 #
-# `codec_` is what encodes, and its solver can be exchanged: the same field, the same signal, two ways to
-# the latent. A gradient step has one fixed size.
+# `codec_` is what encodes, and its solver can be exchanged: the same field, the same signal, two
+# ways to the latent. A gradient step has one fixed size.
 
 signal = images[images.label == 7][[12]]
 codec = encoder.codec_
@@ -56,9 +56,9 @@ newton = np.array([latent_after(n) for n in range(5)])
 gradient = np.array([latent_after(n, step_size=0.05) for n in range(21)])
 
 # %%
-# Contours are the root-mean-square error of a seven over the plane of latents. The first step of the
-# solver is the closed form, one P × P solve that all signals on a grid share; from there on each step
-# linearises the field anew.
+# Contours are the root-mean-square error of a seven over the plane of latents. The first step of
+# the solver is the closed form, one P × P solve that all signals on a grid share; from there on
+# each step linearises the field anew.
 
 centre, reach = newton[-1] / 2, 1.3 * np.abs(newton).max() + 0.1
 sides = [np.linspace(c - reach, c + reach, 61) for c in centre]
@@ -84,7 +84,12 @@ plt.show()
 # %%
 # ## What the steps decode to
 
-shown = {"φ = 0": newton[0], "closed form": newton[1], "+ 1 step": newton[2], "+ 3 steps": newton[4]}
+shown = {
+    "φ = 0": newton[0],
+    "closed form": newton[1],
+    "+ 1 step": newton[2],
+    "+ 3 steps": newton[4],
+}
 shown |= {f"{n} gradient\nsteps": gradient[n] for n in (1, 5, 20)}
 pictures = encoder.inverse_transform(np.array(list(shown.values())), grid=(24, 24))
 figure, axes = plt.subplots(1, 8, figsize=(10, 1.8), layout="constrained")

@@ -1,17 +1,18 @@
 """
 # Learners and presets at the same price
 
-`learner` says how the shared weights are learnt. Every curve on this page had the same seconds of training
-on the same images with the same size of network, the published preset included.
+`learner` says how the shared weights are learnt. Every curve on this page had the same seconds of
+training on the same images with the same size of network, the published preset included.
 """
 
 # %%
 # ## Four ways, six seconds each
 #
-# `"cavia"` is the published scheme: gradient steps inside, and the meta-gradient goes back through all of
-# them. Its published step sizes are made for up to a million meta-steps; one that is thirty times as
-# large gets somewhere in seconds, and is less safe on longer runs. `"varpro"`, the default, solves the
-# linearised inner problem exactly; with more `inner_steps`, Gauss–Newton steps follow in training too.
+# `"cavia"` is the published scheme: gradient steps inside, and the meta-gradient goes back
+# through all of them. Its published step sizes are made for up to a million meta-steps; one that
+# is thirty times as large gets somewhere in seconds, and is less safe on longer runs. `"varpro"`,
+# the default, solves the linearised inner problem exactly; with more `inner_steps`, Gauss–Newton
+# steps follow in training too.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,7 +44,8 @@ for name, encoder in encoders.items():
 # %%
 # ## Quality over time
 #
-# The course in training, as running means over a twentieth of it, and the outcome on held-out images.
+# The course in training, as running means over a twentieth of it, and the outcome on held-out
+# images.
 
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(9.4, 3.4), layout="constrained", width_ratios=(3, 2)

@@ -1,17 +1,18 @@
 """
 # A rising ω against a constant one
 
-ω says how fast each sine layer may oscillate. One number for all layers is what the older papers use; a
-pair rises linearly from the first layer to the last, so that early layers settle on coarse structure and
-late ones follow detail. Too slow leaves pictures soft, too fast reproduces the pixels and makes up what
-lies between them. So both have to be looked at: the pixels that were given, and those between.
+ω says how fast each sine layer may oscillate. One number for all layers is what the older papers
+use; a pair rises linearly from the first layer to the last, so that early layers settle on coarse
+structure and late ones follow detail. Too slow leaves pictures soft, too fast reproduces the
+pixels and makes up what lies between them. So both have to be looked at: the pixels that were
+given, and those between.
 """
 
 # %%
 # ## Patches of an MRI slice, every second pixel
 #
-# The slice of a head that ships with Matplotlib is cut into patches of 31 × 31 pixels. The field sees
-# every second pixel along both axes, 16 × 16 of them.
+# The slice of a head that ships with Matplotlib is cut into patches of 31 × 31 pixels. The field
+# sees every second pixel along both axes, 16 × 16 of them.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -54,7 +55,8 @@ for name, omega in choices.items():
     between[name] = -10 * np.log10(squares[:, ~seen].mean())
 
 # %%
-# Held-out patches. The distance between the two points of a row is what looking at pixels alone hides.
+# Held-out patches. The distance between the two points of a row is what looking at pixels alone
+# hides.
 
 figure, axis = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
 rows = np.arange(len(choices))[::-1]

@@ -1,9 +1,9 @@
 """
 # Saving, sharing, loading
 
-A fitted encoder is kept in one of two ways: as a Python object, alone or inside a pipeline, or in a file of
-numbers and text that is safe to open whoever sent it. Latents are a table and go into any file that holds
-tables.
+A fitted encoder is kept in one of two ways: as a Python object, alone or inside a pipeline, or in
+a file of numbers and text that is safe to open whoever sent it. Latents are a table and go into
+any file that holds tables.
 """
 
 # %%
@@ -33,8 +33,8 @@ folder = Path(tempfile.mkdtemp())
 # %%
 # ## One file that holds no code
 #
-# `save` writes the weights as safetensors, and parameters, axes and units as text beside them in the same
-# file. Whoever opens it runs nothing of yours.
+# `save` writes the weights as safetensors, and parameters, axes and units as text beside them in
+# the same file. Whoever opens it runs nothing of yours.
 
 pipeline[0].save(folder / "beats.field")
 loaded = FunctaEncoder.load(folder / "beats.field")
@@ -58,7 +58,8 @@ plt.show()
 # %%
 # ## A whole pipeline
 #
-# `joblib` keeps the classifier too. It stores Python objects, so open such files from people you trust only.
+# `joblib` keeps the classifier too. It stores Python objects, so open such files from people you
+# trust only.
 
 joblib.dump(pipeline, folder / "pipeline.joblib")
 again = joblib.load(folder / "pipeline.joblib")
