@@ -68,12 +68,12 @@ rows = {
     "half of\nthe pixels": holed,
     "filled in": filled,
 }
-figure, grid = plt.subplots(len(rows), 8, figsize=(8.6, 5.2), layout="constrained")
-for axes, (title, pictures) in zip(grid, rows.items(), strict=True):
-    for axis, picture in zip(axes, pictures, strict=False):
-        axis.imshow(picture, cmap=ink, vmin=0, vmax=1)
-        axis.set(xticks=[], yticks=[])
-    axes[0].set_ylabel(title, rotation=0, ha="right", va="center", labelpad=8)
+figure, axes = plt.subplots(len(rows), 1, figsize=(8.6, 5.2), layout="constrained")
+for axis, (title, pictures) in zip(axes, rows.items(), strict=True):
+    row = np.pad(pictures[:8], [(0, 0), (0, 0), (1, 1)])
+    axis.imshow(np.hstack(row), cmap=ink, vmin=0, vmax=1)
+    axis.set(xticks=[], yticks=[])
+    axis.set_ylabel(title, rotation=0, ha="right", va="center", labelpad=8)
 plt.show()
 
 # %%

@@ -86,12 +86,11 @@ rows = {"a quarter\nof the pixels": holed} | {
     name.replace(" ", "\n", 1): fill(holed) for name, fill in methods.items()
 }
 rows["original"] = unseen
-figure, grid = plt.subplots(len(rows), 6, figsize=(8, 6.6), layout="constrained")
-for axes, (title, pictures) in zip(grid, rows.items(), strict=True):
-    for axis, picture in zip(axes, pictures, strict=False):
-        axis.imshow(picture, cmap=grey, vmin=0, vmax=1)
-        axis.set(xticks=[], yticks=[])
-    axes[0].set_ylabel(title, rotation=0, ha="right", va="center", labelpad=8)
+figure, axes = plt.subplots(len(rows), 1, figsize=(8, 6.6), layout="constrained")
+for axis, (title, pictures) in zip(axes, rows.items(), strict=True):
+    axis.imshow(np.hstack(pictures[:6]), cmap=grey, vmin=0, vmax=1)
+    axis.set(xticks=[], yticks=[])
+    axis.set_ylabel(title, rotation=0, ha="right", va="center", labelpad=8)
 plt.show()
 
 # mkdocs_gallery_thumbnail_number = 2

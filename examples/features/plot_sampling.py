@@ -33,17 +33,21 @@ for digit in range(10):
 # ## Draw and decode
 #
 # Eight draws of each digit, at three times the resolution of the training images. The last column
-# is the training image whose latent is nearest to the draw before it: a copy would look the same.
+# is the training image whose latent is nearest to the draw before it, decoded likewise: a copy
+# would look the same.
 
-figure, grid = plt.subplots(10, 9, figsize=(7.2, 8), layout="constrained")
-for axes, density in zip(grid, densities.values(), strict=True):
+rows = []
+for density in densities.values():
     drawn = density.sample(8)[0]
-    pictures = encoder.inverse_transform(drawn, grid=(24, 24))
     nearest = np.linalg.norm(Z - drawn[-1], axis=1).argmin()
-    for axis, picture in zip(axes, [*pictures, images[nearest]], strict=True):
-        axis.imshow(picture, cmap="gray_r", vmin=0, vmax=1)
-        axis.set(xticks=[], yticks=[])
-grid[0, 8].set_title("nearest", fontsize=9)
+    pictures = encoder.inverse_transform([*drawn, Z[nearest]], grid=(24, 24))
+    rows.append(np.hstack(np.pad(pictures, [(0, 0), (2, 2), (2, 2)])))
+
+figure, axis = plt.subplots(figsize=(7.2, 8), layout="constrained")
+axis.imshow(np.vstack(rows), cmap="gray_r", vmin=0, vmax=1)
+axis.axvline(8 * 28 - 0.5, color="0.6")
+axis.set(yticks=[], xticks=[4 * 28, 8.5 * 28], xticklabels=["drawn", "nearest"])
+axis.tick_params(length=0)
 plt.show()
 
 # %%

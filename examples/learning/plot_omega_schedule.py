@@ -76,10 +76,9 @@ plt.show()
 columns = {"original": patches[n_train:]} | {
     f"ω = {name}": decoded[name] for name in ("constant 3", "constant 10", "constant 90", "3 → 30")
 }
-figure, grid = plt.subplots(3, len(columns), figsize=(8.4, 5), layout="constrained")
-for axes, (title, pictures) in zip(grid.T, columns.items(), strict=True):
-    for axis, picture in zip(axes, pictures[[3, 20, 41]], strict=True):
-        axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
-        axis.set(xticks=[], yticks=[])
-    axes[0].set_title(title, fontsize=10)
+figure, axes = plt.subplots(1, len(columns), figsize=(8.4, 5.2), layout="constrained")
+for axis, (title, pictures) in zip(axes, columns.items(), strict=True):
+    axis.imshow(np.vstack(pictures[[3, 20, 41]]), cmap="gray", vmin=0, vmax=1)
+    axis.set(xticks=[], yticks=[])
+    axis.set_title(title, fontsize=10)
 plt.show()
