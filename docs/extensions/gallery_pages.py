@@ -30,6 +30,6 @@ def on_page_markdown(markdown: str, *, page: Any, **kwargs: Any) -> str:
     if not page.file.src_uri.startswith("gallery/"):
         return markdown
     markdown = _NOTE.sub("", markdown)
-    # The finer of the two pictures: at the width of a page the other one is blurred on most screens.
+    # The finer of the two pictures; at the width of a page the other one is blurred.
     markdown = _FIGURE.sub(r"![\1](\2_2_0x.png)", markdown)
     return _CARD.sub(_card, markdown)
