@@ -58,7 +58,8 @@ gradient = np.array([latent_after(n, step_size=0.05) for n in range(21)])
 # %%
 # Contours are the root-mean-square error of a seven over the plane of latents. The first step of
 # the solver is the closed form, one P × P solve that all signals on a grid share; from there on
-# each step linearises the field anew.
+# each step linearises the field anew. Contours are nearly round, because latents are scaled so that
+# distances between them are root-mean-square distances between signals.
 
 centre, reach = newton[-1] / 2, 1.3 * np.abs(newton).max() + 0.1
 sides = [np.linspace(c - reach, c + reach, 61) for c in centre]
@@ -68,7 +69,7 @@ heights = error(plane.reshape(-1, 2)).reshape(61, 61)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 4.2), layout="constrained")
 contours = left.contourf(*sides, heights, levels=18, cmap="Blues_r")
 left.contour(*sides, heights, levels=18, colors="white", linewidths=0.4)
-figure.colorbar(contours, ax=left, label="root-mean-square error")
+figure.colorbar(contours, ax=left)
 left.plot(*gradient.T, ".-", color="C1", linewidth=1, label="gradient steps")
 left.plot(*newton.T, "o-", color="C3", markersize=5, label="closed form, then Gauss–Newton")
 left.plot(0, 0, "k+", markersize=10, markeredgewidth=2)

@@ -106,7 +106,9 @@ def _draw_curve(
     panel.plot(axis, decoded, color="C0", linewidth=1.2, label=caption)
     panel.plot(axis, decoded - original, color="C3", linewidth=0.8, label="error")
     panel.set(xlabel=axis_label(layout, 0))
-    panel.legend(frameon=False, fontsize="small")
+    panel.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize="small"
+    )
     return panel
 
 
