@@ -19,6 +19,8 @@ _CARD = re.compile(
 def _card(found: re.Match[str]) -> str:
     page, title = f"{found['page']}.md", found["title"]
     intro = " ".join(found["intro"].split())
+    if intro.endswith("..."):  # cut off within a word
+        intro = intro.removesuffix("...").rpartition(" ")[0] + " …"
     return (
         '<div class="example-card" markdown>\n\n'
         f"[![]({found['picture']})]({page})\n\n**[{title}]({page})**\n\n{intro}\n\n</div>"
