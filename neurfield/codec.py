@@ -51,11 +51,21 @@ class Codec:
         return next(self.field.parameters()).dtype
 
     def store(self, signals: Signals) -> ContextStore:
-        """Return the signals in this codec's units, ready to be read in batches."""
+        """Return the signals in this codec's units, ready to be read in batches.
+
+        Parameters
+        ----------
+        signals : Signals
+        """
         return ContextStore(signals, self.frame, self.scaler, self.dtype, self.device)
 
     def encode(self, signals: Signals) -> np.ndarray:
-        """Fit one latent per signal: float32 array of shape (n, P)."""
+        """Fit one latent per signal: float32 array of shape (n, P).
+
+        Parameters
+        ----------
+        signals : Signals
+        """
         notes = None if self.posterior is None else Recorder(self.posterior, self, signals)
         visit = None if notes is None else notes.visit
         found = encode_store(self.field, self.solver, self.store(signals), visit=visit)
@@ -92,7 +102,14 @@ class Codec:
         return decoded
 
     def decode_grid(self, latents: np.ndarray, axes: Sequence[np.ndarray]) -> np.ndarray:
-        """Evaluate the field on a grid: float32 array of shape (n, *shape, c)."""
+        """Evaluate the field on a grid: float32 array of shape (n, *shape, c).
+
+        Parameters
+        ----------
+        latents : array of shape (n, P)
+        axes : sequence of d arrays
+            Coordinates along each axis, in the caller's units.
+        """
         mesh = np.meshgrid(*axes, indexing="ij")
         points = np.stack([axis.ravel() for axis in mesh], axis=-1)
         shape = tuple(len(axis) for axis in axes)
@@ -102,6 +119,10 @@ class Codec:
         """Encode and decode each signal where it was observed: PSNR in dB, of shape (n,).
 
         The peak is the range of the training values, channel by channel.
+
+        Parameters
+        ----------
+        signals : Signals
         """
         store = self.store(signals)
         data_range = self.scaler.data_range / self.scaler.scale
@@ -117,7 +138,12 @@ class Codec:
         return psnr
 
     def to(self, device: torch.device) -> Codec:
-        """Move the field and its solver to a device, in place."""
+        """Move the field and its solver to a device, in place.
+
+        Parameters
+        ----------
+        device : torch.device
+        """
         self.field.to(device)
         for name, value in vars(self.solver).items():
             if isinstance(value, Tensor):

@@ -68,13 +68,17 @@ def decode(
         _warn_outside(frame, axes)
         found = _on_grid(read, latents, axes)
         return [layout.label(cast(values, dtype), axes, samples) for values in found]
-    if grid is not None:
-        axes = layout.resized(_checked_grid(grid, layout))
-    elif layout.axes is not None:
-        axes = layout.axes
-    else:
-        raise ValueError("this estimator has seen no grid: give grid=, coords= or points=")
+    axes = decoding_axes(layout, grid)
     return [layout.wrap(v, axes, dtype, samples) for v in _on_grid(read, latents, axes)]
+
+
+def decoding_axes(layout: Layout, grid: Sequence[int] | None) -> tuple[np.ndarray, ...]:
+    """Return the axes of the grid seen in fit, or of one of another size over the same extent."""
+    if grid is not None:
+        return layout.resized(_checked_grid(grid, layout))
+    if layout.axes is None:
+        raise ValueError("this estimator has seen no grid: give grid=, coords= or points=")
+    return layout.axes
 
 
 def checked_axes(derivative: Any, layout: Layout) -> list[int]:

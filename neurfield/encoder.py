@@ -33,6 +33,7 @@ from neurfield.codec import Codec
 from neurfield.decoding import Reader, checked_axes, decode, label_derivatives
 from neurfield.derivatives import gradient
 from neurfield.device import PRECISIONS, matrix_products, resolve_device, resolve_dtype
+from neurfield.display import SummaryMixin
 from neurfield.fields import Field, ModulatedSiren
 from neurfield.fitting import FitPlan, fit_codec, make_learner, problem_of, units_of
 from neurfield.learning import (
@@ -58,7 +59,6 @@ from neurfield.signals.lazy import LazyValues
 
 _CURVES = ("loss_curve_", "psnr_curve_", "validation_curve_")
 _UNKNOWN_GRID = 32  # points per axis on which a checkpoint without a grid is looked at
-_EVALUATE_EVERY = 25  # meta-steps between two looks at the best weights so far
 
 # What neither decides the weights that a fit arrives at nor may keep a checkpoint from resuming.
 _NOT_IN_FINGERPRINT = {
@@ -85,7 +85,7 @@ _SHAPE_OF_FIELD = (
 )
 
 
-class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Turn 1-D, 2-D and 3-D signals into latent vectors through a meta-learned neural field.
 
     ``fit`` learns the shared weights θ of a modulated SIREN over a data set, ``transform`` fits one
@@ -831,7 +831,6 @@ class FunctaEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return Schedule(
             max_iter=learner.settings.max_iter,
             max_time=self.max_time,
-            evaluate_every=_EVALUATE_EVERY,
             patience=self.n_iter_no_change if self.early_stopping else None,
             tol=self.tol,
             checkpoint=None if self.checkpoint is None else Path(self.checkpoint),

@@ -66,7 +66,14 @@ class Field(nn.Module, ABC):
 
     @abstractmethod
     def linearize(self, coords: Tensor, latents: Tensor) -> Linearization:
-        """Evaluate the field and prepare its derivative with respect to the latents."""
+        """Evaluate the field and prepare its derivative with respect to the latents.
+
+        Parameters
+        ----------
+        coords : Tensor of shape (N, d) or (B, N, d)
+            Normalised coordinates, shared or one set per signal.
+        latents : Tensor of shape (B, P)
+        """
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -74,14 +81,25 @@ class Field(nn.Module, ABC):
 
     @abstractmethod
     def reparametrize(self, matrix: Tensor) -> None:
-        """Rename the latent in place: afterwards ``f(matrix @ φ)`` is what ``f(φ)`` was."""
+        """Rename the latent in place: afterwards ``f(matrix @ φ)`` is what ``f(φ)`` was.
+
+        Parameters
+        ----------
+        matrix : Tensor of shape (P, P)
+            Invertible.
+        """
 
     def sweeps(self, rows: int) -> Sweeps | None:
         """Return hand-derived sweeps for blocks of so many points, where the field has them."""
         return None
 
     def zero_latents(self, n_signals: int) -> Tensor:
-        """Return the latents every inner loop starts from, of shape (n_signals, P)."""
+        """Return the latents every inner loop starts from, of shape (n_signals, P).
+
+        Parameters
+        ----------
+        n_signals : int
+        """
         parameter = next(self.parameters())
         return torch.zeros(
             n_signals, self.latent_dim, dtype=parameter.dtype, device=parameter.device

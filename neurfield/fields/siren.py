@@ -97,7 +97,13 @@ class ModulatedSiren(Field):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw all weights anew."""
+        """Draw all weights anew.
+
+        Parameters
+        ----------
+        generator : torch.Generator, optional
+            Source of the random numbers; torch's own by default.
+        """
         bounds = [1.0 / self.in_dim]
         bounds += [math.sqrt(6.0 / self.hidden_dim) / omega for omega in self.omegas[1:]]
         linears = [*self.layers, self.output, self.modulation]
@@ -111,7 +117,13 @@ class ModulatedSiren(Field):
         return self.output(self.hidden(coords, latents)) + 0.5
 
     def hidden(self, coords: Tensor, latents: Tensor) -> Tensor:
-        """Return the last hidden features h_{K-1}, of shape (B, N, L)."""
+        """Return the last hidden features h_{K-1}, of shape (B, N, L).
+
+        Parameters
+        ----------
+        coords : Tensor of shape (N, d) or (B, N, d)
+        latents : Tensor of shape (B, P)
+        """
         phases = self._phases(latents)
         hidden = torch.sin(next(phases)(coords))
         for phase in phases:

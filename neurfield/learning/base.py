@@ -95,6 +95,11 @@ class MetaStep(nn.Module, ABC):
 
     ``torch.compile`` and the wrappers of ``torch.distributed`` apply to it as to any model.
 
+    Parameters
+    ----------
+    field : Field
+        Trained in place.
+
     Attributes
     ----------
     mse : Tensor, scalar
@@ -110,7 +115,12 @@ class MetaStep(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: MetaBatch) -> torch.Tensor:
-        """Return the meta-loss of a batch, a scalar."""
+        """Return the meta-loss of a batch, a scalar.
+
+        Parameters
+        ----------
+        batch : MetaBatch
+        """
 
 
 @dataclass(frozen=True)
@@ -148,33 +158,90 @@ class Learner(ABC):
     @classmethod
     @abstractmethod
     def defaults(cls, problem: Problem) -> Settings:
-        """Return the settings for what the caller left open."""
+        """Return the settings for what the caller left open.
+
+        Parameters
+        ----------
+        problem : Problem
+            Size of the signals and of the latent.
+        """
 
     @abstractmethod
     def meta_step(self, field: Field) -> MetaStep:
-        """Return the module that computes the meta-loss."""
+        """Return the module that computes the meta-loss.
+
+        Parameters
+        ----------
+        field : Field
+            Trained in place.
+        """
 
     @abstractmethod
     def optimizers(self, field: Field) -> Optimizers:
-        """Return what updates θ."""
+        """Return what updates θ.
+
+        Parameters
+        ----------
+        field : Field
+        """
 
     @abstractmethod
     def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
-        """Draw the batch of one meta-step."""
+        """Draw the batch of one meta-step.
+
+        Parameters
+        ----------
+        store : ContextStore
+            Training signals.
+        generator : torch.Generator
+            On the CPU, so that every device draws the same.
+        """
 
     @abstractmethod
     def solver(self, field: Field, store: ContextStore) -> InnerSolver:
-        """Return what finds latents at test time, for θ as it stands."""
+        """Return what finds latents at test time, for θ as it stands.
+
+        Parameters
+        ----------
+        field : Field
+        store : ContextStore
+            Training signals, for what a solver knows of them beforehand.
+        """
 
     def initialise(  # noqa: B027
         self, field: Field, store: ContextStore, generator: torch.Generator
     ) -> None:
-        """Adapt the initial weights to the data; does nothing by default."""
+        """Adapt the initial weights to the data; does nothing by default.
+
+        Parameters
+        ----------
+        field : Field
+            Changed in place.
+        store : ContextStore
+            Training signals.
+        generator : torch.Generator
+        """
 
     def finish(self, field: Field, store: ContextStore, generator: torch.Generator) -> InnerSolver:
-        """Return the solver for the finished field, after any last change to it."""
+        """Return the solver for the finished field, after any last change to it.
+
+        Parameters
+        ----------
+        field : Field
+            May be changed in place, as long as it decodes the same signals.
+        store : ContextStore
+            Training signals.
+        generator : torch.Generator
+        """
         return self.solver(field, store)
 
     def validation_solver(self, field: Field, store: ContextStore) -> InnerSolver:
-        """Return the solver that held-out signals are fitted with during training."""
+        """Return the solver that held-out signals are fitted with during training.
+
+        Parameters
+        ----------
+        field : Field
+        store : ContextStore
+            Training signals.
+        """
         return self.solver(field, store)

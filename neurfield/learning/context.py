@@ -47,25 +47,47 @@ class Context:
         return self.weights.sum(dim=(1, 2)).clamp_min(1.0)
 
     def at_points(self, index: Tensor) -> Context:
-        """Return the context reduced to some points, the same columns for each signal."""
+        """Return the context reduced to some points, the same columns for each signal.
+
+        Parameters
+        ----------
+        index : int Tensor of shape (M,)
+            Which points.
+        """
         weights = None if self.weights is None else self.weights.index_select(1, index)
         return Context(
             self.coords.index_select(-2, index), self.values.index_select(1, index), weights
         )
 
     def of_signals(self, index: slice | Tensor) -> Context:
-        """Return some signals of the batch."""
+        """Return some signals of the batch.
+
+        Parameters
+        ----------
+        index : slice or int Tensor
+            Which signals.
+        """
         coords = self.coords if self.is_shared else self.coords[index]
         weights = None if self.weights is None else self.weights[index]
         return Context(coords, self.values[index], weights)
 
     def residual(self, prediction: Tensor) -> Tensor:
-        """Return values - prediction, zero where nothing was observed."""
+        """Return values - prediction, zero where nothing was observed.
+
+        Parameters
+        ----------
+        prediction : Tensor of shape (B, N, c)
+        """
         residual = self.values - prediction
         return residual if self.weights is None else residual * self.weights
 
     def mse(self, prediction: Tensor) -> Tensor:
-        """Return each signal's mean squared error over its observed values, of shape (B,)."""
+        """Return each signal's mean squared error over its observed values, of shape (B,).
+
+        Parameters
+        ----------
+        prediction : Tensor of shape (B, N, c)
+        """
         return self.residual(prediction).square().sum(dim=(1, 2)) / self.counts()
 
 

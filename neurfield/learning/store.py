@@ -169,7 +169,16 @@ class ContextStore:
         n_points: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Context:
-        """Return the contexts at the given positions, padded where grids differ."""
+        """Return the contexts at the given positions, padded where grids differ.
+
+        Parameters
+        ----------
+        positions : int array of shape (B,)
+        n_points : int, optional
+            Points to draw from each signal; all by default.
+        generator : torch.Generator, optional
+            Source of the draw; needed with `n_points`.
+        """
         groups = self.group_of[positions]
         if (groups == groups[0]).all():
             return self._common(int(groups[0]), self.row_of[positions], n_points, generator)

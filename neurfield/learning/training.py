@@ -71,7 +71,33 @@ class Schedule:
 
 @dataclass
 class TrainingState:
-    """Where a fit stands, besides the weights, the optimisers and the generator."""
+    """Where a fit stands, besides the weights, the optimisers and the generator.
+
+    Parameters
+    ----------
+    iteration : int, default=0
+        Meta-steps taken.
+    elapsed : float, default=0.0
+        Seconds spent on them.
+    loss_curve, psnr_curve : list of float
+        Loss, and PSNR in dB, of each meta-step.
+    validation_curve : list of float
+        PSNR in dB of the held-out signals at each evaluation.
+    best_score : float, default=-inf
+        PSNR in dB that the best weights reached.
+    best_iteration : int, default=0
+        Meta-step of the best weights.
+    best_weights : dict of str to Tensor
+        State of the field at its best.
+    stale_evaluations : int, default=0
+        Evaluations since then.
+    lr_scale : float, default=1.0
+        Factor on the learning rate, halved at each back-off.
+    back_offs : int, default=0
+        How often the loss was not finite.
+    stopped : bool, default=False
+        Whether training was told to end.
+    """
 
     iteration: int = 0
     elapsed: float = 0.0
@@ -171,7 +197,12 @@ class Trainer:
         return self.state
 
     def step(self, batch: MetaBatch) -> float:
-        """Take one meta-step and return its loss, without touching θ if the loss is not finite."""
+        """Take one meta-step and return its loss, without touching θ if the loss is not finite.
+
+        Parameters
+        ----------
+        batch : MetaBatch
+        """
         self.optimizers.zero_grad()
         loss = self.meta_step(batch)
         loss.backward()
@@ -184,7 +215,12 @@ class Trainer:
         return value
 
     def psnr(self, mse: float) -> float:
-        """Return the PSNR in dB of a mean squared error in scaled units."""
+        """Return the PSNR in dB of a mean squared error in scaled units.
+
+        Parameters
+        ----------
+        mse : float
+        """
         return float(10.0 * np.log10(self._peak / max(mse, 1e-20)))
 
     def _one_step(self) -> None:

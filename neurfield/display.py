@@ -1,0 +1,74 @@
+"""What a notebook shows of a fitted encoder below scikit-learn's diagram."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import numpy as np
+
+_RECENT = 25  # meta-steps that the quality at the end of a fit is averaged over
+
+
+class SummaryMixin:
+    """Adds a table of facts to the HTML that an estimator shows of itself once it is fitted."""
+
+    def _repr_html_inner(self) -> str:
+        return _extended(super()._repr_html_inner(), self)  # type: ignore[misc]
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        bundle = dict(super()._repr_mimebundle_(**kwargs))  # type: ignore[misc]
+        if "text/html" in bundle:
+            bundle["text/html"] = _extended(bundle["text/html"], self)
+        return bundle
+
+
+def summary(encoder: Any) -> dict[str, str]:
+    """Return what is worth knowing of a fitted encoder at a glance, as names and values.
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+        Fitted.
+    """
+    field, layout = encoder.field_, encoder.layout_
+    facts = {
+        "latents": f"{field.latent_dim} numbers per signal",
+        "parameters": f"{field.n_parameters:,} shared by all signals",
+        "grid": _grid(layout),
+        "learner": f"{encoder.learner}, {encoder.n_iter_:,} meta-steps",
+    }
+    recent = np.asarray(encoder.psnr_curve_[-_RECENT:], dtype=float)
+    if np.isfinite(recent).any():
+        facts["PSNR in training"] = f"{np.nanmean(recent[np.isfinite(recent)]):.1f} dB"
+    if len(encoder.validation_curve_):
+        facts["PSNR held out"] = f"{max(encoder.validation_curve_):.1f} dB"
+    facts["device"] = f"{encoder.device_}, {str(encoder.codec_.dtype).removeprefix('torch.')}"
+    return facts
+
+
+def _grid(layout: Any) -> str:
+    if layout.axes is None:
+        return f"any, {layout.n_axes} axes"
+    sizes = " × ".join(str(len(axis)) for axis in layout.axes)
+    names = ", ".join(
+        f"{name} ({unit})" if unit else name
+        for name, unit in zip(layout.axis_names, layout.units, strict=True)
+    )
+    channels = f", {layout.n_channels} channels" if layout.n_channels > 1 else ""
+    common = " (signals on grids of their own)" if layout.is_list else ""
+    return f"{sizes}: {names}{channels}{common}"
+
+
+def _extended(diagram: str, encoder: Any) -> str:
+    if not hasattr(encoder, "codec_"):
+        return diagram
+    rows = "".join(
+        f'<tr><th scope="row" style="text-align: left; padding-right: 1em">{html.escape(name)}</th>'
+        f'<td style="text-align: left">{html.escape(value)}</td></tr>'
+        for name, value in summary(encoder).items()
+    )
+    return (
+        f'{diagram}<table class="neurfield-summary" style="margin: 0.5em 0; font-size: 0.9em">'
+        f"<tbody>{rows}</tbody></table>"
+    )
