@@ -27,9 +27,13 @@ def classification_scores(
     ----------
     classifier : estimator
         With ``predict_proba``; it is fitted in place.
-    X, X_test : array-like of shape (n_samples, ...)
-        Samples to fit, and to measure on.
-    y, y_test : array-like of shape (n_samples,)
+    X : array-like of shape (n_samples, ...)
+        Samples to fit.
+    y : array-like of shape (n_samples,)
+        Their classes.
+    X_test : array-like of shape (n_samples, ...)
+        Samples to measure on.
+    y_test : array-like of shape (n_samples,)
         Their classes.
 
     Returns

@@ -29,7 +29,10 @@ class Linearization(ABC):
     def vjp(self, cotangent: Tensor) -> Tensor:
         """Return Σ_{n,c} cotangent · ∂values/∂latent: (B, N, c) to (B, P).
 
-        A linearization at one latent takes the cotangents of any number of signals.
+        Parameters
+        ----------
+        cotangent : Tensor of shape (B, N, c)
+            A linearization at one latent takes those of any number of signals.
         """
 
 
@@ -90,7 +93,13 @@ class Field(nn.Module, ABC):
         """
 
     def sweeps(self, rows: int) -> Sweeps | None:
-        """Return hand-derived sweeps for blocks of so many points, where the field has them."""
+        """Return hand-derived sweeps, where the field has them.
+
+        Parameters
+        ----------
+        rows : int
+            Most points of a block, over all its signals.
+        """
         return None
 
     def zero_latents(self, n_signals: int) -> Tensor:

@@ -71,15 +71,36 @@ class Table(ABC):
 
     @abstractmethod
     def cells(self, data: TableData, budget: Budget) -> list[Settings]:
-        """Return the settings of every cell, as values that JSON holds."""
+        """Return the settings of every cell, as values that JSON holds.
+
+        Parameters
+        ----------
+        data : TableData
+        budget : Budget
+            How much time and how many seeds the table may take.
+        """
 
     @abstractmethod
     def compute(self, settings: Settings, data: TableData) -> Figures:
-        """Return the figures of one cell."""
+        """Return the figures of one cell.
+
+        Parameters
+        ----------
+        settings : dict
+            One of what :meth:`cells` returned.
+        data : TableData
+        """
 
     @abstractmethod
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
-        """Draw the finished table."""
+        """Draw the finished table.
+
+        Parameters
+        ----------
+        rows : sequence of dict
+        figure : matplotlib Figure
+            Drawn into.
+        """
 
 
 def run_table(
@@ -163,17 +184,37 @@ class CellStore:
 
     @staticmethod
     def key(digest: str, settings: Settings) -> Settings:
-        """Return all that the figures of a cell depend on."""
+        """Return all that the figures of a cell depend on.
+
+        Parameters
+        ----------
+        digest : str
+            Of the data.
+        settings : dict
+        """
         from neurfield import __version__
 
         return {"version": __version__, "data": digest, "settings": settings}
 
     def get(self, key: Settings) -> Figures | None:
-        """Return the figures of a finished cell, or None."""
+        """Return the figures of a finished cell, or None.
+
+        Parameters
+        ----------
+        key : dict
+            What :meth:`key` returned.
+        """
         return self._cells.get(self._text(key))
 
     def add(self, key: Settings, figures: Figures) -> None:
-        """Keep the figures of a cell, on disk too."""
+        """Keep the figures of a cell, on disk too.
+
+        Parameters
+        ----------
+        key : dict
+            What :meth:`key` returned.
+        figures : dict
+        """
         self._cells[self._text(key)] = figures
         lines = [
             json.dumps({"key": json.loads(text), "figures": found})
