@@ -25,6 +25,7 @@ from neurfield.fields import (
     gaussian_frequencies,
     positional_frequencies,
 )
+from neurfield.fields.schedule import check_omega
 from neurfield.fitting import units_of
 from neurfield.learning.encoding import numbers_at_once
 from neurfield.learning.regression import Observations, RegressionSchedule, fit_regression
@@ -196,7 +197,7 @@ class NeuralField(BaseEstimator):
             If the signal or a parameter is not usable, before any work is done; or if the loss
             becomes infinite.
         """
-        _check_omega(self.omega)
+        check_omega(self.omega)
         device = resolve_device(self.device)
         signals = self._read(X, reset=True)
         (group,) = signals.groups
@@ -341,8 +342,7 @@ class NeuralField(BaseEstimator):
         d, c = self.layout_.n_axes, self.layout_.n_channels
         shape = {"hidden_dim": self.hidden_dim, "n_layers": self.n_layers}
         if self.field == "siren":
-            omega = self.omega if isinstance(self.omega, Real) else tuple(self.omega)
-            return Siren(d, c, omega=omega, **shape, generator=generator)
+            return Siren(d, c, omega=self.omega, **shape, generator=generator)
         nyquist = _nyquist_frequencies(group)
         if self.field == "fourier":
             sigma = [_PART_OF_NYQUIST * n if self.sigma is None else self.sigma for n in nyquist]
@@ -392,11 +392,3 @@ def _nyquist_frequencies(group: SignalGroup) -> list[float]:
     else:
         sizes = [float(len(axis)) for axis in group.axes]
     return [max(1.0, (size - 1) / 2) for size in sizes]
-
-
-def _check_omega(omega: Any) -> None:
-    pair: list[Any] = list(omega) if isinstance(omega, tuple | list) else [omega, omega]
-    if len(pair) != 2 or not all(isinstance(w, Real) and 0 < float(w) < math.inf for w in pair):
-        raise ValueError(
-            f"omega must be one positive number or a pair (ω_1, ω_K) of them, got {omega!r}"
-        )

@@ -148,13 +148,13 @@ def test_curves_tell_how_the_fit_went(wave):
     fitted = tiny().fit(wave)
     assert fitted.n_iter_ == 30 == len(fitted.loss_curve_) == len(fitted.psnr_curve_)
     assert fitted.loss_curve_[-1] < fitted.loss_curve_[0]
-    one = tiny(max_iter=1).fit(wave)  # the first iteration's learning rate is a twentieth of lr
-    assert one.score(wave) == pytest.approx(fitted.psnr_curve_[1], abs=1.0)
+    one = tiny(max_iter=1).fit(wave)
+    assert one.score(wave) == pytest.approx(fitted.psnr_curve_[1], abs=1e-3)
 
 
 def test_fit_ends_early_once_it_gains_too_little(wave):
     assert tiny(max_iter=250, tol=1000.0).fit(wave).n_iter_ == 200
-    assert tiny(max_iter=10**6, max_time=0.05).fit(wave).n_iter_ < 10**5
+    assert tiny(max_iter=10**6, max_time=1e-9).fit(wave).n_iter_ == 1
 
 
 @pytest.mark.parametrize("n_frequencies", [None, 3])

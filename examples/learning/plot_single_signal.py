@@ -10,8 +10,8 @@ what heads look like and only finds a short latent.
 # %%
 # ## A head of 28 × 28 pixels
 #
-# The encoder learns from other heads. All are drawn with 56 × 56 pixels and seen as means of 2 × 2 of
-# them, so it is known what lies between the pixels that were given.
+# The encoder learns from other heads. All are drawn with 56 × 56 pixels and seen as means of 2 × 2
+# of them, so it is known what lies between the pixels that were given.
 
 import matplotlib.pyplot as plt
 import numpy as np

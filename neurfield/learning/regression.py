@@ -138,7 +138,7 @@ def fit_regression(
         elapsed = 0.0
         if schedule.max_time is not None:
             elapsed = (time.perf_counter() - started) / schedule.max_time
-        if elapsed >= 1.0 or history.stalls(schedule.tol):
+        if iteration and (elapsed >= 1.0 or history.stalls(schedule.tol)):
             break
         batch = next(batches)
         residual = network(batch.coords) - batch.values
