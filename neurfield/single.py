@@ -33,7 +33,7 @@ from neurfield.signals import SignalGroup, Signals, read_signals
 from neurfield.signals.containers import is_xarray
 from neurfield.signals.layout import SAMPLE
 
-_PART_OF_NYQUIST = 0.25  # default σ: most of a normal distribution lies below 2 σ
+_PART_OF_NYQUIST = 0.25  # highest frequency by default; the network makes higher ones of it
 
 
 class NeuralField(BaseEstimator):
@@ -57,10 +57,10 @@ class NeuralField(BaseEstimator):
         ω_1 → ω_K of the sine layers, rising linearly; one float is a constant ω ("siren").
     sigma : float, default=None
         Standard deviation of the random frequencies, in cycles per extent of the signal
-        ("fourier"). By default, along each axis, a quarter of the Nyquist frequency of the points.
+        ("fourier"). By default, along each axis, an eighth of the Nyquist frequency of the points.
     n_frequencies : int, default=None
         Number of random frequencies ("fourier"; by default ``hidden_dim``), or of octaves along
-        each axis ("positional"; by default as many as the Nyquist frequency allows).
+        each axis ("positional"; by default up to a quarter of the Nyquist frequency).
     lr : float, default=1e-3
         Peak learning rate of Adam; it rises over 20 iterations and follows a cosine to zero.
     max_iter : int, default=500
@@ -117,7 +117,7 @@ class NeuralField(BaseEstimator):
     >>> field = NeuralField(hidden_dim=16, n_layers=3, max_iter=50, random_state=0).fit(wave)
     >>> field.predict(grid=(99,)).shape
     (99,)
-    >>> field.score(wave) > 20
+    >>> field.score(wave) > field.psnr_curve_[0]
     True
     """
 
@@ -343,13 +343,13 @@ class NeuralField(BaseEstimator):
         shape = {"hidden_dim": self.hidden_dim, "n_layers": self.n_layers}
         if self.field == "siren":
             return Siren(d, c, omega=self.omega, **shape, generator=generator)
-        nyquist = _nyquist_frequencies(group)
-        if self.field == "fourier":
-            sigma = [_PART_OF_NYQUIST * n if self.sigma is None else self.sigma for n in nyquist]
+        highest = [_PART_OF_NYQUIST * nyquist for nyquist in _nyquist_frequencies(group)]
+        if self.field == "fourier":  # 95 % of a normal distribution lie within 2 σ
+            sigma = [h / 2 if self.sigma is None else self.sigma for h in highest]
             m = self.hidden_dim if self.n_frequencies is None else self.n_frequencies
             frequencies = gaussian_frequencies(m, sigma, generator)
         else:
-            octaves = [1 + max(0, math.floor(math.log2(n))) for n in nyquist]
+            octaves = [1 + max(0, math.floor(math.log2(h))) for h in highest]
             frequencies = positional_frequencies(
                 octaves if self.n_frequencies is None else [self.n_frequencies] * d
             )
