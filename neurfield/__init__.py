@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
     from neurfield.presets import list_presets
+    from neurfield.single import NeuralField
 
 __version__ = "0.1.0"
 
-__all__ = ["FunctaEncoder", "__version__", "list_presets"]
+__all__ = ["FunctaEncoder", "NeuralField", "__version__", "list_presets"]
 
-_HOMES = {"FunctaEncoder": "neurfield.encoder", "list_presets": "neurfield.presets"}
+_HOMES = {
+    "FunctaEncoder": "neurfield.encoder",
+    "NeuralField": "neurfield.single",
+    "list_presets": "neurfield.presets",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -35,6 +35,7 @@ from neurfield.derivatives import gradient
 from neurfield.device import PRECISIONS, matrix_products, resolve_device, resolve_dtype
 from neurfield.display import SummaryMixin
 from neurfield.fields import Field, ModulatedSiren
+from neurfield.fields.schedule import check_omega
 from neurfield.fitting import FitPlan, fit_codec, make_learner, problem_of, units_of
 from neurfield.learning import (
     ContextStore,
@@ -683,7 +684,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         FunctaEncoder
         """
         if omega is not None:
-            _check_omega(omega)
+            check_omega(omega)
         source = weights if isinstance(weights, Mapping) else str(weights)
         field, axes = read_medfuncta(source, omega, parameters.get("skip_connections"))
         fixed = {
@@ -726,7 +727,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
 
     def _check_parameters(self) -> None:
         """Check what one parameter's constraint alone cannot tell."""
-        _check_omega(self.omega)
+        check_omega(self.omega)
         for callback in self.callbacks or ():
             if not callable(callback):
                 raise ValueError(f"callbacks must be callable, got {callback!r}")
@@ -902,14 +903,6 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         tags.transformer_tags.preserves_dtype = ["float32"]
         tags.non_deterministic = False
         return tags
-
-
-def _check_omega(omega: Any) -> None:
-    pair = list(omega) if isinstance(omega, tuple | list) else [omega, omega]
-    if len(pair) != 2 or not all(isinstance(w, Real) and 0 < float(w) < math.inf for w in pair):
-        raise ValueError(
-            f"omega must be one positive number or a pair (ω_1, ω_K) of them, got {omega!r}"
-        )
 
 
 def _as_pair(omega: float | Sequence[float]) -> tuple[float, float]:

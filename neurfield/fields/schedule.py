@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -34,3 +37,24 @@ def omega_schedule(omega: float | Sequence[float], n_layers: int) -> tuple[float
     """
     first, last = omega if isinstance(omega, Sequence) else (omega, omega)
     return tuple(float(value) for value in np.linspace(first, last, n_layers))
+
+
+def check_omega(omega: Any) -> None:
+    """Refuse what is neither one ω nor both ends of a schedule.
+
+    Raises
+    ------
+    ValueError
+        If ``omega`` is not one positive number or a pair of them.
+
+    Examples
+    --------
+    >>> check_omega((10, -1))
+    Traceback (most recent call last):
+    ValueError: omega must be one positive number or a pair (ω_1, ω_K) of them, got (10, -1)
+    """
+    pair = list(omega) if isinstance(omega, tuple | list) else [omega, omega]
+    if len(pair) != 2 or not all(isinstance(w, Real) and 0 < float(w) < math.inf for w in pair):
+        raise ValueError(
+            f"omega must be one positive number or a pair (ω_1, ω_K) of them, got {omega!r}"
+        )

@@ -1,0 +1,394 @@
+"""NeuralField: one signal as the weights of a network of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from neurfield.decoding import decode
+from neurfield.device import resolve_device
+from neurfield.fields import (
+    CoordinateField,
+    FourierFeatureMLP,
+    Siren,
+    gaussian_frequencies,
+    positional_frequencies,
+)
+from neurfield.fields.schedule import check_omega
+from neurfield.fitting import units_of
+from neurfield.learning.encoding import numbers_at_once
+from neurfield.learning.regression import Observations, RegressionSchedule, fit_regression
+from neurfield.signals import SignalGroup, Signals, read_signals
+from neurfield.signals.containers import is_xarray
+from neurfield.signals.layout import SAMPLE
+
+_PART_OF_NYQUIST = 0.25  # highest frequency by default; the network makes higher ones of it
+
+
+class NeuralField(BaseEstimator):
+    """Fit one 1-D, 2-D or 3-D signal with a neural field whose weights are all its own.
+
+    The classical implicit neural representation: ``fit`` learns a network from the coordinates to
+    the values of one signal, ``predict`` evaluates it on any grid or at any point. It is the
+    baseline of :class:`neurfield.FunctaEncoder`, which learns what signals have in common once and
+    then needs only a short latent for each.
+
+    Parameters
+    ----------
+    field : {"siren", "fourier", "positional"}, default="siren"
+        "siren": sine network. "fourier": ReLU network on sines and cosines of random frequencies.
+        "positional": ReLU network on sines and cosines of powers of two along each axis.
+    hidden_dim : int, default=128
+        Width of the hidden layers.
+    n_layers : int, default=5
+        Number of linear layers, the output layer included.
+    omega : float or (float, float), default=(30.0, 30.0)
+        ω_1 → ω_K of the sine layers, rising linearly; one float is a constant ω ("siren").
+    sigma : float, default=None
+        Standard deviation of the random frequencies, in cycles per extent of the signal
+        ("fourier"). By default, along each axis, an eighth of the Nyquist frequency of the points.
+    n_frequencies : int, default=None
+        Number of random frequencies ("fourier"; by default ``hidden_dim``), or of octaves along
+        each axis ("positional"; by default up to a quarter of the Nyquist frequency).
+    lr : float, default=1e-3
+        Peak learning rate of Adam; it rises over 20 iterations and follows a cosine to zero.
+    max_iter : int, default=500
+        Iterations.
+    batch_points : int, default=4096
+        Points of each iteration, drawn at random; signals of no more points are seen whole.
+    tol : float, default=None
+        Least gain in PSNR, in dB, of 100 iterations over the 100 before; fit ends early with less.
+        None = all iterations.
+    max_time : float, default=None
+        Seconds after which fit ends early; the learning rate follows. Results then depend on the
+        machine's speed.
+    channel_axis : int, default=None
+        Which axis of an array holds channels; None = one channel.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; or any name torch knows.
+    random_state : int, RandomState instance or None, default=None
+        Source of initial weights, frequencies and drawn points; an int makes fits repeatable on one
+        device.
+    verbose : int, default=0
+        1 shows a progress bar with the current PSNR.
+
+    Attributes
+    ----------
+    field_ : neurfield.fields.CoordinateField
+        The trained network, in normalised coordinates and scaled values.
+    loss_curve_ : list of float
+        Mean squared error of the scaled values in each iteration, before its update.
+    psnr_curve_ : list of float
+        PSNR in dB of the points of each iteration, before its update.
+    n_iter_ : int
+        Iterations taken.
+    layout_ : neurfield.signals.Layout
+        Container, axes and labels seen in fit.
+    frame_ : neurfield.signals.CoordinateFrame
+        Map from the signal's coordinates to [-1, 1].
+    scaler_ : neurfield.signals.ValueScaler
+        Map from the signal's values to numbers of order one.
+    device_ : str
+        Where the network lives.
+
+    References
+    ----------
+    Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions",
+    NeurIPS 2020, Eq. (5); Tancik et al., "Fourier Features Let Networks Learn High Frequency
+    Functions in Low Dimensional Domains", NeurIPS 2020, Section 6; Mildenhall et al., "NeRF:
+    Representing Scenes as Neural Radiance Fields for View Synthesis", ECCV 2020, Eq. (4).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurfield import NeuralField
+    >>> wave = np.sin(np.linspace(0, 6, 50))
+    >>> field = NeuralField(hidden_dim=16, n_layers=3, max_iter=50, random_state=0).fit(wave)
+    >>> field.predict(grid=(99,)).shape
+    (99,)
+    >>> field.score(wave) > field.psnr_curve_[0]
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "field": [StrOptions({"siren", "fourier", "positional"})],
+        "hidden_dim": [Interval(Integral, 1, None, closed="left")],
+        "n_layers": [Interval(Integral, 2, None, closed="left")],
+        "omega": [Interval(Real, 0, None, closed="neither"), tuple, list],
+        "sigma": [Interval(Real, 0, None, closed="neither"), None],
+        "n_frequencies": [Interval(Integral, 1, None, closed="left"), None],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_points": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left"), None],
+        "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "channel_axis": [Integral, None],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        field: str = "siren",
+        *,
+        hidden_dim: int = 128,
+        n_layers: int = 5,
+        omega: float | tuple[float, float] = (30.0, 30.0),
+        sigma: float | None = None,
+        n_frequencies: int | None = None,
+        lr: float = 1e-3,
+        max_iter: int = 500,
+        batch_points: int = 4096,
+        tol: float | None = None,
+        max_time: float | None = None,
+        channel_axis: int | None = None,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.field = field
+        self.hidden_dim = hidden_dim
+        self.n_layers = n_layers
+        self.omega = omega
+        self.sigma = sigma
+        self.n_frequencies = n_frequencies
+        self.lr = lr
+        self.max_iter = max_iter
+        self.batch_points = batch_points
+        self.tol = tol
+        self.max_time = max_time
+        self.channel_axis = channel_axis
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the weights of the network from one signal.
+
+        Parameters
+        ----------
+        X : ndarray of shape (length,), (H, W), (D, H, W), ..., DataArray or Dataset
+            One signal: an array (with an axis more when ``channel_axis`` is given), or an xarray
+            object without a "sample" dimension, with an optional "channel" dimension or with
+            values at scattered points along "point". NaN marks a value not observed.
+        y : ignored
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        self : NeuralField
+
+        Raises
+        ------
+        ValueError
+            If the signal or a parameter is not usable, before any work is done; or if the loss
+            becomes infinite.
+        """
+        check_omega(self.omega)
+        device = resolve_device(self.device)
+        signals = self._read(X, reset=True)
+        (group,) = signals.groups
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        generator = torch.Generator().manual_seed(seed)
+        self.layout_ = signals.layout
+        self.frame_, self.scaler_ = units_of(signals, isotropic=False)
+        self.device_ = str(device)
+        self.field_ = self._make_field(group, generator).to(device)
+        schedule = RegressionSchedule(
+            lr=self.lr,
+            max_iter=self.max_iter,
+            batch_points=self.batch_points,
+            tol=self.tol,
+            max_time=self.max_time,
+            verbose=bool(self.verbose),
+        )
+        history = fit_regression(self.field_, self._observations(group), schedule, generator)
+        self.loss_curve_, self.psnr_curve_ = history.loss_curve, history.psnr_curve
+        self.n_iter_ = len(self.loss_curve_)
+        return self
+
+    def predict(
+        self,
+        *,
+        grid: Sequence[int] | None = None,
+        coords: Mapping[str, npt.ArrayLike] | xr.DataArray | None = None,
+        points: npt.ArrayLike | None = None,
+    ) -> Any:
+        """Evaluate the field on a grid or at points; by default on the grid seen in fit.
+
+        Parameters
+        ----------
+        grid : sequence of d int, optional
+            Number of points along each axis, over the same extent.
+        coords : mapping of axis name to 1-D array, or DataArray, optional
+            Coordinates in the signal's own units. Arrays have axes named x; y, x; or z, y, x.
+        points : array-like of shape (n_points, d), optional
+            Scattered points in the signal's own units.
+
+        Returns
+        -------
+        ndarray, DataArray or Dataset of float32
+            The container seen in fit; with ``coords``, an xarray object; with ``points``, an array
+            of shape (n_points,) or (n_points, c).
+
+        Raises
+        ------
+        ValueError
+            If more than one place is given, one does not fit the axes seen in fit, or none is given
+            after a fit to scattered points.
+        """
+        check_is_fitted(self)
+        if coords is not None and not isinstance(coords, Mapping | xr.DataArray):
+            raise ValueError(
+                f"coords must be a mapping with the axes {self.layout_.axis_names} or a DataArray, "
+                f"got {coords!r}"
+            )
+        (found,) = decode(
+            lambda _, where: [self._evaluate(self.frame_.normalise(where))[None]],
+            self.frame_,
+            self.layout_,
+            np.empty((1, 0)),
+            grid=grid,
+            coords=coords,
+            points=points,
+            dtype=None,
+            samples=None,
+        )
+        return found.isel({SAMPLE: 0}) if is_xarray(found) else found[0]
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the PSNR in dB of the field where a signal was observed.
+
+        The peak is the range of the values seen in fit, channel by channel.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+            The signal of the fit, or other values of it, on the same axes; a labelled signal may
+            stand on another grid.
+        y : ignored
+
+        Returns
+        -------
+        float
+            Higher is better.
+        """
+        check_is_fitted(self)
+        (group,) = self._read(X, reset=False).groups
+        where = self._observations(group)
+        predicted = self._evaluate(where.coords.cpu().numpy())
+        scaled = torch.as_tensor(self.scaler_.apply(predicted), device=where.values.device)
+        return where.psnr(scaled - where.values)
+
+    def _read(self, X: Any, reset: bool) -> Signals:
+        """Read one signal as a data set of one."""
+        if is_xarray(X):
+            if SAMPLE in X.dims:
+                raise ValueError(
+                    f'X must be one signal without a "{SAMPLE}" dimension, got {dict(X.sizes)}; '
+                    f"pass X.isel({SAMPLE}=0), or all of them to FunctaEncoder"
+                )
+            signal: Any = X.compute().expand_dims(SAMPLE)
+            axis = None
+        else:
+            array, axis = self._check_array(X)
+            signal = array[None]
+        expected = None if reset else self.layout_
+        signals = read_signals(signal, axis, expected)
+        signals.check()
+        if expected is not None and "array" == signals.layout.container == expected.container:
+            shapes = [[len(a) for a in layout.axes or ()] for layout in (signals.layout, expected)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(
+                    f"X must have the shape {tuple(shapes[1])} seen in fit (channels left out), "
+                    f"got {tuple(shapes[0])}; labelled signals may stand on other grids"
+                )
+        return signals
+
+    def _check_array(self, X: Any) -> tuple[np.ndarray, int | None]:
+        """Return the array and its channel axis, counted with a sample axis in front."""
+        try:
+            array = np.asarray(X)
+        except ValueError as error:
+            raise ValueError(f"X must be one signal, an array of numbers: {error}") from error
+        least = 1 if self.channel_axis is None else 2
+        if array.dtype.kind not in "biuf" or array.ndim < least:
+            raise ValueError(
+                f"X must be one signal: real numbers along at least {least} axis/axes, "
+                f"got dtype {array.dtype} and shape {array.shape}"
+            )
+        if self.channel_axis is None:
+            return array, None
+        if not -array.ndim <= self.channel_axis < array.ndim:
+            raise ValueError(
+                f"channel_axis must name one of the {array.ndim} axes of X, got {self.channel_axis}"
+            )
+        return array, self.channel_axis + (1 if self.channel_axis >= 0 else 0)
+
+    def _make_field(self, group: SignalGroup, generator: torch.Generator) -> CoordinateField:
+        d, c = self.layout_.n_axes, self.layout_.n_channels
+        shape = {"hidden_dim": self.hidden_dim, "n_layers": self.n_layers}
+        if self.field == "siren":
+            return Siren(d, c, omega=self.omega, **shape, generator=generator)
+        highest = [_PART_OF_NYQUIST * nyquist for nyquist in _nyquist_frequencies(group)]
+        if self.field == "fourier":  # 95 % of a normal distribution lie within 2 σ
+            sigma = [h / 2 if self.sigma is None else self.sigma for h in highest]
+            m = self.hidden_dim if self.n_frequencies is None else self.n_frequencies
+            frequencies = gaussian_frequencies(m, sigma, generator)
+        else:
+            octaves = [1 + max(0, math.floor(math.log2(h))) for h in highest]
+            frequencies = positional_frequencies(
+                octaves if self.n_frequencies is None else [self.n_frequencies] * d
+            )
+        return FourierFeatureMLP(frequencies, c, **shape, generator=generator)
+
+    def _observations(self, group: SignalGroup) -> Observations:
+        """Return what was observed of the signal, normalised."""
+        place = self.frame_.points if group.is_scattered else self.frame_.grid
+        coords = place(group.axes)
+        values = self.scaler_.apply(np.asarray(group.values)[0].reshape(len(coords), -1))
+        observed = ~np.isnan(values)
+        rows = observed.any(axis=1)
+
+        def tensor(array: np.ndarray) -> torch.Tensor:
+            return torch.as_tensor(array, dtype=torch.float32, device=self.device_)
+
+        return Observations(
+            coords=tensor(coords[rows]),
+            values=tensor(np.nan_to_num(values[rows])),
+            weights=tensor(observed[rows]),
+            peak=tensor(self.scaler_.data_range / self.scaler_.scale),
+        )
+
+    @torch.no_grad()
+    def _evaluate(self, coords: np.ndarray) -> np.ndarray:
+        """Return values in the signal's units at normalised points: (M, d) to (M, c)."""
+        where = torch.as_tensor(coords, dtype=torch.float32, device=self.device_)
+        n_points = max(1, numbers_at_once(where.device) // self.field_.hidden_dim)
+        blocks = [self.field_(block).cpu().double().numpy() for block in where.split(n_points)]
+        return self.scaler_.invert(np.concatenate(blocks)).astype(np.float32)
+
+
+def _nyquist_frequencies(group: SignalGroup) -> list[float]:
+    """Return the highest frequency along each axis that the points can hold, in cycles per extent.
+
+    Scattered points are taken as dense as a grid of as many.
+    """
+    if group.is_scattered:
+        sizes = [group.n_points ** (1 / len(group.axes))] * len(group.axes)
+    else:
+        sizes = [float(len(axis)) for axis in group.axes]
+    return [max(1.0, (size - 1) / 2) for size in sizes]
