@@ -38,7 +38,7 @@ fields = {
 }
 for field in fields.values():
     field.fit(head)
-encoder = FunctaEncoder(latent_dim=48, hidden_dim=48, max_iter=60, random_state=0).fit(others)
+encoder = FunctaEncoder(latent_dim=48, hidden_dim=48, max_iter=150, random_state=0).fit(others)
 latent = encoder.transform(heads[:1])
 level = encoder.score(heads[:1])
 

@@ -138,14 +138,26 @@ class FourierFeatureMLP(CoordinateField):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw all weights anew; B stays."""
+        """Draw all weights anew; B stays.
+
+        Parameters
+        ----------
+        generator : torch.Generator, optional
+        """
         for layer in self.layers:
-            follows = "linear" if layer is self.layers[-1] else "relu"
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity=follows, generator=generator)
+            gain = 1.0 if layer is self.layers[-1] else math.sqrt(2.0)
+            bound = gain * math.sqrt(3.0 / layer.in_features)
+            layer.weight.uniform_(-bound, bound, generator=generator)
             layer.bias.zero_()
 
     def features(self, coords: Tensor) -> Tensor:
-        """Return γ of points in [-1, 1]^d: (N, d) to (N, 2m), cosines first."""
+        """Return γ of points, of shape (N, 2m), cosines first.
+
+        Parameters
+        ----------
+        coords : Tensor of shape (N, d)
+            In [-1, 1]^d.
+        """
         phase = math.pi * (coords + 1.0) @ self.frequencies.T
         return torch.cat([phase.cos(), phase.sin()], dim=-1)
 

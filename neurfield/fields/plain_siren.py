@@ -71,7 +71,12 @@ class Siren(CoordinateField):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw all weights anew."""
+        """Draw all weights anew.
+
+        Parameters
+        ----------
+        generator : torch.Generator, optional
+        """
         for k, (layer, omega) in enumerate(zip(self.layers, self.omegas, strict=True)):
             fan_in = layer.in_features
             bound = 1.0 / fan_in if k == 0 else math.sqrt(6.0 / fan_in) / omega
