@@ -149,6 +149,21 @@ def test_the_loss_can_be_had_without_its_gradient():
     torch.testing.assert_close(loss, step(batch).detach(), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("precision", [torch.float64, torch.float32])
+def test_one_meta_step_leaves_nothing_to_the_next(precision):
+    field, batch = problem(2, 0.4, channels=1)
+    twin = copy.deepcopy(field).to(precision)
+    context = Context(batch.context.coords.to(precision), batch.context.values.to(precision))
+    batch = MetaBatch(context, batch.subsets)
+    used = CaviaStep(field, 3, 0.1)
+    used(problem(2, 1.0, channels=1, seed=1)[1]).backward()
+    field.to(precision)
+    used.zero_grad()
+    used(batch).backward()
+    CaviaStep(twin, 3, 0.1)(batch).backward()
+    assert_same_gradients(field, twin, rtol=0, atol=0)
+
+
 def compiled_agrees(device, mode=None):
     field, batch = problem(1, 1.0, channels=1)
     field, context = field.float().to(device), batch.context

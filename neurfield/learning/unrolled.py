@@ -25,6 +25,7 @@ def unrolled_loss(
     latents: Tensor,
     inner_lr: float,
     checkpointing: bool,
+    workspace: Workspace,
 ) -> Tensor:
     """Return the mean loss after gradient descent on the latents, for a field with sweeps.
 
@@ -46,6 +47,8 @@ def unrolled_loss(
         α.
     checkpointing : bool
         Keep the activations of one block of one step only, and compute them again on the way back.
+    workspace : Workspace
+        Where the activations are written; it serves one meta-step after another.
 
     Returns
     -------
@@ -56,8 +59,32 @@ def unrolled_loss(
     ----------
     Zintgraf et al., "Fast Context Adaptation via Meta-Learning", ICML 2019, equations 3 and 4.
     """
-    problem = (field, context, subsets, inner_lr, checkpointing)
+    problem = (field, context, subsets, inner_lr, checkpointing, workspace)
     return _UnrolledLoss.apply(problem, latents, *field.parameters())
+
+
+class Workspace:
+    """Tapes of one field, kept from one meta-step to the next.
+
+    Memory fresh from the system is cleared page by page on its first use, which takes longer than
+    what a meta-step then writes there.
+    """
+
+    def __init__(self) -> None:
+        self._kind: tuple[Any, ...] = ()
+        self._tapes: dict[Any, Any] = {}
+
+    def fit(self, rows: int, like: Tensor) -> None:
+        """Let go of tapes made for blocks of another size, precision or device."""
+        kind = (rows, like.dtype, like.device)
+        if kind != self._kind:
+            self._kind, self._tapes = kind, {}
+
+    def tape(self, sweeps: Sweeps, name: Any) -> Any:
+        """Return the tape of that name; it holds what was last written there."""
+        if name not in self._tapes:
+            self._tapes[name] = sweeps.tape()
+        return self._tapes[name]
 
 
 class _UnrolledLoss(torch.autograd.Function):
@@ -65,10 +92,13 @@ class _UnrolledLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, problem: tuple[Any, ...], latents: Tensor, *parameters: Tensor) -> Tensor:
-        field, context, subsets, inner_lr, checkpointing = problem
+        field, context, subsets, inner_lr, checkpointing, workspace = problem
         wanted = any(ctx.needs_input_grad)
         rows = max(1, _ACTIVATIONS.get(latents.device.type, 2**24) // field.hidden_dim)
-        unrolled = _Unrolled(field.sweeps(rows), rows, subsets, inner_lr, wanted, checkpointing)
+        workspace.fit(rows, latents)
+        unrolled = _Unrolled(
+            field.sweeps(rows), rows, subsets, inner_lr, wanted, checkpointing, workspace
+        )
         n_points = context.n_points if subsets[:1] in ([], [None]) else len(subsets[0])
         starts, loss = [], latents.new_zeros(())
         for chunk in torch.arange(len(context)).split(max(1, rows // n_points)):
@@ -101,11 +131,12 @@ class _Unrolled:
         inner_lr: float,
         wanted: bool,
         checkpointing: bool,
+        workspace: Workspace,
     ) -> None:
         self.sweeps, self.rows, self.subsets, self.inner_lr = sweeps, rows, subsets, inner_lr
         self.wanted, self.keep = wanted, wanted and not checkpointing
-        self._scratch = sweeps.tape()
-        self._kept: dict[tuple[int, int], Any] = {}
+        self._workspace = workspace
+        self._scratch = workspace.tape(sweeps, "scratch")
 
     def run(self, context: Context, latents: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
         """Return these signals' part of the mean loss, and its gradient at their first latents."""
@@ -164,9 +195,7 @@ class _Unrolled:
     def _tape(self, step: int, index: int) -> Any:
         if not self.keep:
             return self._scratch
-        if (step, index) not in self._kept:
-            self._kept[step, index] = self.sweeps.tape()
-        return self._kept[step, index]
+        return self._workspace.tape(self.sweeps, (step, index))
 
     def _blocks(self, context: Context, counts: Tensor) -> Iterator[tuple[slice, Block]]:
         n_signals = max(1, self.rows // context.n_points)

@@ -13,7 +13,7 @@ from neurfield.learning.context import Context, random_subsets
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.solvers import GradientDescent, gradient_step
 from neurfield.learning.store import ContextStore
-from neurfield.learning.unrolled import unrolled_loss
+from neurfield.learning.unrolled import Workspace, unrolled_loss
 
 
 class CaviaStep(MetaStep):
@@ -37,6 +37,7 @@ class CaviaStep(MetaStep):
         self.inner_steps, self.inner_lr = inner_steps, inner_lr
         self.checkpointing = checkpointing
         self._step, self._loss = gradient_step, _mean_loss
+        self._workspace = Workspace()
         self._is_compiled = False
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -60,7 +61,13 @@ class CaviaStep(MetaStep):
             loss = self._loss(self.field, context, latents)
         else:
             loss = unrolled_loss(
-                self.field, context, subsets[done:], latents, self.inner_lr, self.checkpointing
+                self.field,
+                context,
+                subsets[done:],
+                latents,
+                self.inner_lr,
+                self.checkpointing,
+                self._workspace,
             )
         self.mse.copy_(loss.detach())
         return loss
