@@ -58,7 +58,7 @@ def test_one_inner_step_is_the_closed_form_and_two_are_a_step_of_the_solver_more
             field, context
         )
         expected = geometric_mean(context.mse(field(context.coords, latents)))
-        assert float(step(whole).detach()) == pytest.approx(float(expected), rel=1e-9)
+        assert float(step(whole).detach()) == pytest.approx(float(expected.detach()), rel=1e-9)
 
 
 def test_the_loss_weighs_signals_as_their_mean_psnr_does():
