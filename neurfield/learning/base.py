@@ -40,6 +40,8 @@ class Problem:
 class Settings:
     """Everything about a fit that a learner has a default for.
 
+    What came later has a default here too, which is what files that lack it were fitted with.
+
     Parameters
     ----------
     n_layers : int
@@ -84,8 +86,8 @@ class Settings:
     lr_schedule: Literal["constant", "cosine"]
     batch_size: int
     max_iter: int
-    damping: float
-    augmentation: float
+    damping: float = 0.0
+    augmentation: float = 0.0
     checkpointing: bool = False
     compile: bool = False
 

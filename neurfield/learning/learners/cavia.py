@@ -118,8 +118,6 @@ class Cavia(Learner):
             lr_schedule="constant",
             batch_size=64 if problem.n_axes == 1 else 24,
             max_iter=1000,
-            damping=0.0,
-            augmentation=0.0,
         )
 
     def meta_step(self, field: Field) -> CaviaStep:
