@@ -428,7 +428,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                 generator=torch.Generator().manual_seed(seed),
             )
             if first:
-                learner.initialise(field, store, trainer.generator)
+                learner.initialise(trainer.meta_step, store, trainer.generator)
+            else:
+                trainer.meta_step.adopt(self.codec_.solver)
         trainer.store = store
         n_batches = math.ceil(len(store) / learner.settings.batch_size)
         losses, levels = [], []
@@ -444,7 +446,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                 stacklevel=2,
             )
         self._accept(
-            Codec(field, learner.solver(field, store), frame, scaler),
+            Codec(field, learner.solver(trainer.meta_step, store), frame, scaler),
             learner,
             signals.layout if first else self.layout_,
         )
@@ -867,7 +869,8 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         store = ContextStore(signals, frame, scaler, next(field.parameters()).dtype, device)
         learner = self._learner(signals)
         self.n_features_in_ = blank.size
-        return Codec(field, learner.solver(field, store), frame, scaler), learner
+        solver = learner.solver(learner.meta_step(field), store)
+        return Codec(field, solver, frame, scaler), learner
 
     def _encoding_codec(self) -> Codec:
         """Return the codec with as many solver steps as ``transform_steps`` now asks for."""

@@ -124,8 +124,8 @@ class Cavia(Learner):
         settings = self.settings
         return CaviaStep(field, settings.inner_steps, settings.inner_lr, settings.checkpointing)
 
-    def optimizers(self, field: Field) -> Optimizers:
-        return Optimizers([torch.optim.AdamW(field.parameters(), lr=self.settings.meta_lr)])
+    def optimizers(self, step: MetaStep) -> Optimizers:
+        return Optimizers([torch.optim.AdamW(step.parameters(), lr=self.settings.meta_lr)])
 
     def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
         context = store.draw(self.settings.batch_size, None, generator)
@@ -133,5 +133,5 @@ class Cavia(Learner):
         steps = self.settings.inner_steps
         return MetaBatch(context, random_subsets(context, n_kept, steps, generator))
 
-    def solver(self, field: Field, store: ContextStore) -> GradientDescent:
+    def solver(self, step: MetaStep, store: ContextStore) -> GradientDescent:
         return GradientDescent(self.settings.transform_steps, self.settings.inner_lr)
