@@ -68,6 +68,16 @@ class Field(nn.Module, ABC):
         """
 
     @abstractmethod
+    def hidden(self, coords: Tensor, latents: Tensor) -> Tensor:
+        """Return the features that the linear output layer reads, of shape (B, N, L).
+
+        Parameters
+        ----------
+        coords : Tensor of shape (N, d) or (B, N, d)
+        latents : Tensor of shape (B, P)
+        """
+
+    @abstractmethod
     def linearize(self, coords: Tensor, latents: Tensor) -> Linearization:
         """Evaluate the field and prepare its derivative with respect to the latents.
 

@@ -117,13 +117,6 @@ class ModulatedSiren(Field):
         return self.output(self.hidden(coords, latents)) + 0.5
 
     def hidden(self, coords: Tensor, latents: Tensor) -> Tensor:
-        """Return the last hidden features h_{K-1}, of shape (B, N, L).
-
-        Parameters
-        ----------
-        coords : Tensor of shape (N, d) or (B, N, d)
-        latents : Tensor of shape (B, P)
-        """
         phases = self._phases(latents)
         hidden = torch.sin(next(phases)(coords))
         for phase in phases:

@@ -69,6 +69,14 @@ class Settings:
         inner loop solves linear systems.
     augmentation : float
         Strength of the random deformations that training sees; 0 = none.
+    weight_decay : float
+        Of the meta-optimiser, decoupled as in AdamW.
+    learn_inner_lr : bool
+        Whether α is one learnt number for each entry of the latents.
+    second_order : bool
+        Whether the meta-gradient passes through the gradients of the inner loop.
+    context_selection : {"random", "gradient"}
+        How the points of a reduced context are chosen.
     checkpointing : bool
         Whether to compute activations of the inner loop again instead of keeping them.
     compile : bool
@@ -88,6 +96,10 @@ class Settings:
     max_iter: int
     damping: float = 0.0
     augmentation: float = 0.0
+    weight_decay: float = 0.0
+    learn_inner_lr: bool = False
+    second_order: bool = True
+    context_selection: Literal["random", "gradient"] = "random"
     checkpointing: bool = False
     compile: bool = False
 
@@ -125,10 +137,10 @@ class MetaStep(nn.Module, ABC):
         batch : MetaBatch
         """
 
-    def project(self) -> None:  # noqa: B027
+    def project(self) -> None:
         """Bring parameters back into their range after an update; does nothing by default."""
 
-    def adopt(self, solver: InnerSolver) -> None:  # noqa: B027
+    def adopt(self, solver: InnerSolver) -> None:
         """Take over what an earlier fit has learnt beside its field; does nothing by default.
 
         Parameters

@@ -152,14 +152,14 @@ class Varpro(Learner):
         return VarproStep(field, steps, self.settings.damping, weight, _FULL_FIELD_SIGNALS)
 
     def optimizers(self, step: MetaStep) -> Optimizers:
-        rate, field = self.settings.meta_lr, step.field
+        field, rate, decay = step.field, self.settings.meta_lr, self.settings.weight_decay
         matrices = [p for name, p in field.named_parameters() if p.ndim == 2 and _is_hidden(name)]
         chosen = {id(p) for p in matrices}
         rest = [p for p in field.parameters() if id(p) not in chosen]
         return Optimizers(
             [
-                torch.optim.Muon(matrices, lr=rate, weight_decay=0.0),
-                torch.optim.AdamW(rest, lr=rate, weight_decay=0.0),
+                torch.optim.Muon(matrices, lr=rate, weight_decay=decay),
+                torch.optim.AdamW(rest, lr=rate, weight_decay=decay),
             ]
         )
 
