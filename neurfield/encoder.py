@@ -83,6 +83,7 @@ _SHAPE_OF_FIELD = (
     "n_layers",
     "skip_connections",
     "residual_scale",
+    "modulation",
 )
 
 
@@ -148,6 +149,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         weights; 1 is the published network. "varpro" takes the direction of the output weights from
         the data, and ``output_scale`` as their norm: the larger, the closer the field stays to its
         tangent.
+    modulation : {"shift", "shift_scale"}, default="shift"
+        What the latent modulates: the shifts of each sine layer, or also their scales, which the
+        authors of MedFuncta do not recommend.
     damping : float, default=None
         λ, precision of the latents' Gaussian prior relative to the field's mean squared
         sensitivity to them ("varpro").
@@ -258,6 +262,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         "skip_connections": ["boolean"],
         "residual_scale": [Interval(Real, 0, None, closed="neither"), None],
         "output_scale": [Interval(Real, 0, None, closed="neither"), None],
+        "modulation": [StrOptions({"shift", "shift_scale"})],
         "damping": [Interval(Real, 0, None, closed="neither"), None],
         "augmentation": [Interval(Real, 0, None, closed="left"), None],
         "channel_axis": [Integral, None],
@@ -302,6 +307,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         skip_connections: bool = True,
         residual_scale: float | None = None,
         output_scale: float | None = None,
+        modulation: str = "shift",
         damping: float | None = None,
         augmentation: float | None = None,
         channel_axis: int | None = None,
@@ -342,6 +348,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         self.skip_connections = skip_connections
         self.residual_scale = residual_scale
         self.output_scale = output_scale
+        self.modulation = modulation
         self.damping = damping
         self.augmentation = augmentation
         self.channel_axis = channel_axis
@@ -673,7 +680,8 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         Parameters
         ----------
         name : str
-            One of :func:`neurfield.list_presets`.
+            One of :func:`neurfield.list_presets`: "medfuncta-1d", "medfuncta-2d-64",
+            "medfuncta-2d-128", "medfuncta-2d-224", "medfuncta-3d-32", "functa" or "coin++".
         **parameters
             Constructor arguments to use instead of the preset's.
 
@@ -855,6 +863,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
             skip_connections=self.skip_connections,
             residual_scale=learner.settings.residual_scale,
             output_scale=learner.settings.output_scale,
+            modulation=self.modulation,
         )
 
     def _schedule(self, learner: Learner) -> Schedule:

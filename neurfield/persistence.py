@@ -20,7 +20,9 @@ from neurfield.posterior import Posterior
 from neurfield.signals import CoordinateFrame, Layout, ValueScaler
 
 _FORMAT = "neurfield"
-_VERSION = 2  # 2 adds the prior and the posterior; files without them are read too
+# 2 adds the prior and the posterior, 3 learnt step sizes and scale modulation; files without them
+# are read too.
+_VERSION = 3
 
 
 def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) -> None:

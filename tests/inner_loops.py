@@ -53,6 +53,7 @@ VARIANTS = {
     "one channel": {"channels": 1},
     "no skip connections": {"skip_connections": False},
     "scaled residuals": {"residual_scale": 0.3},
+    "scales": {"modulation": "shift_scale"},
     "own coordinates": {"own_coords": True},
     "own coordinates with gaps": {"own_coords": True, "gaps": True},
 }

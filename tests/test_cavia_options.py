@@ -163,6 +163,26 @@ def test_a_back_off_restores_the_step_sizes(functa, X):
     torch.testing.assert_close(rates_of(enc), start, rtol=0, atol=1e-9)
 
 
+# --- Scales as well as shifts --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("learner", ["cavia", "varpro"])
+def test_a_field_with_scales_trains_and_is_saved(small_encoder, learner, tmp_path):
+    X = 0.5 + 0.4 * np.sin(np.linspace(0, 5, 16) + np.random.default_rng(0).uniform(0, 6, (20, 1)))
+    rates = {"meta_lr": 1e-2, "inner_lr": 0.1, "omega": 10.0} if learner == "cavia" else {}
+    options = {"modulation": "shift_scale", "learner": learner, "max_iter": 60, **rates}
+    enc = small_encoder(**options).fit(X)
+    assert enc.field_.modulation_size == 2 * 2 * 8
+    mean_alone = 10 * np.log10(np.ptp(X) ** 2 / np.mean((X - X.mean(0)) ** 2))
+    assert enc.score(X) > mean_alone + 10
+    enc.save(tmp_path / "f")
+    loaded = FunctaEncoder.load(tmp_path / "f")
+    np.testing.assert_array_equal(loaded.transform(X), enc.transform(X))
+    enc.set_params(warm_start=True, modulation="shift")
+    with pytest.raises(ValueError, match="continues a field with modulation=shift_scale"):
+        enc.fit(X)
+
+
 # --- First-order meta-gradients ------------------------------------------------------------------
 
 

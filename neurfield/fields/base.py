@@ -44,7 +44,7 @@ class Field(nn.Module, ABC):
     in_dim, out_dim, latent_dim : int
         Number of coordinate axes d, of channels c, and length of the latent P.
     modulation_size : int
-        How many numbers the latent modulates at each point, (K-1)·L.
+        How many numbers the latent modulates at each point, such as the (K-1)·L shifts.
     """
 
     in_dim: int

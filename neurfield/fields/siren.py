@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,12 @@ from neurfield.fields.siren_sweeps import SirenSweeps
 
 
 class ModulatedSiren(Field):
-    """Sine network whose pre-activations are shifted by a linear map of the latent.
+    """Sine network whose pre-activations are shifted, or scaled too, by a linear map of the latent.
 
     With K layers of width L, ``h_1 = sin(ω_1 (W_1 x + b_1 + m_1))`` and, for k = 2..K-1,
     ``h_k = h_{k-1} + ρ sin(ω_k (W_k h_{k-1} + b_k + m_k))``; the output is
-    ``W_K h_{K-1} + b_K + 0.5``. All shifts ``m = S φ + s`` come from one matrix product.
+    ``W_K h_{K-1} + b_K + 0.5``. All shifts ``m = S φ + s`` come from one matrix product. With
+    scales, the phases are ``ω_k ((1 + u_k) (W_k h_{k-1} + b_k) + m_k)``, with ``u = S' φ + s'``.
 
     Parameters
     ----------
@@ -44,6 +45,8 @@ class ModulatedSiren(Field):
         Factor ρ on the sine branch of a skip connection; 1 is the published network.
     output_scale : float, default=1.0
         Factor on the initial weights of the output layer; 1 is the published network.
+    modulation : {"shift", "shift_scale"}, default="shift"
+        What the latent modulates.
     generator : torch.Generator, optional
         Source of the random initial weights.
 
@@ -51,7 +54,8 @@ class ModulatedSiren(Field):
     ----------
     Friedrich et al., "MedFuncta", arXiv 2502.14401, Section 3 (modulated SIREN, ω-schedule);
     Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions",
-    NeurIPS 2020 (initialisation).
+    NeurIPS 2020 (initialisation); Dupont et al., "COIN++: Neural Compression Across Modalities",
+    TMLR 2022, Section 3 (shift and scale modulations).
 
     Examples
     --------
@@ -73,14 +77,18 @@ class ModulatedSiren(Field):
         skip_connections: bool = True,
         residual_scale: float = 1.0,
         output_scale: float = 1.0,
+        modulation: str = "shift",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         if n_layers < 2:
             raise ValueError(f"n_layers must be at least 2 (sine and output), got {n_layers}")
+        if modulation not in ("shift", "shift_scale"):
+            raise ValueError(f'modulation must be "shift" or "shift_scale", got {modulation!r}')
         self.in_dim, self.out_dim, self.latent_dim = in_dim, out_dim, latent_dim
         self.hidden_dim, self.n_layers = hidden_dim, n_layers
-        self.modulation_size = (n_layers - 1) * hidden_dim
+        self.modulates_scale = modulation == "shift_scale"
+        self.modulation_size = (n_layers - 1) * hidden_dim * (2 if self.modulates_scale else 1)
         self.omega = omega
         self.omegas = omega_schedule(omega, n_layers)
         self.skip_connections = skip_connections
@@ -117,35 +125,42 @@ class ModulatedSiren(Field):
         return self.output(self.hidden(coords, latents)) + 0.5
 
     def hidden(self, coords: Tensor, latents: Tensor) -> Tensor:
-        phases = self._phases(latents)
-        hidden = torch.sin(next(phases)(coords))
-        for phase in phases:
-            hidden = self._join(hidden, torch.sin(phase(hidden)))
+        hidden = coords
+        for k, layer in enumerate(self._modulated(latents)):
+            branch = torch.sin(layer.phase(layer.product(hidden)))
+            hidden = self._join(hidden, branch) if k else branch
         return hidden
 
     def linearize(self, coords: Tensor, latents: Tensor) -> SirenLinearization:
-        phases = self._phases(latents)
-        first = next(phases)(coords)
-        hidden, slopes = torch.sin(first), [self.omegas[0] * torch.cos(first)]
+        hidden, slopes, scales, products = coords, [], [], []
         gain = self.residual_scale if self.skip_connections else 1.0
-        for omega, phase in zip(self.omegas[1:], phases, strict=False):
-            inner = phase(hidden)
-            slopes.append(gain * omega * torch.cos(inner))
-            hidden = self._join(hidden, torch.sin(inner))
-        return SirenLinearization(self, self.output(hidden) + 0.5, slopes)
+        for k, layer in enumerate(self._modulated(latents)):
+            product = layer.product(hidden)
+            phase = layer.phase(product)
+            slopes.append((gain if k else 1.0) * self.omegas[k] * torch.cos(phase))
+            if layer.scale is not None:
+                scales.append(layer.scale)
+                products.append(product / self.omegas[k])
+            branch = torch.sin(phase)
+            hidden = self._join(hidden, branch) if k else branch
+        return SirenLinearization(self, self.output(hidden) + 0.5, slopes, scales, products)
 
-    def sweeps(self, rows: int) -> SirenSweeps:
-        return SirenSweeps(self, rows)
+    def sweeps(self, rows: int) -> SirenSweeps | None:
+        return None if self.modulates_scale else SirenSweeps(self, rows)
 
-    def _phases(self, latents: Tensor) -> Iterator[Callable[[Tensor], Tensor]]:
-        """Yield ω_k (W_k h + b_k + m_k) as a function of h for each sine layer.
+    def _modulated(self, latents: Tensor) -> Iterator[_ModulatedLayer]:
+        """Yield each sine layer as the latents modulate it.
 
         ω_k is multiplied into the weights, which are small, and not into the features.
         """
-        shifts = self.modulation(latents).view(len(latents), -1, 1, self.hidden_dim).unbind(1)
-        for omega, layer, shift in zip(self.omegas, self.layers, shifts, strict=False):
-            weight, bias = omega * layer.weight, omega * (layer.bias + shift)
-            yield partial(_affine, weight=weight, bias=bias)
+        modulations = self.modulation(latents).view(len(latents), -1, 1, self.hidden_dim).unbind(1)
+        for k, (omega, layer) in enumerate(zip(self.omegas, self.layers, strict=False)):
+            weight, shift = omega * layer.weight, modulations[k]
+            if self.modulates_scale:
+                scale = 1.0 + modulations[len(self.layers) + k]
+                yield _ModulatedLayer(weight, omega * layer.bias, scale, omega * shift)
+            else:
+                yield _ModulatedLayer(weight, omega * (layer.bias + shift))
 
     def _join(self, hidden: Tensor, branch: Tensor) -> Tensor:
         if not self.skip_connections:
@@ -155,13 +170,34 @@ class ModulatedSiren(Field):
     def config(self) -> dict[str, Any]:
         names = ["in_dim", "out_dim", "latent_dim", "hidden_dim", "n_layers", "omega"]
         names += ["skip_connections", "residual_scale", "output_scale"]
-        return {name: getattr(self, name) for name in names}
+        modulation = "shift_scale" if self.modulates_scale else "shift"
+        return {name: getattr(self, name) for name in names} | {"modulation": modulation}
 
     @torch.no_grad()
     def reparametrize(self, matrix: Tensor) -> None:
         weight = self.modulation.weight
         double = torch.linalg.solve(matrix.double().T, weight.double().T).T
         weight.copy_(double.to(weight.dtype))
+
+
+class _ModulatedLayer(NamedTuple):
+    """The phases of one sine layer, ω (1 + u) (W h + b) + ω m, in two parts.
+
+    Without scales u the shift m is in the bias already.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    scale: Tensor | None = None
+    shift: Tensor | None = None
+
+    def product(self, features: Tensor) -> Tensor:
+        return _affine(features, self.weight, self.bias)
+
+    def phase(self, product: Tensor) -> Tensor:
+        if self.scale is None or self.shift is None:
+            return product
+        return self.scale * product + self.shift
 
 
 def _affine(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -176,16 +212,23 @@ class SirenLinearization(Linearization):
     Every step is an ordinary differentiable tensor operation, so a meta-gradient passes through it.
     """
 
-    def __init__(self, field: ModulatedSiren, values: Tensor, slopes: list[Tensor]) -> None:
+    def __init__(
+        self,
+        field: ModulatedSiren,
+        values: Tensor,
+        slopes: list[Tensor],
+        scales: list[Tensor],
+        products: list[Tensor],
+    ) -> None:
         self.field = field
         self.values = values
-        self.slopes = slopes
+        self.slopes, self.scales, self.products = slopes, scales, products
 
     def sensitivity(self) -> Tensor:
-        """Return ∂values/∂shifts, of shape (B, N, c, (K-1)·L)."""
-        gradient = self.field.output.weight
-        slopes = [slope.unsqueeze(-2) for slope in self.slopes]
-        return torch.cat(self._sweep(gradient, slopes), dim=-1)
+        """Return ∂values/∂(shifts, scales), of shape (B, N, c, modulation_size)."""
+        kept = (self.slopes, self.scales, self.products)
+        by_channel = ([part.unsqueeze(-2) for part in parts] for parts in kept)
+        return torch.cat(self._sweep(self.field.output.weight, *by_channel), dim=-1)
 
     def jacobian(self) -> Tensor:
         return self.sensitivity() @ self.field.modulation.weight
@@ -194,19 +237,22 @@ class SirenLinearization(Linearization):
         if len(self.values) == 1 < len(cotangent):
             sensitivity = self.sensitivity()[0].flatten(0, 1)
             return cotangent.flatten(1) @ sensitivity @ self.field.modulation.weight
-        sweep = self._sweep(cotangent @ self.field.output.weight, self.slopes)
+        gradient = cotangent @ self.field.output.weight
+        sweep = self._sweep(gradient, self.slopes, self.scales, self.products)
         return (
             torch.cat([delta.sum(dim=-2) for delta in sweep], dim=-1) @ self.field.modulation.weight
         )
 
-    def _sweep(self, gradient: Tensor, slopes: list[Tensor]) -> list[Tensor]:
-        """Carry ∂/∂h_{K-1} back to ∂/∂shift_k for every sine layer, first layer first."""
-        weights = [layer.weight for layer in self.field.layers]
+    def _sweep(
+        self, gradient: Tensor, slopes: list[Tensor], scales: list[Tensor], products: list[Tensor]
+    ) -> list[Tensor]:
+        """Carry ∂/∂h_{K-1} back to ∂/∂shift_k, then ∂/∂scale_k, first sine layer first."""
         deltas = []
-        for weight, slope in zip(weights[:0:-1], slopes[:0:-1], strict=True):
-            delta = gradient * slope
+        for k in reversed(range(1, len(slopes))):
+            delta = gradient * slopes[k]
             deltas.append(delta)
-            through = delta @ weight
+            through = (delta * scales[k] if scales else delta) @ self.field.layers[k].weight
             gradient = gradient + through if self.field.skip_connections else through
         deltas.append(gradient * slopes[0])
-        return deltas[::-1]
+        deltas.reverse()
+        return deltas + [delta * part for delta, part in zip(deltas, products, strict=False)]
