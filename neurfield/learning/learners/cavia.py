@@ -189,7 +189,7 @@ class Cavia(Learner):
     ----------
     Friedrich et al., "MedFuncta", arXiv 2502.14401, Section 3 and Algorithm 1;
     Zintgraf et al., "Fast Context Adaptation via Meta-Learning", ICML 2019; Dupont et al., "From
-    data to functa", ICML 2022, Section 3 (learnt step sizes).
+    data to functa", ICML 2022 (learnt step sizes).
     """
 
     name: ClassVar[str] = "cavia"
