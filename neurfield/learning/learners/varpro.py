@@ -37,8 +37,8 @@ class VarproStep(MetaStep):
     a variable projection, and the full field's loss at φ*, with the gradient going through the
     solve, keeps the field close to its tangent. Both take the meta-gradient.
 
-    With G > 1 the field may bend: G - 1 damped Gauss–Newton steps lead from φ* to a minimum of the full
-    field's own loss, where ∂loss/∂φ = 0, so that by the envelope theorem its derivative with
+    With G > 1 the field may bend: G - 1 damped Gauss–Newton steps lead from φ* to a minimum of the
+    full field's own loss, where ∂loss/∂φ = 0, so that by the envelope theorem its derivative with
     respect to θ is the one at fixed latents and no step has to be unrolled. The other two losses
     then only keep φ* a start from which few steps suffice.
 
