@@ -14,7 +14,7 @@ from neurfield.learning import Context, ContextStore, encode_store
 from neurfield.learning.encoding import numbers_at_once
 from neurfield.learning.solvers import InnerSolver
 from neurfield.posterior import Posterior, Recorder
-from neurfield.signals import CoordinateFrame, Signals, ValueScaler
+from neurfield.signals import CoordinateFrame, Signals, ValueScaler, grid_points
 
 
 @dataclass
@@ -110,8 +110,7 @@ class Codec:
         axes : sequence of d arrays
             Coordinates along each axis, in the caller's units.
         """
-        mesh = np.meshgrid(*axes, indexing="ij")
-        points = np.stack([axis.ravel() for axis in mesh], axis=-1)
+        points = grid_points(axes)
         shape = tuple(len(axis) for axis in axes)
         return self.decode(latents, points).reshape(len(latents), *shape, -1)
 
