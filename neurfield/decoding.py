@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,9 @@ import xarray as xr
 from neurfield.signals import CoordinateFrame, Layout, grid_points
 from neurfield.signals.containers import axes_from_coords, real_array
 from neurfield.signals.layout import cast
+from neurfield.signals.patches import Reader
 
 _DERIVATIVE = "derivative"
-
-#: Evaluates latents at points, (n, P) and (M, d), as one or more arrays of shape (n, M, c).
-Reader = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
 
 
 def decode(

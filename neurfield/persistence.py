@@ -16,11 +16,13 @@ from neurfield.codec import Codec
 from neurfield.device import resolve_device
 from neurfield.fields import ModulatedSiren
 from neurfield.learning.solvers import InnerSolver
+from neurfield.patched import make_codec, patches_of
 from neurfield.posterior import Posterior
 from neurfield.signals import CoordinateFrame, Layout, ValueScaler
+from neurfield.signals.patches import PatchGrid
 
 _FORMAT = "neurfield"
-_VERSION = 2  # 2 adds the prior and the posterior; files without them are read too
+_VERSION = 3  # 2 adds the prior and the posterior, 3 patches; files without them are read too
 
 
 def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) -> None:
@@ -45,6 +47,8 @@ def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) 
         "scaler": {k: v.tolist() for k, v in vars(codec.scaler).items()},
         "dtype": str(codec.dtype).removeprefix("torch."),
     }
+    if (patches := patches_of(codec)) is not None:
+        document["patches"] = patches.to_dict()
     if codec.posterior is not None:
         state = codec.posterior.state()
         arrays = {k: v for k, v in state.items() if isinstance(v, np.ndarray)}
@@ -113,7 +117,8 @@ def _rebuild(
     if "posterior" in document:
         arrays = {k: v.numpy() for k, v in _strip(tensors, "posterior.").items()}
         posterior = Posterior.from_state({**document["posterior"], **arrays})
-    codec = Codec(
+    codec = make_codec(
+        PatchGrid.from_dict(document["patches"]) if "patches" in document else None,
         field=field,
         solver=InnerSolver.from_state(solver.pop("name"), solver),
         frame=CoordinateFrame(**{k: np.asarray(v) for k, v in document["frame"].items()}),
