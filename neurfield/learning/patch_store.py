@@ -39,6 +39,8 @@ class PatchStore(ContextStore):
         if len(signals.groups) > 1:
             raise ValueError("with patch_size, training signals must stand on the grid seen in fit")
         (group,) = signals.groups
+        # Patches that are moved may meet gaps that lie in those left out.
+        self._has_gaps = bool(group.observed.min() < np.prod(group.values.shape[1:]))
         observed = np.sort(group.positions[group.observed > 0])
         super().__init__(signals.subset(observed), frame, scaler, dtype, device)
 
@@ -53,7 +55,7 @@ class PatchStore(ContextStore):
             shift = torch.randint(-half, half + 1, (len(rows),), generator=generator)
             starts[:, j] = np.clip(values.starts[rows, j] + shift.numpy(), 0, room)
         group = replace(grid.group, values=values.moved(rows, starts))
-        moved = replace(grid, group=group)
+        moved = replace(grid, group=group, has_gaps=self._has_gaps)
         return self._common(moved, np.arange(len(rows)), n_points, generator)
 
 
