@@ -840,7 +840,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         if latents.shape[1] != self._n_features_out:
             raise ValueError(
                 f"X must hold latents of length {self._n_features_out} "
-                f"({'latent_dim' if self.patch_size is None else 'n_patches * latent_dim'}), "
+                f"({'n_patches * ' * isinstance(self.codec_, PatchedCodec)}latent_dim), "
                 f"got shape {latents.shape}"
             )
         return latents

@@ -18,6 +18,7 @@ from neurfield.cli import main
 from neurfield.fields import ModulatedSiren
 from neurfield.learning.patch_store import PatchStore
 from neurfield.medfuncta import write_medfuncta
+from neurfield.plotting import plot_reconstruction
 from neurfield.signals import CoordinateFrame, ValueScaler, grid_points, read_signals
 from neurfield.signals.patches import PatchGrid
 
@@ -82,6 +83,12 @@ def test_patches_cover_the_grid_evenly(lengths):
         steps = np.diff(starts)
         assert (steps <= n).all()
         assert len(steps) == 0 or np.ptp(steps) <= 1
+
+
+def test_patches_are_no_copy():
+    X = np.zeros((3, 8))
+    (group,) = PatchGrid.from_axes((np.arange(8.0),), 3, ("x",)).split(read_signals(X)).groups
+    assert np.shares_memory(group.values.source.block(0), X)
 
 
 def test_patches_are_in_c_order():
@@ -412,6 +419,18 @@ def test_the_command_line_knows_patches(digits, tmp_path, capsys):
     )
     with np.load(tmp_path / "r.npz") as file:
         assert (50, 16, 16) in [file[name].shape for name in file.files]
+
+
+def test_axes_of_one_unit_may_be_scaled_alike(digits, small_encoder):
+    enc = small_encoder(patch_size=(3, 5), isotropic=True).fit(digits)
+    np.testing.assert_array_equal(enc.codec_.frame.half_width, [2.0, 2.0])
+    assert enc.transform(digits[:2]).shape == (2, 3 * 2 * 4)
+
+
+def test_pictures_show_whole_signals(fitted, digits):
+    panels = plot_reconstruction(fitted, digits, index=3)
+    assert panels[1].images[0].get_array().shape == (8, 8)
+    assert f"{fitted.score(digits[3:4]):.1f} dB" in panels[1].get_title()
 
 
 def test_notebooks_show_patches(fitted):

@@ -67,7 +67,20 @@ def store_of(
     dtype: torch.dtype,
     device: torch.device,
 ) -> ContextStore:
-    """Return a training set of whole signals or, where a grid of patches is given, of patches."""
+    """Return a training set of whole signals or of their patches.
+
+    Parameters
+    ----------
+    signals : Signals
+        Whole.
+    patches : PatchGrid or None
+        What to cut them into; None = nothing.
+    frame : CoordinateFrame
+        Of a patch, where there are patches.
+    scaler : ValueScaler
+    dtype : torch.dtype
+    device : torch.device
+    """
     if patches is None:
         return ContextStore(signals, frame, scaler, dtype, device)
     return PatchStore(patches.split(signals), frame, scaler, dtype, device)
