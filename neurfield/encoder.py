@@ -47,7 +47,7 @@ from neurfield.learning import (
     store_of,
 )
 from neurfield.medfuncta import read_medfuncta
-from neurfield.patched import PatchedCodec, make_codec, patches_of
+from neurfield.patched import PatchedCodec, patches_of, with_patches
 from neurfield.persistence import available_device, load_fitted, save_fitted
 from neurfield.presets import preset_parameters
 from neurfield.provenance import provenance
@@ -456,7 +456,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                 stacklevel=2,
             )
         self._accept(
-            make_codec(patches, field, learner.solver(field, store), frame, scaler),
+            with_patches(Codec(field, learner.solver(field, store), frame, scaler), patches),
             learner,
             signals.layout if first else self.layout_,
         )

@@ -26,7 +26,7 @@ from neurfield.learning import (
 )
 from neurfield.learning.checkpoint import load_checkpoint
 from neurfield.learning.solvers import LevenbergMarquardt
-from neurfield.patched import make_codec
+from neurfield.patched import with_patches
 from neurfield.posterior import with_posterior
 from neurfield.signals import CoordinateFrame, Signals, ValueScaler
 from neurfield.signals.lazy import LazyValues, thinned
@@ -149,7 +149,8 @@ def fit_codec(
         solver, posterior = with_posterior(
             field, solver, store, frame, _usual_axes(signals, plan.patches), generator
         )
-    return make_codec(plan.patches, field, solver, frame, scaler, posterior), state
+    codec = Codec(field, solver, frame, scaler, posterior)
+    return with_patches(codec, plan.patches), state
 
 
 def _usual_axes(signals: Signals, patches: PatchGrid | None) -> tuple[np.ndarray, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -82,15 +81,12 @@ def patches_of(codec: Codec) -> PatchGrid | None:
     return codec.patches if isinstance(codec, PatchedCodec) else None
 
 
-def make_codec(patches: PatchGrid | None, *args: Any, **kwargs: Any) -> Codec:
-    """Return a codec of whole signals or, where a grid of patches is given, of patches.
+def with_patches(codec: Codec, patches: PatchGrid | None) -> Codec:
+    """Return a codec of whole signals, given one of patches; the same where there are none.
 
     Parameters
     ----------
+    codec : Codec
     patches : PatchGrid or None
-    *args, **kwargs
-        As :class:`neurfield.codec.Codec` takes them.
     """
-    if patches is None:
-        return Codec(*args, **kwargs)
-    return PatchedCodec(*args, **kwargs, patches=patches)
+    return codec if patches is None else PatchedCodec(**vars(codec), patches=patches)

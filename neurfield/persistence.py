@@ -16,7 +16,7 @@ from neurfield.codec import Codec
 from neurfield.device import resolve_device
 from neurfield.fields import ModulatedSiren
 from neurfield.learning.solvers import InnerSolver
-from neurfield.patched import make_codec, patches_of
+from neurfield.patched import patches_of, with_patches
 from neurfield.posterior import Posterior
 from neurfield.signals import CoordinateFrame, Layout, ValueScaler
 from neurfield.signals.patches import PatchGrid
@@ -117,8 +117,7 @@ def _rebuild(
     if "posterior" in document:
         arrays = {k: v.numpy() for k, v in _strip(tensors, "posterior.").items()}
         posterior = Posterior.from_state({**document["posterior"], **arrays})
-    codec = make_codec(
-        PatchGrid.from_dict(document["patches"]) if "patches" in document else None,
+    codec = Codec(
         field=field,
         solver=InnerSolver.from_state(solver.pop("name"), solver),
         frame=CoordinateFrame(**{k: np.asarray(v) for k, v in document["frame"].items()}),
@@ -126,7 +125,8 @@ def _rebuild(
         posterior=posterior,
     )
     document["layout"] = Layout.from_dict(document["layout"])
-    return codec, document
+    patches = PatchGrid.from_dict(document["patches"]) if "patches" in document else None
+    return with_patches(codec, patches), document
 
 
 def available_device(device: str) -> torch.device:

@@ -10,7 +10,8 @@ import torch
 from neurfield.learning.context import Context
 from neurfield.learning.store import ContextStore
 from neurfield.signals import CoordinateFrame, Signals, ValueScaler
-from neurfield.signals.patches import PatchGrid, PatchValues
+from neurfield.signals.patch_values import PatchValues
+from neurfield.signals.patches import PatchGrid
 
 
 class PatchStore(ContextStore):
