@@ -50,7 +50,13 @@ def digits():
 def fitted(digits):
     """An encoder of 3 × 2 patches, of which those along y overlap: 0-2, 2-4 (or 3-5), 5-7."""
     return FunctaEncoder(
-        6, hidden_dim=32, max_iter=60, patch_size=(3, 4), device="cpu", random_state=0
+        6,
+        hidden_dim=32,
+        max_iter=60,
+        batch_size=96,
+        patch_size=(3, 4),
+        device="cpu",
+        random_state=0,
     ).fit(digits)
 
 
