@@ -30,7 +30,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from neurfield.blockwise import encode_lazily, is_dask_backed
 from neurfield.codec import Codec
-from neurfield.decoding import Reader, checked_axes, decode, label_derivatives
+from neurfield.decoding import checked_axes, decode, label_derivatives
 from neurfield.derivatives import gradient
 from neurfield.device import PRECISIONS, matrix_products, resolve_device, resolve_dtype
 from neurfield.display import SummaryMixin
@@ -44,8 +44,10 @@ from neurfield.learning import (
     Settings,
     Trainer,
     available_learners,
+    store_of,
 )
 from neurfield.medfuncta import read_medfuncta
+from neurfield.patched import PatchedCodec, patches_of, with_patches
 from neurfield.persistence import available_device, load_fitted, save_fitted
 from neurfield.presets import preset_parameters
 from neurfield.provenance import provenance
@@ -57,6 +59,7 @@ from neurfield.signals.containers import (
     is_xarray,
 )
 from neurfield.signals.lazy import LazyValues
+from neurfield.signals.patches import PatchGrid, Reader
 
 _CURVES = ("loss_curve_", "psnr_curve_", "validation_curve_")
 _UNKNOWN_GRID = 32  # points per axis on which a checkpoint without a grid is looked at
@@ -164,6 +167,10 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         Items of a list are counted as if they had a sample axis too.
     isotropic : bool, default=False
         Scale coordinate axes of one unit by the same number, instead of each to [-1, 1].
+    patch_size : int or tuple of d int, default=None
+        Grid points of a patch, along all axes or each. The field then describes patches instead of
+        whole signals, and the latents of a signal are those of its patches, in C order: n_patches
+        times ``latent_dim`` numbers. Signals must share one evenly spaced grid.
     early_stopping : bool, default=False
         Hold out signals, stop when they improve no more, and keep the best weights.
     validation_fraction : float in (0, 1), default=0.1
@@ -267,6 +274,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         "augmentation": [Interval(Real, 0, None, closed="left"), None],
         "channel_axis": [Integral, None],
         "isotropic": ["boolean"],
+        "patch_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
@@ -312,6 +320,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         augmentation: float | None = None,
         channel_axis: int | None = None,
         isotropic: bool = False,
+        patch_size: int | tuple[int, ...] | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -353,6 +362,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         self.augmentation = augmentation
         self.channel_axis = channel_axis
         self.isotropic = isotropic
+        self.patch_size = patch_size
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -397,8 +407,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
             self._check_continuation("warm_start=True")
             previous = copy.deepcopy(self.codec_)
         signals = self._read(X, reset=previous is None)
-        learner = self._learner(signals)
-        plan = self._plan(signals, learner, device)
+        patches = self._patches(signals, previous)
+        learner = self._learner(signals, patches)
+        plan = self._plan(signals, learner, device, patches)
         with matrix_products(self.precision):
             codec, state = fit_codec(signals, plan, self.isotropic, previous)
         self._accept(codec, learner, signals.layout if previous is None else self.layout_)
@@ -432,10 +443,11 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
             self._check_continuation("partial_fit")
         signals = self._read(X, reset=first)
         signals.check()
-        learner = self._learner(signals)
+        patches = self._patches(signals, None if first else self.codec_)
+        learner = self._learner(signals, patches)
         seed = self._seed()
         if first:
-            frame, scaler = units_of(signals, self.isotropic)
+            frame, scaler = units_of(signals, self.isotropic, patches)
             dtype = resolve_dtype(self.precision, device)
             make_field = self._field_maker(signals.layout, learner)
             field: Field = make_field(generator=torch.Generator().manual_seed(seed)).to(
@@ -450,7 +462,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                 codec.device,
                 codec.dtype,
             )
-        store = ContextStore(signals, frame, scaler, dtype, device)
+        store = store_of(signals, patches, frame, scaler, dtype, device)
         trainer = getattr(self, "_trainer", None)
         if trainer is None or trainer.field is not field:
             trainer = Trainer(
@@ -480,7 +492,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                 stacklevel=2,
             )
         self._accept(
-            Codec(field, learner.solver(trainer.meta_step, store), frame, scaler),
+            with_patches(
+                Codec(field, learner.solver(trainer.meta_step, store), frame, scaler), patches
+            ),
             learner,
             signals.layout if first else self.layout_,
         )
@@ -501,7 +515,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
 
         Returns
         -------
-        float32 array of shape (n, latent_dim)
+        float32 array of shape (n, latent_dim), or (n, n_patches * latent_dim) with ``patch_size``
             For a DataArray or Dataset made of dask blocks, a DataArray with dimensions "sample"
             and "latent" and the coordinates of ``X`` along "sample", computed block by block when
             it is asked for, on whatever scheduler dask then uses.
@@ -568,13 +582,13 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
 
         def read(reader: Reader, dtype: npt.DTypeLike | None) -> list[Any]:
             place = {"grid": grid, "coords": coords, "points": points, "samples": samples}
-            return decode(reader, codec.frame, self.layout_, latents, dtype=dtype, **place)
+            return decode(reader, codec.extent, self.layout_, latents, dtype=dtype, **place)
 
         if derivative is not None:
             if return_std:
                 raise ValueError("return_std=True gives the deviation of values, not of derivative")
             axes = checked_axes(derivative, self.layout_)
-            partials = read(partial(gradient, codec, axes=axes), dtype)
+            partials = read(codec.across(partial(gradient, codec, axes=axes)), dtype)
             return label_derivatives(partials, derivative, self.layout_)
         (values,) = read(lambda z, x: [codec.decode(z, x)], dtype)
         if not return_std:
@@ -584,7 +598,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                 "return_std=True needs what fit learns about latents with learner='varpro' from at "
                 f"least two signals; this estimator (learner={self.learner!r}) has not learnt it"
             )
-        (deviation,) = read(lambda z, x: [posterior.std(codec, z, x)], None)
+        (deviation,) = read(codec.across(lambda z, x: [posterior.std(codec, z, x)]), None)
         return values, deviation
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -655,8 +669,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         """
         codec, document = load_fitted(str(path), device or "auto")
         parameters = document["parameters"]
-        if isinstance(parameters["omega"], list):
-            parameters["omega"] = tuple(parameters["omega"])
+        for name in ("omega", "patch_size"):
+            if isinstance(parameters.get(name), list):
+                parameters[name] = tuple(parameters[name])
         estimator = cls(**parameters)
         if device is None and estimator.device != "auto":
             codec.to(available_device(estimator.device))
@@ -681,7 +696,8 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         ----------
         name : str
             One of :func:`neurfield.list_presets`: "medfuncta-1d", "medfuncta-2d-64",
-            "medfuncta-2d-128", "medfuncta-2d-224", "medfuncta-3d-32", "functa" or "coin++".
+            "medfuncta-2d-128", "medfuncta-2d-224", "medfuncta-3d-32", "functa", "coin++" or
+            "coin++-patched".
         **parameters
             Constructor arguments to use instead of the preset's.
 
@@ -735,6 +751,11 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         }
         estimator = cls(**{**fixed, **parameters})
         estimator._validate_params()
+        if estimator.patch_size is not None:
+            raise ValueError(
+                "published weights describe whole signals, on any grid: patch_size must be None, "
+                f"got {estimator.patch_size!r}"
+            )
         estimator._check_parameters()
         layout = Layout(
             container="array",
@@ -760,7 +781,25 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
 
     @property
     def _n_features_out(self) -> int:
-        return self.codec_.field.latent_dim
+        return self.codec_.latent_size
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the latents; of patches, with the patch: "functaencoder_p0_3_l12".
+
+        Parameters
+        ----------
+        input_features : ignored
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        array of str
+        """
+        check_is_fitted(self)
+        if not isinstance(self.codec_, PatchedCodec):
+            return super().get_feature_names_out(input_features)
+        prefix = type(self).__name__.lower()
+        return np.array([f"{prefix}_{name}" for name in self.codec_.latent_labels], dtype=object)
 
     def _check_parameters(self) -> None:
         """Check what one parameter's constraint alone cannot tell."""
@@ -786,6 +825,12 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                 raise ValueError(
                     f"{what} continues a field with {name}={field[name]}, got {name}={value}"
                 )
+        patches = patches_of(self.codec_)
+        seen = None if patches is None else patches.size
+        if _as_sizes(self.patch_size, self.layout_.n_axes) != seen:
+            raise ValueError(
+                f"{what} continues a field with patch_size={seen}, got patch_size={self.patch_size}"
+            )
 
     def _read(self, X: Any, reset: bool) -> Signals:
         """Validate the input and read it into signals."""
@@ -834,7 +879,8 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         latents = check_array(X, dtype=np.float64, input_name="X")
         if latents.shape[1] != self._n_features_out:
             raise ValueError(
-                f"X must hold latents of length {self._n_features_out} (latent_dim), "
+                f"X must hold latents of length {self._n_features_out} "
+                f"({'n_patches * ' * isinstance(self.codec_, PatchedCodec)}latent_dim), "
                 f"got shape {latents.shape}"
             )
         return latents
@@ -846,8 +892,15 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         """Return what the caller set of what learners have defaults for."""
         return {f.name: _plain(getattr(self, f.name)) for f in dataclass_fields(Settings)}
 
-    def _learner(self, signals: Signals) -> Learner:
-        problem = problem_of(signals, self.latent_dim)
+    def _patches(self, signals: Signals, previous: Codec | None) -> PatchGrid | None:
+        """Return what to cut signals into: as in the previous fit, where there was one."""
+        if previous is not None:
+            return patches_of(previous)
+        return None if self.patch_size is None else PatchGrid.of_signals(signals, self.patch_size)
+
+    def _learner(self, signals: Signals, patches: PatchGrid | None = None) -> Learner:
+        pieces = signals if patches is None else patches.split(signals)
+        problem = problem_of(pieces, self.latent_dim)
         return make_learner(self.learner, problem, self._chosen())
 
     def _field_maker(self, layout: Layout, learner: Learner) -> Callable[..., ModulatedSiren]:
@@ -877,7 +930,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
             verbose=self.verbose,
         )
 
-    def _plan(self, signals: Signals, learner: Learner, device: torch.device) -> FitPlan:
+    def _plan(
+        self, signals: Signals, learner: Learner, device: torch.device, patches: PatchGrid | None
+    ) -> FitPlan:
         parameters = self.get_params(deep=False)
         return FitPlan(
             learner=learner,
@@ -893,6 +948,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                 for name, value in parameters.items()
                 if name not in _NOT_IN_FINGERPRINT
             },
+            patches=patches,
         )
 
     def _published_codec(self, field: ModulatedSiren, layout: Layout) -> tuple[Codec, Learner]:
@@ -947,6 +1003,12 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
 def _as_pair(omega: float | Sequence[float]) -> tuple[float, float]:
     first, last = omega if isinstance(omega, Sequence) else (omega, omega)
     return float(first), float(last)
+
+
+def _as_sizes(patch_size: int | Sequence[int] | None, n_axes: int) -> tuple[int, ...] | None:
+    if patch_size is None or isinstance(patch_size, Sequence):
+        return None if patch_size is None else tuple(patch_size)
+    return (patch_size,) * n_axes
 
 
 def _plain(value: Any) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor
 from neurfield.fields import Field, ModulatedSiren
 from neurfield.interop import read_torch
 from neurfield.interop.inert import Record, plain_number
+from neurfield.signals import grid_points
 
 _PREFIX = "model."
 _NETWORK, _LAYER = "models.inrs.LatentModulatedSIREN", "models.layers.LatentModulatedSIRENLayer"
@@ -113,7 +114,7 @@ def write_medfuncta(
     state: dict[str, Tensor] = {}
     if axes is not None:
         unit = [np.linspace(-1.0, 1.0, len(axis)) for axis in axes]
-        points = np.stack(np.meshgrid(*unit, indexing="ij"), axis=-1).reshape(-1, len(axes))
+        points = grid_points(unit)
         state["grid"] = torch.from_numpy(points.astype(np.float32))
     for part in ("weight", "bias"):
         shifts = ours[f"modulation.{part}"].split(field.hidden_dim)

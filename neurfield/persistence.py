@@ -16,12 +16,14 @@ from neurfield.codec import Codec
 from neurfield.device import resolve_device
 from neurfield.fields import ModulatedSiren
 from neurfield.learning.solvers import InnerSolver
+from neurfield.patched import patches_of, with_patches
 from neurfield.posterior import Posterior
 from neurfield.signals import CoordinateFrame, Layout, ValueScaler
+from neurfield.signals.patches import PatchGrid
 
 _FORMAT = "neurfield"
-# 2 adds the prior and the posterior, 3 learnt step sizes and scale modulation; files without them
-# are read too.
+# 2 adds the prior and the posterior, 3 learnt step sizes, scale modulation and patches; files
+# without them are read too.
 _VERSION = 3
 
 
@@ -47,6 +49,8 @@ def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) 
         "scaler": {k: v.tolist() for k, v in vars(codec.scaler).items()},
         "dtype": str(codec.dtype).removeprefix("torch."),
     }
+    if (patches := patches_of(codec)) is not None:
+        document["patches"] = patches.to_dict()
     if codec.posterior is not None:
         state = codec.posterior.state()
         arrays = {k: v for k, v in state.items() if isinstance(v, np.ndarray)}
@@ -123,7 +127,8 @@ def _rebuild(
         posterior=posterior,
     )
     document["layout"] = Layout.from_dict(document["layout"])
-    return codec, document
+    patches = PatchGrid.from_dict(document["patches"]) if "patches" in document else None
+    return with_patches(codec, patches), document
 
 
 def available_device(device: str) -> torch.device:

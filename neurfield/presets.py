@@ -33,6 +33,17 @@ _DUPONT: dict[str, Any] = {
     "weight_decay": 0.0,
 }
 
+# Dupont et al., "COIN++: Neural Compression Across Modalities", TMLR 2022, Section 3, and the
+# authors' configurations.
+_COINPP: dict[str, Any] = {
+    **_DUPONT,
+    "n_layers": 10,
+    "omega": 50.0,
+    "inner_lr": 1e-2,
+    "transform_steps": 10,
+    "batch_size": 64,
+}
+
 
 def _medfuncta(n_layers: int, width: int, latents: int, gamma: float, batch: int) -> dict[str, Any]:
     return {
@@ -64,17 +75,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 16,
         "max_iter": 500_000,
     },
-    # Dupont et al., "COIN++", TMLR 2022, Section 3; P, batch size and 500 passes over the 50 000
-    # images of CIFAR-10 are those of the authors' configuration for that set.
-    "coin++": {
-        **_DUPONT,
-        "n_layers": 10,
-        "latent_dim": 384,
-        "omega": 50.0,
-        "inner_lr": 1e-2,
-        "transform_steps": 10,
-        "batch_size": 64,
-        "max_iter": 390_500,
+    # P and 500 passes over the 50 000 images are those of the authors' configuration for CIFAR-10.
+    "coin++": {**_COINPP, "latent_dim": 384, "max_iter": 390_500},
+    # As configured for Vimeo-90k and Kodak.
+    "coin++-patched": {
+        **_COINPP,
+        "latent_dim": 64,
+        "patch_size": (32, 32),
+        "meta_lr": 1e-6,
+        "max_iter": 1_000_000,
     },
 }
 
@@ -85,7 +94,8 @@ def list_presets() -> list[str]:
     "medfuncta-1d", "medfuncta-2d-64", "medfuncta-2d-128", "medfuncta-2d-224" and "medfuncta-3d-32"
     are MedFuncta's (Friedrich et al., arXiv 2502.14401) for ECG beats, images and volumes of those
     sizes; "functa" is that of Dupont et al., "From data to functa", ICML 2022, and "coin++" that of
-    Dupont et al., "COIN++", TMLR 2022, Section 3, without patches, for signals of any dimension.
+    Dupont et al., "COIN++", TMLR 2022, Section 3, for signals of any dimension; "coin++-patched"
+    fits patches of 32 × 32 points, as the same paper does with large images.
 
     Examples
     --------

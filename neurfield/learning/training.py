@@ -94,7 +94,8 @@ class TrainingState:
     lr_scale : float, default=1.0
         Factor on the learning rate, halved at each back-off.
     back_offs : int, default=0
-        How often the loss was not finite.
+        How often training went back to the best weights: the loss was not finite, or what had been
+        learnt was lost.
     stopped : bool, default=False
         Whether training was told to end.
     """

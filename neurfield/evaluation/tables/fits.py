@@ -18,6 +18,7 @@ from neurfield.evaluation.reconstruction import Arrays, Scores, compare, decoded
 from neurfield.evaluation.tables.base import Budget, Figures
 from neurfield.evaluation.tables.data import TableData, in_range
 from neurfield.learning import Progress, available_learners
+from neurfield.presets import preset_parameters
 
 REDUCED_LATENT_DIM = 64
 #: Size of all networks in the reduced form.
@@ -29,12 +30,14 @@ _PUBLISHED = {1: "medfuncta-1d", 2: "medfuncta-2d-64", 3: "medfuncta-3d-32"}
 def encoder_methods(n_axes: int) -> list[str]:
     """Return the names of all presets and learners for signals of so many axes.
 
-    Presets that carry a dimension in their name ("medfuncta-2d-64") are for that one alone.
+    Presets that carry a dimension in their name ("medfuncta-2d-64") are for that one alone. Presets
+    of patches are left out: the length of their latents depends on the signals.
     """
     presets = [
         name
         for name in list_presets()
-        if (match := re.search(r"-(\d)d(-|$)", name)) is None or int(match[1]) == n_axes
+        if "patch_size" not in preset_parameters(name)
+        and ((match := re.search(r"-(\d)d(-|$)", name)) is None or int(match[1]) == n_axes)
     ]
     return presets + sorted(set(available_learners()) - set(presets))
 
