@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from neurfield.fields.base import Field, Linearization
+from neurfield.fields.linears import blank_linear, blank_stack, check_n_layers
 from neurfield.fields.schedule import omega_schedule
 from neurfield.fields.siren_sweeps import SirenSweeps
 
@@ -76,8 +76,7 @@ class ModulatedSiren(Field):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if n_layers < 2:
-            raise ValueError(f"n_layers must be at least 2 (sine and output), got {n_layers}")
+        check_n_layers(n_layers)
         self.in_dim, self.out_dim, self.latent_dim = in_dim, out_dim, latent_dim
         self.hidden_dim, self.n_layers = hidden_dim, n_layers
         self.modulation_size = (n_layers - 1) * hidden_dim
@@ -86,13 +85,9 @@ class ModulatedSiren(Field):
         self.skip_connections = skip_connections
         self.residual_scale = residual_scale
         self.output_scale = output_scale
-        widths = [in_dim] + [hidden_dim] * (n_layers - 1)
-        # skip_init leaves torch's global random numbers alone; reset_parameters draws the weights.
-        linear = partial(nn.utils.skip_init, nn.Linear)
-        sine_layers = nn.ModuleList(linear(n_in, n_out) for n_in, n_out in pairwise(widths))
-        self.layers = cast("Sequence[nn.Linear]", sine_layers)
-        self.modulation = linear(latent_dim, self.modulation_size)
-        self.output = linear(hidden_dim, out_dim)
+        self.layers = blank_stack([in_dim] + [hidden_dim] * (n_layers - 1))
+        self.modulation = blank_linear(latent_dim, self.modulation_size)
+        self.output = blank_linear(hidden_dim, out_dim)
         self.reset_parameters(generator)
 
     @torch.no_grad()
