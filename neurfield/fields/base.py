@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -41,11 +41,18 @@ class Field(nn.Module, ABC):
 
     Attributes
     ----------
+    family : str
+        What ``FunctaEncoder(field=...)`` takes.
+    options : tuple of str
+        What the constructor takes beside the numbers of axes and channels.
     in_dim, out_dim, latent_dim : int
         Number of coordinate axes d, of channels c, and length of the latent P.
     modulation_size : int
         How many numbers the latent modulates at each point, (K-1)·L.
     """
+
+    family: ClassVar[str]
+    options: ClassVar[tuple[str, ...]]
 
     in_dim: int
     out_dim: int

@@ -163,4 +163,4 @@ def _regress_modulation(
         random = random.to(modulation.device) * modulation.square().mean().sqrt()
         modulation = torch.cat([modulation, random], dim=1)
     modulation = modulation * (_MODULATION_RMS / modulation.square().mean().sqrt())
-    field.modulation.weight.copy_(modulation)
+    field.set_shift_weight(modulation)
