@@ -278,7 +278,7 @@ def test_file_of_a_newer_version(fitted, tmp_path):
     path = tmp_path / "future.field"
     fitted.save(path)
     rewrite(path, {"version": "99"})
-    with pytest.raises(ValueError, match=r"future\.field.*version 99.*newer.*up to version 2"):
+    with pytest.raises(ValueError, match=r"future\.field.*version 99.*newer.*up to version 3"):
         FunctaEncoder.load(path)
 
 

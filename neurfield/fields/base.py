@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -48,7 +49,8 @@ class Field(nn.Module, ABC):
     in_dim, out_dim, latent_dim : int
         Number of coordinate axes d, of channels c, and length of the latent P.
     modulation_size : int
-        How many numbers the latent modulates at each point, (K-1)·L.
+        How many numbers the latent modulates at each point, (K-1)·L, and what it takes to find
+        them: the measure of how much memory a point needs.
     """
 
     family: ClassVar[str]
@@ -98,6 +100,41 @@ class Field(nn.Module, ABC):
         matrix : Tensor of shape (P, P)
             Invertible.
         """
+
+    @classmethod
+    def check(cls, in_dim: int, options: Mapping[str, Any]) -> None:
+        """Refuse options that do not go together; none by default.
+
+        Parameters
+        ----------
+        in_dim : int
+            Number of coordinate axes.
+        options : mapping
+            Values by the names in :attr:`options`.
+
+        Raises
+        ------
+        ValueError
+        """
+
+    @property
+    def latent_parts(self) -> int:
+        """In how many vectors of equal length and meaning the latent falls; 1 by default."""
+        return 1
+
+    def latent_names(self, axis_names: Sequence[str]) -> list[str] | None:
+        """Return what each entry of the latent is called; None, the default, if by its number.
+
+        Parameters
+        ----------
+        axis_names : sequence of d str
+            Names of the coordinate axes.
+        """
+        return None
+
+    def penalty(self) -> Tensor | float:
+        """Return what the weights themselves add to the meta-loss, a scalar; nothing by default."""
+        return 0.0
 
     def sweeps(self, rows: int) -> Sweeps | None:
         """Return hand-derived sweeps, where the field has them.

@@ -31,6 +31,9 @@ def canonicalise(
     signals; with the rotation R, the axes are the principal axes of the training latents, by
     falling variance, each signed so that its strongest effect on the signal is positive.
 
+    Where the latent falls into vectors of equal meaning, one for each place, all of them get the
+    same coordinates: M is averaged over places and the axes are those of all vectors together.
+
     Parameters
     ----------
     field : Field
@@ -46,15 +49,18 @@ def canonicalise(
     Tensor of shape (P, P), float64
         The matrix that was applied to the latents.
     """
-    tangent = _tangent(field, store)
-    gram = _gram(tangent)
+    tangent, n_parts = _tangent(field, store), field.latent_parts
+    size = field.latent_dim // n_parts
+    gram = _gram(tangent).view(n_parts, size, n_parts, size).diagonal(dim1=0, dim2=2).mean(dim=-1)
     eigenvalues, vectors = torch.linalg.eigh(gram)
     eigenvalues = eigenvalues.clamp_min(_FLOOR * float(eigenvalues.mean()) + 1e-30)
     root = vectors * eigenvalues.sqrt() @ vectors.T
     sample = store.aligned_sample(_MOST_SIGNALS, _MOST_POINTS, generator)
-    latents = Tangent.at_origin(field, sample.coords).solve(sample, precision).double() @ root
-    effects = torch.linalg.solve(root, tangent.jacobian.flatten(0, 2).double(), left=False)
-    matrix = principal_axes(latents, effects).T @ root
+    latents = Tangent.at_origin(field, sample.coords).solve(sample, precision).double()
+    jacobian = tangent.jacobian.double().reshape(-1, size)
+    effects = torch.linalg.solve(root, jacobian, left=False)
+    block = principal_axes(latents.reshape(-1, size) @ root, effects).T @ root
+    matrix = torch.kron(torch.eye(n_parts).to(block), block)
     field.reparametrize(matrix)
     return matrix
 

@@ -70,7 +70,7 @@ class CaviaStep(MetaStep):
                 self._workspace,
             )
         self.mse.copy_(loss.detach())
-        return loss
+        return loss + self.field.penalty()
 
     def adapt(self, batch: MetaBatch) -> Tensor:
         """Return the latents after the inner loop, as a differentiable function of θ."""

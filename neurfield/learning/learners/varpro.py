@@ -81,7 +81,7 @@ class VarproStep(MetaStep):
         errors = part.mse(self.field(part.coords, latents))
         full_loss = geometric_mean(errors)
         self.mse.copy_(errors.detach().mean())
-        return self.tangent_weight * tangent_loss + full_loss
+        return self.tangent_weight * tangent_loss + full_loss + self.field.penalty()
 
 
 def geometric_mean(errors: Tensor) -> Tensor:
