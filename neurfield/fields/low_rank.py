@@ -164,7 +164,7 @@ class LowRankSiren(ModulatedSiren):
 
 
 class LowRankSweeps(SirenSweeps):
-    """Sweeps of a :class:`LowRankSiren`: those of a modulated SIREN with the shifts S B z + S v + s.
+    """Sweeps of a :class:`LowRankSiren`, whose shifts are S B z + (S v + s).
 
     Parameters
     ----------

@@ -108,6 +108,43 @@ class ShiftedSiren(Field):
         return hidden
 
     @abstractmethod
+    def linearize(self, coords: Tensor, latents: Tensor) -> ShiftedLinearization: ...
+
+    def seen_spacing(self, spacing: Tensor) -> Tensor:
+        """Return the distance of neighbouring grid points as the first layer sees it.
+
+        Parameters
+        ----------
+        spacing : Tensor of shape (d,)
+            In normalised coordinates.
+        """
+        return spacing
+
+    def shares(self, coords: Tensor, values: Tensor) -> Tensor:
+        """Part values among the vectors of the latent, by how much each counts where they are.
+
+        Parameters
+        ----------
+        coords : Tensor of shape (N, d)
+        values : Tensor of shape (n, N, c)
+
+        Returns
+        -------
+        Tensor of shape (n · parts, N, c)
+        """
+        return values
+
+    @torch.no_grad()
+    def set_shift_weight(self, weight: Tensor) -> None:
+        """Replace in place what one vector of the latent is multiplied with; all else stays.
+
+        Parameters
+        ----------
+        weight : Tensor of shape ((K-1)·L, length of the vector)
+        """
+        self.modulation.weight.copy_(weight)
+
+    @abstractmethod
     def _biases(self, coords: Tensor, latents: Tensor) -> Iterable[Tensor]:
         """Return ω_k (b_k + m_k) of each sine layer, of shape (B, 1, L) or (B, N, L).
 

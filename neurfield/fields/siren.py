@@ -99,16 +99,6 @@ class ModulatedSiren(ShiftedSiren):
         """Return S and s of the shifts m = S φ + s, of shapes ((K-1)·L, P) and ((K-1)·L,)."""
         return self.modulation.weight, self.modulation.bias
 
-    @torch.no_grad()
-    def set_shift_weight(self, weight: Tensor) -> None:
-        """Replace S in place, and keep s.
-
-        Parameters
-        ----------
-        weight : Tensor of shape ((K-1)·L, P)
-        """
-        self.modulation.weight.copy_(weight)
-
     def linearize(self, coords: Tensor, latents: Tensor) -> SirenLinearization:
         return SirenLinearization(self, *self._trace(coords, latents))
 

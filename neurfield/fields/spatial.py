@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from numbers import Integral
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -121,10 +121,10 @@ class SpatialSiren(ShiftedSiren):
     @classmethod
     def check(cls, in_dim: int, options: Mapping[str, Any]) -> None:
         latent_dim, latent_grid = options["latent_dim"], options["latent_grid"]
-        sizes = [latent_grid] if isinstance(latent_grid, Integral) else list(latent_grid)
-        if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        sizes: list[Any] = np.atleast_1d(latent_grid).tolist()
+        if not all(isinstance(size, int) and size > 0 for size in sizes):
             raise ValueError(f"latent_grid must hold positive integers, got {latent_grid!r}")
-        if not isinstance(latent_grid, Integral) and len(sizes) != in_dim:
+        if np.ndim(latent_grid) and len(sizes) != in_dim:
             raise ValueError(
                 f"latent_grid must have one number for each of the {in_dim} axes of the signals, "
                 f"got {latent_grid!r}"
@@ -180,6 +180,15 @@ class SpatialSiren(ShiftedSiren):
             weights = (weights[..., :, None] * along[..., None, :]).flatten(-2)
         return weights
 
+    def seen_spacing(self, spacing: Tensor) -> Tensor:
+        if self.interpolation == "linear":
+            return spacing
+        return spacing * torch.tensor(self.latent_grid).to(spacing)
+
+    def shares(self, coords: Tensor, values: Tensor) -> Tensor:
+        weights = self.cell_weights(coords).T
+        return (values[:, None] * weights[..., None]).flatten(0, 1)
+
     def _seen(self, coords: Tensor) -> Tensor:
         if self.interpolation == "linear":
             return coords
@@ -199,21 +208,21 @@ class SpatialSiren(ShiftedSiren):
 
     @torch.no_grad()
     def reparametrize(self, matrix: Tensor) -> None:
-        block = matrix[: self.modulation.in_features, : self.modulation.in_features].double()
+        block = matrix[: self.modulation.in_features, : self.modulation.in_features]
+        block = block.double().contiguous()
         eye = torch.eye(self.n_cells, dtype=block.dtype, device=block.device)
         if not torch.allclose(matrix.double(), torch.kron(eye, block)):
             raise ValueError(
                 "matrix must change the vector of every cell alike (a block-diagonal matrix of "
                 f"{self.n_cells} equal blocks), or latents would no longer belong to cells"
             )
-        weight = self.modulation.weight
-        weight.copy_(torch.linalg.solve(block.T, weight.double().T).T.to(weight.dtype))
+        weight = self.modulation.weight.double()
+        self.set_shift_weight(torch.linalg.solve(block.T, weight.T).T)
 
 
 def cells_along_axes(latent_grid: int | Sequence[int], in_dim: int) -> tuple[int, ...]:
     """Return the number of cells along each axis, where one number stands for all."""
-    sizes = (latent_grid,) * in_dim if isinstance(latent_grid, Integral) else latent_grid
-    return tuple(int(size) for size in sizes)
+    return tuple(np.broadcast_to(latent_grid, in_dim).tolist())
 
 
 def _cell(position: Tensor, size: Tensor | int) -> Tensor:

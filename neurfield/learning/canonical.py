@@ -49,23 +49,21 @@ def canonicalise(
     Tensor of shape (P, P), float64
         The matrix that was applied to the latents.
     """
-    tangent, n_parts = _tangent(field, store), field.latent_parts
-    size = field.latent_dim // n_parts
-    gram = _gram(tangent).view(n_parts, size, n_parts, size).diagonal(dim1=0, dim2=2).mean(dim=-1)
+    tangent, parts = _tangent(field, store), field.latent_parts
+    gram = _gram(tangent).unflatten(0, (parts, -1)).unflatten(2, (parts, -1))
+    gram = gram.diagonal(dim1=0, dim2=2).mean(dim=-1)
     eigenvalues, vectors = torch.linalg.eigh(gram)
     eigenvalues = eigenvalues.clamp_min(_FLOOR * float(eigenvalues.mean()) + 1e-30)
-    root = vectors * eigenvalues.sqrt() @ vectors.T
+    root = _in_each_part(vectors * eigenvalues.sqrt() @ vectors.T, parts)
     sample = store.aligned_sample(_MOST_SIGNALS, _MOST_POINTS, generator)
-    latents = Tangent.at_origin(field, sample.coords).solve(sample, precision).double()
-    jacobian = tangent.jacobian.double().reshape(-1, size)
-    effects = torch.linalg.solve(root, jacobian, left=False)
-    block = principal_axes(latents.reshape(-1, size) @ root, effects).T @ root
-    matrix = torch.kron(torch.eye(n_parts).to(block), block)
+    latents = Tangent.at_origin(field, sample.coords).solve(sample, precision).double() @ root
+    effects = torch.linalg.solve(root, tangent.jacobian.flatten(0, 2).double(), left=False)
+    matrix = principal_axes(latents, effects, parts).T @ root
     field.reparametrize(matrix)
     return matrix
 
 
-def principal_axes(latents: Tensor, effects: Tensor) -> Tensor:
+def principal_axes(latents: Tensor, effects: Tensor, parts: int = 1) -> Tensor:
     """Return the axes of latents by falling variance, each with a sign that its effect decides.
 
     Parameters
@@ -73,17 +71,27 @@ def principal_axes(latents: Tensor, effects: Tensor) -> Tensor:
     latents : Tensor of shape (n, P)
     effects : Tensor of shape (N c, P)
         Sensitivity of values to latents. Along its axis, the strongest one is positive.
+    parts : int, default=1
+        In how many vectors of equal meaning a latent falls, which share their axes.
 
     Returns
     -------
     Tensor of shape (P, P), orthogonal, one axis a column
     """
+    latents, effects = (
+        table.unflatten(1, (parts, -1)).flatten(0, 1) for table in (latents, effects)
+    )
     centred = latents - latents.mean(dim=0)
     _, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
     axes = axes.flip(1)
     along = effects @ axes
     strongest = along.gather(0, along.abs().argmax(dim=0, keepdim=True))[0]
-    return axes * torch.where(strongest < 0, -1.0, 1.0)
+    return _in_each_part(axes * torch.where(strongest < 0, -1.0, 1.0), parts)
+
+
+def _in_each_part(block: Tensor, parts: int) -> Tensor:
+    eye = torch.eye(parts, dtype=block.dtype, device=block.device)
+    return torch.kron(eye, block.contiguous())
 
 
 def _tangent(field: Field, store: ContextStore) -> Tangent:

@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neurfield.fields import Field, ModulatedSiren
+from neurfield.fields import Field
+from neurfield.fields.shifted import ShiftedSiren
 from neurfield.learning.augmentation import deform
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
 from neurfield.learning.canonical import canonicalise, sensitivity_matrix
@@ -140,7 +141,7 @@ class Varpro(Learner):
         )
 
     def initialise(self, field: Field, store: ContextStore, generator: torch.Generator) -> None:
-        if isinstance(field, ModulatedSiren):
+        if isinstance(field, ShiftedSiren):
             start_from_data(
                 field, store, self.settings.output_scale, self.settings.augmentation, generator
             )
