@@ -8,6 +8,7 @@ from neurfield.fields import LowRankSiren, ModulatedSiren, SpatialSiren
 from neurfield.learning.base import MetaBatch
 from neurfield.learning.context import Context
 from neurfield.learning.learners.cavia import CaviaStep
+from neurfield.learning.learners.varpro import VarproStep
 
 
 def spatial(d=2, c=2, grid=3, channels=2, interpolation="linear", seed=0, **options):
@@ -47,9 +48,13 @@ FIELDS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _same_draws():
+    torch.manual_seed(0)
+
+
 @pytest.fixture(params=FIELDS)
 def field(request):
-    torch.manual_seed(0)
     return FIELDS[request.param]()
 
 
@@ -102,7 +107,7 @@ def test_a_meta_gradient_agrees_with_finite_differences(field):
         for sign in (1, -1):
             with torch.no_grad():
                 parameter.add_(sign * 1e-6 * direction)
-                slopes.append(float(step(batch)))
+                slopes.append(step(batch).item())
                 parameter.sub_(sign * 1e-6 * direction)
         found = float((parameter.grad * direction).sum())
         assert found == pytest.approx((slopes[0] - slopes[1]) / 2e-6, rel=1e-5, abs=1e-8), name
@@ -152,7 +157,7 @@ def test_the_linear_field_is_continuous_across_cells_and_the_nearest_is_not():
     for interpolation in ("linear", "nearest"):
         field = spatial(2, grid=3, interpolation=interpolation)
         _, phi = draw(field)
-        left, right = (field(x, phi) for x in across)
+        left, right = (field(x, phi).detach() for x in across)
         jumps[interpolation] = float((left - right).abs().max())
     assert jumps["linear"] < 1e-6
     assert jumps["nearest"] > 1e-3
@@ -219,21 +224,36 @@ def test_low_rank_shifts_are_the_published_formula():
 
 def test_the_basis_starts_orthonormal_and_is_penalised_for_leaving():
     field = LowRankSiren(2, 1, 4, 9, generator=torch.Generator().manual_seed(0)).double()
-    assert float(field.penalty()) < 1e-12
+    assert field.penalty().item() < 1e-12
     with torch.no_grad():
         field.basis.mul_(2.0)  # BᵀB = 4 · 1
-    assert float(field.penalty()) == pytest.approx(4 * 3.0**2)
+    assert field.penalty().item() == pytest.approx(4 * 3.0**2)
     assert ModulatedSiren(2, 1, 4).penalty() == 0.0
+
+
+@pytest.mark.parametrize(
+    "make_step", [lambda f: CaviaStep(f, 2, 0.1), lambda f: VarproStep(f, 1, 1e-3, 0.1, 3)]
+)
+def test_the_meta_loss_has_the_penalty_and_the_reported_error_has_not(make_step, monkeypatch):
+    field = low_rank()
+    x, _ = draw(field)
+    batch = MetaBatch(Context(x, torch.rand(3, 11, 2, dtype=torch.float64)))
+    step = make_step(field).double()
+    with_penalty, error = step(batch), step.mse.clone()
+    penalty = field.penalty()
+    monkeypatch.setattr(LowRankSiren, "penalty", lambda self: 0.0)
+    torch.testing.assert_close(with_penalty - step(batch), penalty)
+    torch.testing.assert_close(step.mse, error, rtol=0, atol=0)
 
 
 def test_renaming_low_rank_latents_leaves_function_and_penalty():
     field = low_rank()
     x, z = draw(field)
-    before, penalty = field(x, z), float(field.penalty())
+    before, penalty = field(x, z), field.penalty().item()
     matrix = torch.randn(3, 3, dtype=torch.float64) + 3 * torch.eye(3)
     field.reparametrize(matrix)
     torch.testing.assert_close(field(x, z @ matrix.T), before)
-    assert float(field.penalty()) == penalty
+    assert field.penalty().item() == penalty
 
 
 def test_a_rank_beyond_the_intermediate_dimension_is_refused():
