@@ -114,8 +114,21 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         damped Gauss–Newton step, through which the meta-gradient passes too.
     inner_lr : float, default=None
         α, step size of gradient descent in the inner loop ("cavia").
+    learn_inner_lr : bool, default=False
+        Learn α together with θ, one step size for each entry of the latent, as Meta-SGD does
+        ("cavia"). They start at random in [0.005, 0.1], whatever ``inner_lr`` is, and stay in
+        [0, 1].
+    second_order : bool, default=True
+        Take the meta-gradient through the gradients of the inner loop ("cavia"). False, its
+        first-order approximation, takes less time and memory; the authors of MedFuncta found it
+        unstable.
     context_ratio : float in (0, 1], default=None
         γ, fraction of a signal's points that a reduced context keeps.
+    context_selection : {"random", "gradient"}, default="random"
+        Which points a reduced context keeps ("cavia"): random ones, the same for the whole batch,
+        or those of each signal at which the output layer's gradient is largest, as GradNCP does.
+        The latter sees all points before each inner step; the authors of MedFuncta found it no
+        better.
     transform_steps : int, default=None
         H, steps that ``transform`` takes; with "varpro", 1 is the closed form alone.
     meta_lr : float, default=None
@@ -129,6 +142,8 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         then depend on the machine's speed.
     lr_schedule : {"constant", "cosine"}, default=None
         Course of the learning rate.
+    weight_decay : float, default=None
+        Of the meta-steps' AdamW; with 0 it is Adam.
     skip_connections : bool, default=True
         Whether layers 2..K-1 add to their input.
     residual_scale, output_scale : float, default=None
@@ -136,6 +151,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         weights; 1 is the published network. "varpro" takes the direction of the output weights from
         the data, and ``output_scale`` as their norm: the larger, the closer the field stays to its
         tangent.
+    modulation : {"shift", "shift_scale"}, default="shift"
+        What the latent modulates: the shifts of each sine layer, or also their scales, which the
+        authors of MedFuncta do not recommend.
     damping : float, default=None
         λ, precision of the latents' Gaussian prior relative to the field's mean squared
         sensitivity to them ("varpro").
@@ -236,16 +254,21 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         "learner": [StrOptions(set(available_learners()))],
         "inner_steps": [Interval(Integral, 1, None, closed="left"), None],
         "inner_lr": [Interval(Real, 0, None, closed="neither"), None],
+        "learn_inner_lr": ["boolean"],
+        "second_order": ["boolean"],
         "context_ratio": [Interval(Real, 0, 1, closed="right"), None],
+        "context_selection": [StrOptions({"random", "gradient"})],
         "transform_steps": [Interval(Integral, 1, None, closed="left"), None],
         "meta_lr": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
         "lr_schedule": [StrOptions({"constant", "cosine"}), None],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), None],
         "skip_connections": ["boolean"],
         "residual_scale": [Interval(Real, 0, None, closed="neither"), None],
         "output_scale": [Interval(Real, 0, None, closed="neither"), None],
+        "modulation": [StrOptions({"shift", "shift_scale"})],
         "damping": [Interval(Real, 0, None, closed="neither"), None],
         "augmentation": [Interval(Real, 0, None, closed="left"), None],
         "channel_axis": [Integral, None],
@@ -280,16 +303,21 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         learner: str = "varpro",
         inner_steps: int | None = None,
         inner_lr: float | None = None,
+        learn_inner_lr: bool = False,
+        second_order: bool = True,
         context_ratio: float | None = None,
+        context_selection: str = "random",
         transform_steps: int | None = None,
         meta_lr: float | None = None,
         batch_size: int | None = None,
         max_iter: int | None = None,
         max_time: float | None = None,
         lr_schedule: str | None = None,
+        weight_decay: float | None = None,
         skip_connections: bool = True,
         residual_scale: float | None = None,
         output_scale: float | None = None,
+        modulation: str = "shift",
         damping: float | None = None,
         augmentation: float | None = None,
         channel_axis: int | None = None,
@@ -320,16 +348,21 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         self.learner = learner
         self.inner_steps = inner_steps
         self.inner_lr = inner_lr
+        self.learn_inner_lr = learn_inner_lr
+        self.second_order = second_order
         self.context_ratio = context_ratio
+        self.context_selection = context_selection
         self.transform_steps = transform_steps
         self.meta_lr = meta_lr
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.max_time = max_time
         self.lr_schedule = lr_schedule
+        self.weight_decay = weight_decay
         self.skip_connections = skip_connections
         self.residual_scale = residual_scale
         self.output_scale = output_scale
+        self.modulation = modulation
         self.damping = damping
         self.augmentation = augmentation
         self.channel_axis = channel_axis
@@ -441,7 +474,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                 generator=torch.Generator().manual_seed(seed),
             )
             if first:
-                learner.initialise(field, store, trainer.generator)
+                learner.initialise(trainer.meta_step, store, trainer.generator)
+            else:
+                trainer.meta_step.adopt(self.codec_.solver)
         trainer.store = store
         n_batches = math.ceil(len(store) / learner.settings.batch_size)
         losses, levels = [], []
@@ -457,7 +492,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                 stacklevel=2,
             )
         self._accept(
-            Codec(field, learner.solver(field, store), frame, scaler),
+            Codec(field, learner.solver(trainer.meta_step, store), frame, scaler),
             learner,
             signals.layout if first else self.layout_,
         )
@@ -678,7 +713,8 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         Parameters
         ----------
         name : str
-            One of :func:`neurfield.list_presets`.
+            One of :func:`neurfield.list_presets`: "medfuncta-1d", "medfuncta-2d-64",
+            "medfuncta-2d-128", "medfuncta-2d-224", "medfuncta-3d-32", "functa" or "coin++".
         **parameters
             Constructor arguments to use instead of the preset's.
 
@@ -762,6 +798,11 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
     def _check_parameters(self) -> None:
         """Check what one parameter's constraint alone cannot tell."""
         check_omega(self.omega)
+        family = available_fields()[self.field]
+        if self.modulation != "shift" and "modulation" not in family.options:
+            raise ValueError(
+                f"modulation={self.modulation!r} needs field='siren', got field={self.field!r}"
+            )
         for callback in self.callbacks or ():
             if not callable(callback):
                 raise ValueError(f"callbacks must be callable, got {callback!r}")
@@ -899,7 +940,8 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         store = ContextStore(signals, frame, scaler, next(field.parameters()).dtype, device)
         learner = self._learner(signals)
         self.n_features_in_ = blank.size
-        return Codec(field, learner.solver(field, store), frame, scaler), learner
+        solver = learner.solver(learner.meta_step(field), store)
+        return Codec(field, solver, frame, scaler), learner
 
     def _encoding_codec(self) -> Codec:
         """Return the codec with as many solver steps as ``transform_steps`` now asks for."""

@@ -121,8 +121,6 @@ def fit_codec(
     store = ContextStore(train, frame, scaler, plan.dtype, plan.device)
     if previous is None:
         field = plan.make_field(generator=generator).to(plan.device, plan.dtype)
-        if saved is None:  # a checkpoint brings weights and generator of its own
-            plan.learner.initialise(field, store, generator)
     else:
         field = previous.field.to(plan.device, plan.dtype)
     validation = None
@@ -139,8 +137,12 @@ def fit_codec(
         fingerprint=fingerprint,
         callbacks=plan.callbacks,
     )
+    if previous is not None:
+        trainer.meta_step.adopt(previous.solver)
+    elif saved is None:  # a checkpoint brings weights and generator of its own
+        plan.learner.initialise(trainer.meta_step, store, generator)
     state = trainer.run(saved)
-    solver = plan.learner.finish(field, store, generator)
+    solver = plan.learner.finish(trainer.meta_step, store, generator)
     posterior = None
     if isinstance(solver, LevenbergMarquardt):
         solver, posterior = with_posterior(

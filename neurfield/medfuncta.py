@@ -102,6 +102,8 @@ def write_medfuncta(
     """
     if not isinstance(field, ModulatedSiren):
         raise ValueError(f"field must be a ModulatedSiren, got {type(field).__name__}")
+    if field.modulates_scale:
+        raise ValueError('the published network has modulation="shift", this field "shift_scale"')
     if field.skip_connections and field.residual_scale != 1.0:
         raise ValueError(
             "the published network has residual_scale=1, "

@@ -20,7 +20,8 @@ from neurfield.posterior import Posterior
 from neurfield.signals import CoordinateFrame, Layout, ValueScaler
 
 _FORMAT = "neurfield"
-# 2 adds the prior and the posterior, 3 the family of the field; files without them are read too.
+# 2 adds the prior and the posterior, 3 learnt step sizes, scale modulation and the family of the
+# field; files without them are read too.
 _VERSION = 3
 
 

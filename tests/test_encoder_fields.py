@@ -69,6 +69,7 @@ def test_presets_in_small_beat_the_mean_image(name, digits):
     if name != "lrm-functa":
         small |= {"latent_dim": 4 * 4 * 4, "latent_grid": (4, 4), "omega": 10.0}
     quick = {"meta_lr": 2e-3, "inner_lr": 1.0, "max_iter": 80, "lr_schedule": "cosine"}
+    quick["learn_inner_lr"] = False  # what is learnt starts small and needs more meta-steps
     encoder = FunctaEncoder.from_preset(name, **small, **quick, device="cpu", random_state=0)
     train, held_out = digits[:300], digits[300:]
     encoder.fit(train)
@@ -198,6 +199,7 @@ def test_info_names_the_family(encoder, digits, tmp_path, capsys):
         ({"latent_grid": 0}, "latent_grid"),
         ({"interpolation": "cubic"}, "interpolation"),
         ({"field": "hashgrid"}, "field"),
+        ({"modulation": "shift_scale"}, "modulation='shift_scale' needs field='siren'.*'spatial'"),
         ({"field": "low-rank", "intermediate_dim": 11}, "at most intermediate_dim=11, got 12"),
     ],
 )

@@ -38,7 +38,7 @@ def setting(name, case):
     learner = make_learner(name, Problem(len(signals), 1, 20, 1, 1, 3), chosen)
     generator = torch.Generator().manual_seed(0)
     field = ModulatedSiren(1, 1, 3, 5, 3, (3.0, 6.0), generator=generator).double()
-    learner.initialise(field, store, generator)
+    learner.initialise(learner.meta_step(field), store, generator)
     return learner, field, store, generator
 
 
@@ -124,7 +124,7 @@ def test_the_meta_step_reports_the_error_of_the_field_and_changes_no_weight(name
 @pytest.mark.parametrize("name", NAMES)
 def test_optimisers_update_every_weight_once(name):
     learner, field, _, _ = setting(name, "one grid")
-    updated = [id(p) for p in learner.optimizers(field).parameters]
+    updated = [id(p) for p in learner.optimizers(learner.meta_step(field)).parameters]
     assert sorted(updated) == sorted(id(p) for p in field.parameters())
 
 
@@ -132,7 +132,7 @@ def test_optimisers_update_every_weight_once(name):
 @pytest.mark.parametrize("case", CASES)
 def test_the_solver_brings_signals_closer(name, case):
     learner, field, store, generator = setting(name, case)
-    solver = learner.finish(field, store, generator)
+    solver = learner.finish(learner.meta_step(field), store, generator)
     assert isinstance(solver, InnerSolver)
     context = store.batch(np.arange(len(store)))
     with torch.no_grad():

@@ -49,8 +49,8 @@ class Field(nn.Module, ABC):
     in_dim, out_dim, latent_dim : int
         Number of coordinate axes d, of channels c, and length of the latent P.
     modulation_size : int
-        How many numbers the latent modulates at each point, (K-1)·L, and what it takes to find
-        them: the measure of how much memory a point needs.
+        How many numbers the latent modulates at each point, such as the (K-1)·L shifts, and what it
+        takes to find them: the measure of how much memory a point needs.
     """
 
     family: ClassVar[str]
@@ -74,6 +74,16 @@ class Field(nn.Module, ABC):
         Returns
         -------
         Tensor of shape (B, N, c)
+        """
+
+    @abstractmethod
+    def hidden(self, coords: Tensor, latents: Tensor) -> Tensor:
+        """Return the features that the linear output layer reads, of shape (B, N, L).
+
+        Parameters
+        ----------
+        coords : Tensor of shape (N, d) or (B, N, d)
+        latents : Tensor of shape (B, P)
         """
 
     @abstractmethod

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,6 +42,8 @@ class ShiftedSiren(Field):
         Factor ρ on the sine branch of a skip connection.
     output_scale : float
         Factor on the initial weights of the output layer.
+    modulation : {"shift", "shift_scale"}, default="shift"
+        Whether the code also scales the pre-activations.
     """
 
     def __init__(
@@ -57,19 +58,23 @@ class ShiftedSiren(Field):
         skip_connections: bool,
         residual_scale: float,
         output_scale: float,
+        modulation: str = "shift",
     ) -> None:
         super().__init__()
         check_n_layers(n_layers)
+        if modulation not in ("shift", "shift_scale"):
+            raise ValueError(f'modulation must be "shift" or "shift_scale", got {modulation!r}')
         self.in_dim, self.out_dim, self.latent_dim = in_dim, out_dim, latent_dim
         self.hidden_dim, self.n_layers = hidden_dim, n_layers
-        self.modulation_size = (n_layers - 1) * hidden_dim
+        self.modulates_scale = modulation == "shift_scale"
+        self.modulation_size = (n_layers - 1) * hidden_dim * (2 if self.modulates_scale else 1)
         self.omega = omega
         self.omegas = omega_schedule(omega, n_layers)
         self.skip_connections = skip_connections
         self.residual_scale = residual_scale
         self.output_scale = output_scale
         self.layers = blank_stack([in_dim] + [hidden_dim] * (n_layers - 1))
-        self.modulation = blank_linear(code_dim, (n_layers - 1) * hidden_dim)
+        self.modulation = blank_linear(code_dim, self.modulation_size)
         self.output = blank_linear(hidden_dim, out_dim)
 
     @torch.no_grad()
@@ -94,17 +99,10 @@ class ShiftedSiren(Field):
         return self.output(self.hidden(coords, latents)) + 0.5
 
     def hidden(self, coords: Tensor, latents: Tensor) -> Tensor:
-        """Return the last hidden features h_{K-1}, of shape (B, N, L).
-
-        Parameters
-        ----------
-        coords : Tensor of shape (N, d) or (B, N, d)
-        latents : Tensor of shape (B, P)
-        """
-        phases = self._phases(coords, latents)
-        hidden = torch.sin(next(phases)(self._seen(coords)))
-        for phase in phases:
-            hidden = self._join(hidden, torch.sin(phase(hidden)))
+        hidden = self._seen(coords)
+        for k, layer in enumerate(self._modulated(coords, latents)):
+            branch = torch.sin(layer.phase(layer.product(hidden)))
+            hidden = self._join(hidden, branch) if k else branch
         return hidden
 
     @abstractmethod
@@ -145,33 +143,29 @@ class ShiftedSiren(Field):
         self.modulation.weight.copy_(weight)
 
     @abstractmethod
-    def _biases(self, coords: Tensor, latents: Tensor) -> Iterable[Tensor]:
-        """Return ω_k (b_k + m_k) of each sine layer, of shape (B, 1, L) or (B, N, L).
+    def _modulated(self, coords: Tensor, latents: Tensor) -> Iterable[ModulatedLayer]:
+        """Return each sine layer as the latents modulate it.
 
-        ω_k is best multiplied into weights, which are small, and not into features.
+        ω_k is best multiplied into the weights, which are small, and not into the features.
         """
 
     def _seen(self, coords: Tensor) -> Tensor:
         """Return the coordinates that the first layer sees."""
         return coords
 
-    def _trace(self, coords: Tensor, latents: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the values and ∂(what joins h_k)/∂(phase of layer k) for every sine layer."""
-        phases = self._phases(coords, latents)
-        first = next(phases)(self._seen(coords))
-        hidden, slopes = torch.sin(first), [self.omegas[0] * torch.cos(first)]
+    def _trace(self, coords: Tensor, latents: Tensor) -> Trace:
+        hidden, slopes, scales, products = self._seen(coords), [], [], []
         gain = self.residual_scale if self.skip_connections else 1.0
-        for omega, phase in zip(self.omegas[1:], phases, strict=False):
-            inner = phase(hidden)
-            slopes.append(gain * omega * torch.cos(inner))
-            hidden = self._join(hidden, torch.sin(inner))
-        return self.output(hidden) + 0.5, slopes
-
-    def _phases(self, coords: Tensor, latents: Tensor) -> Iterator[Callable[[Tensor], Tensor]]:
-        """Yield ω_k (W_k h + b_k + m_k) as a function of h for each sine layer."""
-        biases = self._biases(coords, latents)
-        for omega, layer, bias in zip(self.omegas, self.layers, biases, strict=False):
-            yield partial(_affine, weight=omega * layer.weight, bias=bias)
+        for k, layer in enumerate(self._modulated(coords, latents)):
+            product = layer.product(hidden)
+            phase = layer.phase(product)
+            slopes.append((gain if k else 1.0) * self.omegas[k] * torch.cos(phase))
+            if layer.scale is not None:
+                scales.append(layer.scale)
+                products.append(product / self.omegas[k])
+            branch = torch.sin(phase)
+            hidden = self._join(hidden, branch) if k else branch
+        return Trace(self.output(hidden) + 0.5, slopes, scales, products)
 
     def _join(self, hidden: Tensor, branch: Tensor) -> Tensor:
         if not self.skip_connections:
@@ -182,10 +176,44 @@ class ShiftedSiren(Field):
         return {name: getattr(self, name) for name in ("in_dim", "out_dim", *self.options)}
 
 
+class ModulatedLayer(NamedTuple):
+    """The phases of one sine layer, ω (1 + u) (W h + b) + ω m, in two parts.
+
+    Without scales u the shift m is in the bias already. The bias has the shape (B, 1, L), or
+    (B, N, L) where it depends on the point.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    scale: Tensor | None = None
+    shift: Tensor | None = None
+
+    def product(self, features: Tensor) -> Tensor:
+        return _affine(features, self.weight, self.bias)
+
+    def phase(self, product: Tensor) -> Tensor:
+        if self.scale is None or self.shift is None:
+            return product
+        return self.scale * product + self.shift
+
+
 def _affine(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Apply one layer to features of shape (N, n_in) or (B, N, n_in), with a bias per signal."""
     product = functional.linear(features, weight)
     return product.add_(bias) if product.shape[:-2] == bias.shape[:-2] else product + bias
+
+
+class Trace(NamedTuple):
+    """Values, and what a forward sweep leaves of every sine layer for backward sweeps.
+
+    ``slopes`` are the derivatives of what joins h_k by the shift; ``scales`` (1 + u) and
+    ``products`` (W h + b) are empty where nothing is scaled.
+    """
+
+    values: Tensor
+    slopes: list[Tensor]
+    scales: list[Tensor]
+    products: list[Tensor]
 
 
 class ShiftedLinearization(Linearization):
@@ -194,34 +222,39 @@ class ShiftedLinearization(Linearization):
     Every step is an ordinary differentiable tensor operation, so a meta-gradient passes through it.
     """
 
-    def __init__(self, field: ShiftedSiren, values: Tensor, slopes: list[Tensor]) -> None:
+    def __init__(self, field: ShiftedSiren, trace: Trace) -> None:
         self.layers, self.output = field.layers, field.output
         self.skip_connections = field.skip_connections
-        self.values = values
-        self.slopes = slopes
+        self.values, *self._kept = trace
 
     def sensitivity(self) -> Tensor:
-        """Return ∂values/∂shifts, of shape (B, N, c, (K-1)·L)."""
-        slopes = [slope.unsqueeze(-2) for slope in self.slopes]
-        return torch.cat(self._sweep(self.output.weight, slopes), dim=-1)
+        """Return ∂values/∂(shifts, scales), of shape (B, N, c, (K-1)·L or twice that)."""
+        by_channel = ([part.unsqueeze(-2) for part in parts] for parts in self._kept)
+        return torch.cat(self._sweep(self.output.weight, *by_channel), dim=-1)
 
-    def shift_gradients(self, cotangent: Tensor) -> list[Tensor]:
-        """Return Σ_c cotangent · ∂values/∂shift_k of each point, of shape (B, N, L) for every k.
+    def modulation_gradients(self, cotangent: Tensor) -> list[Tensor]:
+        """Return Σ_c cotangent · ∂values/∂shift_k of each point, then those of the scales.
 
         Parameters
         ----------
         cotangent : Tensor of shape (B, N, c)
-        """
-        return self._sweep(cotangent @ self.output.weight, self.slopes)
 
-    def _sweep(self, gradient: Tensor, slopes: list[Tensor]) -> list[Tensor]:
-        """Carry ∂/∂h_{K-1} back to ∂/∂shift_k for every sine layer, first layer first."""
-        weights = [layer.weight for layer in self.layers]
+        Returns
+        -------
+        list of Tensor of shape (B, N, L)
+        """
+        return self._sweep(cotangent @ self.output.weight, *self._kept)
+
+    def _sweep(
+        self, gradient: Tensor, slopes: list[Tensor], scales: list[Tensor], products: list[Tensor]
+    ) -> list[Tensor]:
+        """Carry ∂/∂h_{K-1} back to ∂/∂shift_k, then ∂/∂scale_k, first sine layer first."""
         deltas = []
-        for weight, slope in zip(weights[:0:-1], slopes[:0:-1], strict=True):
-            delta = gradient * slope
+        for k in reversed(range(1, len(slopes))):
+            delta = gradient * slopes[k]
             deltas.append(delta)
-            through = delta @ weight
+            through = (delta * scales[k] if scales else delta) @ self.layers[k].weight
             gradient = gradient + through if self.skip_connections else through
         deltas.append(gradient * slopes[0])
-        return deltas[::-1]
+        deltas.reverse()
+        return deltas + [delta * part for delta, part in zip(deltas, products, strict=False)]

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from neurfield.fields.shifted import ShiftedLinearization, ShiftedSiren
+from neurfield.fields.shifted import ModulatedLayer, ShiftedLinearization, ShiftedSiren, Trace
 from neurfield.fields.siren_sweeps import SirenSweeps
 
 
 class ModulatedSiren(ShiftedSiren):
-    """Sine network whose pre-activations are shifted by a linear map of the latent.
+    """Sine network whose pre-activations are shifted, or scaled too, by a linear map of the latent.
 
     With K layers of width L, ``h_1 = sin(ω_1 (W_1 x + b_1 + m_1))`` and, for k = 2..K-1,
     ``h_k = h_{k-1} + ρ sin(ω_k (W_k h_{k-1} + b_k + m_k))``; the output is
-    ``W_K h_{K-1} + b_K + 0.5``. All shifts ``m = S φ + s`` come from one matrix product.
+    ``W_K h_{K-1} + b_K + 0.5``. All shifts ``m = S φ + s`` come from one matrix product. With
+    scales, the phases are ``ω_k ((1 + u_k) (W_k h_{k-1} + b_k) + m_k)``, with ``u = S' φ + s'``.
 
     Parameters
     ----------
@@ -39,6 +40,8 @@ class ModulatedSiren(ShiftedSiren):
         Factor ρ on the sine branch of a skip connection; 1 is the published network.
     output_scale : float, default=1.0
         Factor on the initial weights of the output layer; 1 is the published network.
+    modulation : {"shift", "shift_scale"}, default="shift"
+        What the latent modulates.
     generator : torch.Generator, optional
         Source of the random initial weights.
 
@@ -46,7 +49,8 @@ class ModulatedSiren(ShiftedSiren):
     ----------
     Friedrich et al., "MedFuncta", arXiv 2502.14401, Section 3 (modulated SIREN, ω-schedule);
     Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions",
-    NeurIPS 2020 (initialisation).
+    NeurIPS 2020 (initialisation); Dupont et al., "COIN++: Neural Compression Across Modalities",
+    TMLR 2022, Section 3 (shift and scale modulations).
 
     Examples
     --------
@@ -65,6 +69,7 @@ class ModulatedSiren(ShiftedSiren):
         "skip_connections",
         "residual_scale",
         "output_scale",
+        "modulation",
     )
 
     def __init__(
@@ -79,6 +84,7 @@ class ModulatedSiren(ShiftedSiren):
         skip_connections: bool = True,
         residual_scale: float = 1.0,
         output_scale: float = 1.0,
+        modulation: str = "shift",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(
@@ -92,24 +98,34 @@ class ModulatedSiren(ShiftedSiren):
             skip_connections,
             residual_scale,
             output_scale,
+            modulation,
         )
         self.reset_parameters(generator)
 
+    def config(self) -> dict[str, Any]:
+        modulation = "shift_scale" if self.modulates_scale else "shift"
+        return super().config() | {"modulation": modulation}
+
     def shift_map(self) -> tuple[Tensor, Tensor]:
-        """Return S and s of the shifts m = S φ + s, of shapes ((K-1)·L, P) and ((K-1)·L,)."""
+        """Return S and s of the shifts, and of scales if there are any, m = S φ + s."""
         return self.modulation.weight, self.modulation.bias
 
     def linearize(self, coords: Tensor, latents: Tensor) -> SirenLinearization:
-        return SirenLinearization(self, *self._trace(coords, latents))
+        return SirenLinearization(self, self._trace(coords, latents))
 
-    def sweeps(self, rows: int) -> SirenSweeps:
-        return SirenSweeps(self, rows)
+    def sweeps(self, rows: int) -> SirenSweeps | None:
+        return None if self.modulates_scale else SirenSweeps(self, rows)
 
-    def _biases(self, coords: Tensor, latents: Tensor) -> Iterable[Tensor]:
-        shifts = torch.nn.functional.linear(latents, *self.shift_map())
-        by_layer = shifts.view(len(shifts), -1, 1, self.hidden_dim).unbind(1)
-        for omega, layer, shift in zip(self.omegas, self.layers, by_layer, strict=False):
-            yield omega * (layer.bias + shift)
+    def _modulated(self, coords: Tensor, latents: Tensor) -> Iterable[ModulatedLayer]:
+        modulations = torch.nn.functional.linear(latents, *self.shift_map())
+        by_layer = modulations.view(len(latents), -1, 1, self.hidden_dim).unbind(1)
+        for k, (omega, layer) in enumerate(zip(self.omegas, self.layers, strict=False)):
+            weight, shift = omega * layer.weight, by_layer[k]
+            if self.modulates_scale:
+                scale = 1.0 + by_layer[len(self.layers) + k]
+                yield ModulatedLayer(weight, omega * layer.bias, scale, omega * shift)
+            else:
+                yield ModulatedLayer(weight, omega * (layer.bias + shift))
 
     @torch.no_grad()
     def reparametrize(self, matrix: Tensor) -> None:
@@ -121,8 +137,8 @@ class ModulatedSiren(ShiftedSiren):
 class SirenLinearization(ShiftedLinearization):
     """One forward sweep of a :class:`ModulatedSiren`, kept for backward sweeps."""
 
-    def __init__(self, field: ModulatedSiren, values: Tensor, slopes: list[Tensor]) -> None:
-        super().__init__(field, values, slopes)
+    def __init__(self, field: ModulatedSiren, trace: Trace) -> None:
+        super().__init__(field, trace)
         self.weight = field.shift_map()[0]
 
     def jacobian(self) -> Tensor:
@@ -132,5 +148,5 @@ class SirenLinearization(ShiftedLinearization):
         if len(self.values) == 1 < len(cotangent):
             sensitivity = self.sensitivity()[0].flatten(0, 1)
             return cotangent.flatten(1) @ sensitivity @ self.weight
-        sums = [delta.sum(dim=-2) for delta in self.shift_gradients(cotangent)]
+        sums = [gradient.sum(dim=-2) for gradient in self.modulation_gradients(cotangent)]
         return torch.cat(sums, dim=-1) @ self.weight

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from neurfield.fields.shifted import ShiftedLinearization, ShiftedSiren
+from neurfield.fields.shifted import ModulatedLayer, ShiftedLinearization, ShiftedSiren, Trace
 
 
 class SpatialSiren(ShiftedSiren):
@@ -151,8 +151,7 @@ class SpatialSiren(ShiftedSiren):
         return [f"{place}_c{channel}" for place in places for channel in channels]
 
     def linearize(self, coords: Tensor, latents: Tensor) -> SpatialLinearization:
-        values, slopes = self._trace(coords, latents)
-        return SpatialLinearization(self, values, slopes, self.cell_weights(coords))
+        return SpatialLinearization(self, self._trace(coords, latents), self.cell_weights(coords))
 
     def cell_weights(self, coords: Tensor) -> Tensor:
         """Return how much each cell counts at points: they sum to one.
@@ -196,7 +195,7 @@ class SpatialSiren(ShiftedSiren):
         position = 0.5 * (coords + 1.0) * sizes
         return 2.0 * (position - _cell(position, sizes)) - 1.0
 
-    def _biases(self, coords: Tensor, latents: Tensor) -> Iterable[Tensor]:
+    def _modulated(self, coords: Tensor, latents: Tensor) -> Iterable[ModulatedLayer]:
         vectors = latents.view(len(latents), self.n_cells, -1)
         codes = self.cell_weights(coords) @ vectors
         weights = self.modulation.weight.split(self.hidden_dim)
@@ -204,7 +203,8 @@ class SpatialSiren(ShiftedSiren):
         for omega, layer, weight, bias in zip(
             self.omegas, self.layers, weights, biases, strict=False
         ):
-            yield functional.linear(codes, omega * weight, omega * (layer.bias + bias))
+            phases = functional.linear(codes, omega * weight, omega * (layer.bias + bias))
+            yield ModulatedLayer(omega * layer.weight, phases)
 
     @torch.no_grad()
     def reparametrize(self, matrix: Tensor) -> None:
@@ -233,10 +233,8 @@ def _cell(position: Tensor, size: Tensor | int) -> Tensor:
 class SpatialLinearization(ShiftedLinearization):
     """One forward sweep of a :class:`SpatialSiren`, kept for backward sweeps."""
 
-    def __init__(
-        self, field: SpatialSiren, values: Tensor, slopes: list[Tensor], cell_weights: Tensor
-    ) -> None:
-        super().__init__(field, values, slopes)
+    def __init__(self, field: SpatialSiren, trace: Trace, cell_weights: Tensor) -> None:
+        super().__init__(field, trace)
         self.weight, self.cell_weights = field.modulation.weight, cell_weights
 
     def jacobian(self) -> Tensor:
@@ -245,5 +243,5 @@ class SpatialLinearization(ShiftedLinearization):
         return (weights * of_codes.unsqueeze(-2)).flatten(-2)
 
     def vjp(self, cotangent: Tensor) -> Tensor:
-        deltas = torch.cat(self.shift_gradients(cotangent), dim=-1)
-        return (self.cell_weights.mT @ (deltas @ self.weight)).flatten(1)
+        gradients = torch.cat(self.modulation_gradients(cotangent), dim=-1)
+        return (self.cell_weights.mT @ (gradients @ self.weight)).flatten(1)

@@ -23,9 +23,10 @@ def unrolled_loss(
     context: Context,
     subsets: list[Tensor | None],
     latents: Tensor,
-    inner_lr: float,
+    inner_lr: float | Tensor,
     checkpointing: bool,
     workspace: Workspace,
+    second_order: bool = True,
 ) -> Tensor:
     """Return the mean loss after gradient descent on the latents, for a field with sweeps.
 
@@ -43,24 +44,26 @@ def unrolled_loss(
         Points that each inner step sees; None = all of them.
     latents : Tensor of shape (B, P)
         Where descent starts.
-    inner_lr : float
-        α.
+    inner_lr : float or Tensor of shape (P,)
+        α, one for all or one for each entry of the latents.
     checkpointing : bool
         Keep the activations of one block of one step only, and compute them again on the way back.
     workspace : Workspace
         Where the activations are written; it serves one meta-step after another.
+    second_order : bool, default=True
+        Let the gradient pass through the gradients that the inner steps follow.
 
     Returns
     -------
     Tensor, scalar
-        Differentiable once, in θ and in ``latents``.
+        Differentiable once, in θ, in ``latents`` and in ``inner_lr``.
 
     References
     ----------
     Zintgraf et al., "Fast Context Adaptation via Meta-Learning", ICML 2019, equations 3 and 4.
     """
-    problem = (field, context, subsets, inner_lr, checkpointing, workspace)
-    return _UnrolledLoss.apply(problem, latents, *field.parameters())
+    problem = (field, context, subsets, checkpointing, workspace, second_order)
+    return _UnrolledLoss.apply(problem, latents, inner_lr, *field.parameters())
 
 
 class Workspace:
@@ -91,13 +94,26 @@ class _UnrolledLoss(torch.autograd.Function):
     """Makes the gradient together with the loss; the way back only scales it."""
 
     @staticmethod
-    def forward(ctx: Any, problem: tuple[Any, ...], latents: Tensor, *parameters: Tensor) -> Tensor:
-        field, context, subsets, inner_lr, checkpointing, workspace = problem
+    def forward(
+        ctx: Any,
+        problem: tuple[Any, ...],
+        latents: Tensor,
+        inner_lr: float | Tensor,
+        *parameters: Tensor,
+    ) -> Tensor:
+        field, context, subsets, checkpointing, workspace, second_order = problem
         wanted = any(ctx.needs_input_grad)
         rows = max(1, _ACTIVATIONS.get(latents.device.type, 2**24) // field.hidden_dim)
         workspace.fit(rows, latents)
         unrolled = _Unrolled(
-            field.sweeps(rows), rows, subsets, inner_lr, wanted, checkpointing, workspace
+            field.sweeps(rows),
+            rows,
+            subsets,
+            inner_lr,
+            wanted,
+            checkpointing,
+            workspace,
+            second_order,
         )
         n_points = context.n_points if subsets[:1] in ([], [None]) else len(subsets[0])
         starts, loss = [], latents.new_zeros(())
@@ -112,12 +128,15 @@ class _UnrolledLoss(torch.autograd.Function):
             found = unrolled.sweeps.gradients()
             ordered = [found[name] for name, _ in field.named_parameters()]
             ctx.save_for_backward(torch.cat(starts), *ordered)
+            ctx.rate_gradient = unrolled.rate_gradient
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, *(scale * gradient for gradient in ctx.saved_tensors))
+        at_rate = None if ctx.rate_gradient is None else scale * ctx.rate_gradient
+        at_start, *at_weights = (scale * gradient for gradient in ctx.saved_tensors)
+        return (None, at_start, at_rate, *at_weights)
 
 
 class _Unrolled:
@@ -128,13 +147,18 @@ class _Unrolled:
         sweeps: Sweeps,
         rows: int,
         subsets: list[Tensor | None],
-        inner_lr: float,
+        inner_lr: float | Tensor,
         wanted: bool,
         checkpointing: bool,
         workspace: Workspace,
+        second_order: bool,
     ) -> None:
         self.sweeps, self.rows, self.subsets, self.inner_lr = sweeps, rows, subsets, inner_lr
-        self.wanted, self.keep = wanted, wanted and not checkpointing
+        self.wanted, self.bends = wanted, wanted and second_order
+        self.keep = self.bends and not checkpointing
+        self.rate_gradient = None
+        if isinstance(inner_lr, Tensor):
+            self.rate_gradient = torch.zeros_like(inner_lr)
         self._workspace = workspace
         self._scratch = workspace.tape(sweeps, "scratch")
 
@@ -143,8 +167,9 @@ class _Unrolled:
         sweeps, history = self.sweeps, []
         for step in range(len(self.subsets)):
             gradient = self._inner_gradient(context, step, latents)
-            history.append((latents, gradient))
-            latents = latents - self.inner_lr * sweeps.pull(gradient)
+            slope = sweeps.pull(gradient)
+            history.append((latents, gradient, slope))
+            latents = latents - self.inner_lr * slope
         shifts, adjoint = sweeps.shifts(latents), []
         loss = latents.new_zeros(())
         for signals, block in self._blocks(context, context.counts() * batch_size):
@@ -162,7 +187,8 @@ class _Unrolled:
         reduced = self._reduced(context, step)
         for i, (signals, block) in enumerate(self._blocks(reduced, reduced.counts())):
             tape = self._tape(step, i)
-            found.append((signals, self.sweeps.descend(tape, block, shifts[signals], True)[1]))
+            gradient = self.sweeps.descend(tape, block, shifts[signals], self.bends)[1]
+            found.append((signals, gradient))
         return _summed(found, shifts)
 
     def _reverse(
@@ -173,7 +199,11 @@ class _Unrolled:
         sweeps.collect_shifts(gradient, latents, direct=True)
         adjoint = sweeps.pull(gradient)
         for step in reversed(range(len(history))):
-            latents, gradient = history.pop()
+            latents, gradient, slope = history.pop()
+            if self.rate_gradient is not None:
+                self.rate_gradient -= (adjoint * slope).sum(dim=0)
+            if not self.bends:
+                continue
             direction = -self.inner_lr * adjoint
             pushed, shifts, bent = sweeps.push(direction), sweeps.shifts(latents), []
             reduced = self._reduced(context, step)

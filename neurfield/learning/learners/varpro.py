@@ -140,7 +140,8 @@ class Varpro(Learner):
             augmentation=_AUGMENTATION[1] if bends else _augmentation(problem),
         )
 
-    def initialise(self, field: Field, store: ContextStore, generator: torch.Generator) -> None:
+    def initialise(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> None:
+        field = step.field
         if isinstance(field, ShiftedSiren):
             start_from_data(
                 field, store, self.settings.output_scale, self.settings.augmentation, generator
@@ -151,15 +152,15 @@ class Varpro(Learner):
         weight = 1.0 if steps == 1 else _TANGENT_WEIGHT
         return VarproStep(field, steps, self.settings.damping, weight, _FULL_FIELD_SIGNALS)
 
-    def optimizers(self, field: Field) -> Optimizers:
-        rate = self.settings.meta_lr
+    def optimizers(self, step: MetaStep) -> Optimizers:
+        field, rate, decay = step.field, self.settings.meta_lr, self.settings.weight_decay
         matrices = [p for name, p in field.named_parameters() if p.ndim == 2 and _is_hidden(name)]
         chosen = {id(p) for p in matrices}
         rest = [p for p in field.parameters() if id(p) not in chosen]
         return Optimizers(
             [
-                torch.optim.Muon(matrices, lr=rate, weight_decay=0.0),
-                torch.optim.AdamW(rest, lr=rate, weight_decay=0.0),
+                torch.optim.Muon(matrices, lr=rate, weight_decay=decay),
+                torch.optim.AdamW(rest, lr=rate, weight_decay=decay),
             ]
         )
 
@@ -175,17 +176,17 @@ class Varpro(Learner):
         steps = self.settings.inner_steps
         return MetaBatch(context, random_subsets(context, _FULL_FIELD_POINTS, steps, generator))
 
-    def solver(self, field: Field, store: ContextStore) -> LevenbergMarquardt:
-        return self._solver(field, store, self.settings.transform_steps)
+    def solver(self, step: MetaStep, store: ContextStore) -> LevenbergMarquardt:
+        return self._solver(step.field, store, self.settings.transform_steps)
 
-    def validation_solver(self, field: Field, store: ContextStore) -> LevenbergMarquardt:
-        return self._solver(field, store, steps=1)
+    def validation_solver(self, step: MetaStep, store: ContextStore) -> LevenbergMarquardt:
+        return self._solver(step.field, store, steps=1)
 
     def finish(
-        self, field: Field, store: ContextStore, generator: torch.Generator
+        self, step: MetaStep, store: ContextStore, generator: torch.Generator
     ) -> LevenbergMarquardt:
-        solver = self.solver(field, store)
-        solver.reparametrize(canonicalise(field, solver.precision, store, generator))
+        solver = self.solver(step, store)
+        solver.reparametrize(canonicalise(step.field, solver.precision, store, generator))
         return solver
 
     def _solver(self, field: Field, store: ContextStore, steps: int) -> LevenbergMarquardt:
