@@ -103,8 +103,10 @@ class ModulatedSiren(ShiftedSiren):
         self.reset_parameters(generator)
 
     def config(self) -> dict[str, Any]:
-        modulation = "shift_scale" if self.modulates_scale else "shift"
-        return super().config() | {"modulation": modulation}
+        config = super().config()
+        if "modulation" in config:  # the attribute of that name is a layer
+            config["modulation"] = "shift_scale" if self.modulates_scale else "shift"
+        return config
 
     def shift_map(self) -> tuple[Tensor, Tensor]:
         """Return S and s of the shifts, and of scales if there are any, m = S φ + s."""
