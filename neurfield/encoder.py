@@ -143,7 +143,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
     lr_schedule : {"constant", "cosine"}, default=None
         Course of the learning rate.
     weight_decay : float, default=None
-        Of the meta-steps' AdamW; with 0 it is Adam.
+        Decoupled weight decay of the meta-steps; with 0, the AdamW of "cavia" is Adam.
     skip_connections : bool, default=True
         Whether layers 2..K-1 add to their input.
     residual_scale, output_scale : float, default=None
@@ -153,7 +153,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         tangent.
     modulation : {"shift", "shift_scale"}, default="shift"
         What the latent modulates: the shifts of each sine layer, or also their scales, which the
-        authors of MedFuncta do not recommend.
+        authors of MedFuncta do not recommend (field="siren").
     damping : float, default=None
         λ, precision of the latents' Gaussian prior relative to the field's mean squared
         sensitivity to them ("varpro").

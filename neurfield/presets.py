@@ -92,8 +92,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "medfuncta-2d-128": _medfuncta(15, 256, 8192, 0.25, 8),
     "medfuncta-2d-224": _medfuncta(15, 256, 16384, 0.1, 4),
     "medfuncta-3d-32": _medfuncta(15, 256, 8192, 0.25, 4),
-    # Dupont et al., "From data to functa", ICML 2022; P and the number of meta-steps are defaults
-    # of the authors' code. They published latents of CelebA-HQ 64×64 with P from 64 to 1024.
+    # Dupont et al., "From data to functa", ICML 2022; P and the number of meta-steps are those of
+    # the authors' code. They published latents of CelebA-HQ 64×64 with P from 64 to 1024.
     "functa": {
         **_DUPONT,
         "n_layers": 15,

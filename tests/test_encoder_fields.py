@@ -130,6 +130,14 @@ def test_signals_of_one_two_and_three_axes_and_on_grids_of_their_own(learner):
         assert encoder.fit(ragged).transform(ragged).shape == Z.shape
 
 
+@pytest.mark.parametrize(
+    "option", [{"learn_inner_lr": True}, {"second_order": False}, {"context_selection": "gradient"}]
+)
+def test_variants_of_cavia_apply_to_each_family(encoder, option, digits):
+    encoder.set_params(learner="cavia", context_ratio=0.5, **option)
+    assert np.isfinite(encoder.fit(digits[:16]).transform(digits[:4])).all()
+
+
 def test_derivatives_agree_with_finite_differences(encoder, digits):
     image = xr.DataArray(
         digits[:40], {"y": np.arange(8.0), "x": np.arange(8.0)}, ("sample", "y", "x")
