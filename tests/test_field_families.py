@@ -232,7 +232,12 @@ def test_the_basis_starts_orthonormal_and_is_penalised_for_leaving():
 
 
 @pytest.mark.parametrize(
-    "make_step", [lambda f: CaviaStep(f, 2, 0.1), lambda f: VarproStep(f, 1, 1e-3, 3)]
+    "make_step",
+    [
+        lambda f: CaviaStep(f, 2, 0.1),
+        lambda f: VarproStep(f, 1, 1e-3, 3),
+        lambda f: VarproStep(f, 2, 1e-3, 3),
+    ],
 )
 def test_the_meta_loss_has_the_penalty_and_the_reported_error_has_not(make_step, monkeypatch):
     field = low_rank()
