@@ -71,6 +71,16 @@ class Codec:
         """
         return read
 
+    def latent_names(self, axis_names: Sequence[str]) -> list[str] | None:
+        """Return what each latent is called; None if by its number.
+
+        Parameters
+        ----------
+        axis_names : sequence of d str
+            Names of the coordinate axes.
+        """
+        return self.field.latent_names(axis_names)
+
     def store(self, signals: Signals) -> ContextStore:
         """Return the signals in this codec's units, ready to be read in batches.
 

@@ -36,6 +36,7 @@ def summary(encoder: Any) -> dict[str, str]:
     field, layout = encoder.field_, encoder.layout_
     facts = {
         "latents": _latents(encoder.codec_),
+        "field": field.family,
         "parameters": f"{field.n_parameters:,} shared by all signals",
         "grid": _grid(layout),
         "learner": f"{encoder.learner}, {encoder.n_iter_:,} meta-steps",

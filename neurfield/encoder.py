@@ -34,8 +34,9 @@ from neurfield.decoding import checked_axes, decode, label_derivatives
 from neurfield.derivatives import gradient
 from neurfield.device import PRECISIONS, matrix_products, resolve_device, resolve_dtype
 from neurfield.display import SummaryMixin
-from neurfield.fields import Field, ModulatedSiren
+from neurfield.fields import Field, ModulatedSiren, available_fields
 from neurfield.fields.schedule import check_omega
+from neurfield.fields.spatial import cells_along_axes
 from neurfield.fitting import FitPlan, fit_codec, make_learner, problem_of, units_of
 from neurfield.learning import (
     ContextStore,
@@ -80,16 +81,6 @@ _NOT_IN_FINGERPRINT = {
 }
 
 
-_SHAPE_OF_FIELD = (
-    "latent_dim",
-    "hidden_dim",
-    "n_layers",
-    "skip_connections",
-    "residual_scale",
-    "modulation",
-)
-
-
 class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Turn 1-D, 2-D and 3-D signals into latent vectors through a meta-learned neural field.
 
@@ -99,7 +90,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
     Parameters
     ----------
     latent_dim : int, default=256
-        Length P of the latent vector.
+        Length P of the latent vector; with field="spatial", the vectors of all cells together.
     hidden_dim : int, default=128
         Width L of the field.
     n_layers : int, default=None
@@ -107,6 +98,17 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         every other parameter below whose default is None.
     omega : float or (float, float), default=(30.0, 60.0)
         ω_1 → ω_K, rising linearly over the layers; one float is a constant ω.
+    field : {"siren", "spatial", "low-rank"}, default="siren"
+        Family of the field. "siren": one vector shifts all sine layers alike at each point.
+        "spatial": a grid of vectors, read where the field is evaluated. "low-rank": one short
+        vector that moves the shifts in a learnt subspace.
+    latent_grid : int or tuple of int, default=4
+        Cells along each axis; one number serves all axes ("spatial"). ``latent_dim`` must be
+        divisible by the number of cells.
+    interpolation : {"linear", "nearest"}, default="linear"
+        How the grid of vectors is read between the centres of its cells ("spatial").
+    intermediate_dim : int, default=256
+        Length of the vector that the subspace is of ("low-rank"); ``latent_dim`` is its rank.
     learner : {"varpro", "cavia"}, default="varpro"
         How θ is learnt. "varpro": closed-form inner step, variable projection and
         Levenberg–Marquardt. "cavia": the published second-order CAVIA with gradient descent inside.
@@ -154,7 +156,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         tangent.
     modulation : {"shift", "shift_scale"}, default="shift"
         What the latent modulates: the shifts of each sine layer, or also their scales, which the
-        authors of MedFuncta do not recommend.
+        authors of MedFuncta do not recommend (field="siren").
     damping : float, default=None
         λ, precision of the latents' Gaussian prior relative to the field's mean squared
         sensitivity to them ("varpro").
@@ -252,6 +254,10 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         "hidden_dim": [Interval(Integral, 1, None, closed="left")],
         "n_layers": [Interval(Integral, 2, None, closed="left"), None],
         "omega": [Interval(Real, 0, None, closed="neither"), tuple, list],
+        "field": [StrOptions(set(available_fields()))],
+        "latent_grid": [Interval(Integral, 1, None, closed="left"), tuple, list],
+        "interpolation": [StrOptions({"linear", "nearest"})],
+        "intermediate_dim": [Interval(Integral, 1, None, closed="left")],
         "learner": [StrOptions(set(available_learners()))],
         "inner_steps": [Interval(Integral, 1, None, closed="left"), None],
         "inner_lr": [Interval(Real, 0, None, closed="neither"), None],
@@ -298,6 +304,10 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         hidden_dim: int = 128,
         n_layers: int | None = None,
         omega: float | tuple[float, float] = (30.0, 60.0),
+        field: str = "siren",
+        latent_grid: int | tuple[int, ...] = 4,
+        interpolation: str = "linear",
+        intermediate_dim: int = 256,
         learner: str = "varpro",
         inner_steps: int | None = None,
         inner_lr: float | None = None,
@@ -340,6 +350,10 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         self.hidden_dim = hidden_dim
         self.n_layers = n_layers
         self.omega = omega
+        self.field = field
+        self.latent_grid = latent_grid
+        self.interpolation = interpolation
+        self.intermediate_dim = intermediate_dim
         self.learner = learner
         self.inner_steps = inner_steps
         self.inner_lr = inner_lr
@@ -450,9 +464,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
             frame, scaler = units_of(signals, self.isotropic, patches)
             dtype = resolve_dtype(self.precision, device)
             make_field = self._field_maker(signals.layout, learner)
-            field: Field = make_field(generator=torch.Generator().manual_seed(seed)).to(
-                device, dtype
-            )
+            field = make_field(generator=torch.Generator().manual_seed(seed)).to(device, dtype)
         else:
             codec = self.codec_
             frame, scaler, field, device, dtype = (
@@ -621,6 +633,26 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         signals = self._read(X, reset=False)
         return float(self._encoding_codec().reconstruction_psnr(signals).mean())
 
+    def get_feature_names_out(self, input_features: npt.ArrayLike | None = None) -> np.ndarray:
+        """Return the names of the latents; of spatial fields by cell, and of patches by patch.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Only compared with the names seen in fit.
+
+        Returns
+        -------
+        ndarray of str objects
+            Such as "functaencoder3", "functaencoder_y0_x3_c12" or "functaencoder_p0_3_l12".
+        """
+        numbered = super().get_feature_names_out(input_features)
+        names = self.codec_.latent_names(self.layout_.axis_names)
+        if names is None:
+            return numbered
+        prefix = type(self).__name__.lower()
+        return np.array([f"{prefix}_{name}" for name in names], dtype=object)
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted estimator to a safetensors file, which holds no code.
 
@@ -669,9 +701,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         """
         codec, document = load_fitted(str(path), device or "auto")
         parameters = document["parameters"]
-        for name in ("omega", "patch_size"):
-            if isinstance(parameters.get(name), list):
-                parameters[name] = tuple(parameters[name])
+        for name, value in parameters.items():
+            if isinstance(value, list):  # JSON knows no tuples
+                parameters[name] = tuple(value)
         estimator = cls(**parameters)
         if device is None and estimator.device != "auto":
             codec.to(available_device(estimator.device))
@@ -783,27 +815,14 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
     def _n_features_out(self) -> int:
         return self.codec_.latent_size
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the latents; of patches, with the patch: "functaencoder_p0_3_l12".
-
-        Parameters
-        ----------
-        input_features : ignored
-            Not used, present for API consistency by convention.
-
-        Returns
-        -------
-        array of str
-        """
-        check_is_fitted(self)
-        if not isinstance(self.codec_, PatchedCodec):
-            return super().get_feature_names_out(input_features)
-        prefix = type(self).__name__.lower()
-        return np.array([f"{prefix}_{name}" for name in self.codec_.latent_labels], dtype=object)
-
     def _check_parameters(self) -> None:
         """Check what one parameter's constraint alone cannot tell."""
         check_omega(self.omega)
+        family = available_fields()[self.field]
+        if self.modulation != "shift" and "modulation" not in family.options:
+            raise ValueError(
+                f"modulation={self.modulation!r} needs field='siren', got field={self.field!r}"
+            )
         for callback in self.callbacks or ():
             if not callable(callback):
                 raise ValueError(f"callbacks must be callable, got {callback!r}")
@@ -816,14 +835,19 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
 
     def _check_continuation(self, what: str) -> None:
         """Refuse to go on with a field of another shape than the parameters ask for."""
-        field = self.codec_.field.config()
-        asked = {name: getattr(self, name) for name in _SHAPE_OF_FIELD}
-        asked["omega"] = _as_pair(self.omega)
-        field["omega"] = _as_pair(field["omega"])
-        for name, value in asked.items():
-            if value is not None and value != field[name]:
+        field = self.codec_.field
+        there = {"field": field.family, **field.config()}
+        del there["in_dim"], there["out_dim"]
+        del there["output_scale"]  # matters to initial weights only
+        for name, value in there.items():
+            asked = getattr(self, name)
+            if name == "omega":
+                asked, value = _as_pair(asked), _as_pair(value)
+            elif name == "latent_grid":
+                asked = cells_along_axes(asked, field.in_dim)
+            if asked is not None and asked != value:
                 raise ValueError(
-                    f"{what} continues a field with {name}={field[name]}, got {name}={value}"
+                    f"{what} continues a field with {name}={value}, got {name}={asked}"
                 )
         patches = patches_of(self.codec_)
         seen = None if patches is None else patches.size
@@ -903,21 +927,13 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         problem = problem_of(pieces, self.latent_dim)
         return make_learner(self.learner, problem, self._chosen())
 
-    def _field_maker(self, layout: Layout, learner: Learner) -> Callable[..., ModulatedSiren]:
+    def _field_maker(self, layout: Layout, learner: Learner) -> Callable[..., Field]:
+        family = available_fields()[self.field]
         omega = tuple(self.omega) if isinstance(self.omega, tuple | list) else float(self.omega)
-        return partial(
-            ModulatedSiren,
-            layout.n_axes,
-            layout.n_channels,
-            self.latent_dim,
-            self.hidden_dim,
-            learner.settings.n_layers,
-            omega,
-            skip_connections=self.skip_connections,
-            residual_scale=learner.settings.residual_scale,
-            output_scale=learner.settings.output_scale,
-            modulation=self.modulation,
-        )
+        chosen = {**self.get_params(deep=False), **asdict(learner.settings), "omega": omega}
+        options = {name: chosen[name] for name in family.options}
+        family.check(layout.n_axes, options)
+        return partial(family, layout.n_axes, layout.n_channels, **options)
 
     def _schedule(self, learner: Learner) -> Schedule:
         return Schedule(

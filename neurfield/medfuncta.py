@@ -116,9 +116,8 @@ def write_medfuncta(
         unit = [np.linspace(-1.0, 1.0, len(axis)) for axis in axes]
         points = grid_points(unit)
         state["grid"] = torch.from_numpy(points.astype(np.float32))
-    for part in ("weight", "bias"):
-        shifts = ours[f"modulation.{part}"].split(field.hidden_dim)
-        for k, shift in enumerate(shifts):
+    for part, shifts in zip(("weight", "bias"), field.shift_map(), strict=True):
+        for k, shift in enumerate(shifts.detach().cpu().split(field.hidden_dim)):
             state[f"model.layers.{k}.linear.{part}"] = ours[f"layers.{k}.{part}"]
             state[f"model.layers.{k}.modulate_shift_layer.{part}"] = shift.clone()
         state[f"model.last_layer.linear.{part}"] = ours[f"output.{part}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,11 +37,12 @@ class PatchedCodec(Codec):
         """Length of what describes one signal."""
         return self.patches.n_patches * self.field.latent_dim
 
-    @property
-    def latent_labels(self) -> list[str]:
-        """Name of each latent by its patch, along each axis, and its place there: "p0_3_l12"."""
-        places = range(self.field.latent_dim)
-        return [f"{label}_l{place}" for label in self.patches.labels for place in places]
+    def latent_names(self, axis_names: Sequence[str]) -> list[str]:
+        """Name each latent by its patch, along each axis, and its place there: "p0_3_l12"."""
+        places = super().latent_names(axis_names)
+        if places is None:
+            places = [f"l{place}" for place in range(self.field.latent_dim)]
+        return [f"{label}_{place}" for label in self.patches.labels for place in places]
 
     @property
     def extent(self) -> CoordinateFrame:

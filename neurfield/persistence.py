@@ -14,7 +14,7 @@ import torch
 
 from neurfield.codec import Codec
 from neurfield.device import resolve_device
-from neurfield.fields import ModulatedSiren
+from neurfield.fields import available_fields
 from neurfield.learning.solvers import InnerSolver
 from neurfield.patched import patches_of, with_patches
 from neurfield.posterior import Posterior
@@ -22,8 +22,8 @@ from neurfield.signals import CoordinateFrame, Layout, ValueScaler
 from neurfield.signals.patches import PatchGrid
 
 _FORMAT = "neurfield"
-# 2 adds the prior and the posterior, 3 learnt step sizes, scale modulation and patches; files
-# without them are read too.
+# 2 adds the prior and the posterior, 3 learnt step sizes, scale modulation, patches and the family
+# of the field; files without them are read too.
 _VERSION = 3
 
 
@@ -40,6 +40,7 @@ def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) 
     tensors |= {f"solver.{k}": v.cpu() for k, v in solver.items() if torch.is_tensor(v)}
     document = {
         **description,
+        "family": codec.field.family,
         "field": codec.field.config(),
         "solver": {
             "name": codec.solver.name,
@@ -112,7 +113,8 @@ def load_fitted(path: str | Path, device: str) -> tuple[Codec, dict[str, Any]]:
 def _rebuild(
     document: dict[str, Any], tensors: Mapping[str, torch.Tensor]
 ) -> tuple[Codec, dict[str, Any]]:
-    field = ModulatedSiren(**document["field"]).to(getattr(torch, document["dtype"]))
+    family = available_fields()[document.get("family", "siren")]
+    field = family(**document["field"]).to(getattr(torch, document["dtype"]))
     field.load_state_dict(_strip(tensors, "field."))
     solver = {**document["solver"], **_strip(tensors, "solver.")}
     posterior = None

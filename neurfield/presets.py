@@ -56,6 +56,46 @@ def _medfuncta(n_layers: int, width: int, latents: int, gamma: float, batch: int
     }
 
 
+# Bauer et al., "Spatial Functa: Scaling Functa to ImageNet Classification and Generation", arXiv
+# 2302.03130, section on spatial functa: 8 × 8 vectors of 64 numbers, K = 10, L = 256, ω = 30 and
+# three inner steps with learnt step sizes. Meta-steps are those of Functa, on which it builds.
+_SPATIAL_FUNCTA: dict[str, Any] = {
+    **_DUPONT,
+    "field": "spatial",
+    "latent_grid": (8, 8),
+    "latent_dim": 8 * 8 * 64,
+    "n_layers": 10,
+    "hidden_dim": 256,
+    "omega": 30.0,
+    "learn_inner_lr": True,
+    "transform_steps": 3,
+    "batch_size": 16,
+    "max_iter": 500_000,
+}
+
+# Wolleb et al., "Low-Rank-Modulated Functa", arXiv 2603.25951, method and experimental settings,
+# with the authors' configuration for cardiac ultrasound: batches of 4 frames of a video.
+_LRM_FUNCTA: dict[str, Any] = {
+    "field": "low-rank",
+    "latent_dim": 2,
+    "intermediate_dim": 256,
+    "n_layers": 10,
+    "hidden_dim": 256,
+    "omega": (10.0, 200.0),
+    "skip_connections": False,
+    "residual_scale": 1.0,
+    "output_scale": 1.0,
+    "learner": "cavia",
+    "inner_steps": 10,
+    "inner_lr": 1e-2,
+    "context_ratio": 0.2,
+    "transform_steps": 20,
+    "meta_lr": 3e-6,
+    "lr_schedule": "cosine",
+    "batch_size": 4,
+    "max_iter": 50_000,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     # Friedrich et al., "MedFuncta", arXiv 2502.14401, experimental settings.
     "medfuncta-1d": _medfuncta(8, 64, 64, 1.0, 64),
@@ -85,6 +125,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "meta_lr": 1e-6,
         "max_iter": 1_000_000,
     },
+    "spatial-functa-nearest": {**_SPATIAL_FUNCTA, "interpolation": "nearest"},
+    "spatial-functa-linear": {**_SPATIAL_FUNCTA, "interpolation": "linear"},
+    "lrm-functa": _LRM_FUNCTA,
 }
 
 
@@ -96,6 +139,10 @@ def list_presets() -> list[str]:
     sizes; "functa" is that of Dupont et al., "From data to functa", ICML 2022, and "coin++" that of
     Dupont et al., "COIN++", TMLR 2022, Section 3, for signals of any dimension; "coin++-patched"
     fits patches of 32 × 32 points, as the same paper does with large images.
+    "spatial-functa-nearest" and "spatial-functa-linear" are those of Bauer et al., "Spatial
+    Functa", arXiv 2302.03130, section on spatial functa, for images; "lrm-functa" is that of Wolleb
+    et al., "Low-Rank-Modulated Functa", arXiv 2603.25951, method and experimental settings, for the
+    frames of a sequence.
 
     Examples
     --------

@@ -76,7 +76,7 @@ def _signals(encoder: FunctaEncoder) -> dict[str, str]:
 def _field(encoder: FunctaEncoder) -> dict[str, str]:
     field = encoder.field_
     lines = {name.replace("_", " "): str(value) for name, value in field.config().items()}
-    return {**lines, "weights": f"{field.n_parameters:,}"}
+    return {"family": field.family, **lines, "weights": f"{field.n_parameters:,}"}
 
 
 def _training(encoder: FunctaEncoder) -> dict[str, str]:

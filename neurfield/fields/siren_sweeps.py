@@ -73,9 +73,9 @@ class SirenSweeps(Sweeps):
         self._omegas = weights[0].new_tensor(omegas)[:, None, None]
         self._scales = weights[0].new_tensor(scales)[:, None]
         self.output, self.offset = field.output.weight.detach(), field.output.bias.detach() + 0.5
-        self.modulation = field.modulation.weight.detach()
+        self.modulation, offset = (part.detach() for part in field.shift_map())
         biases = torch.cat([layer.bias.detach() for layer in field.layers])
-        self.biases = biases + field.modulation.bias.detach()
+        self.biases = biases + offset
         self._weight_gradients = [torch.zeros_like(weight) for weight in weights]
         self._output_gradient = torch.zeros_like(self.output)
         self._offset_gradient = torch.zeros_like(self.offset)

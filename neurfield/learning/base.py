@@ -130,7 +130,7 @@ class MetaStep(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: MetaBatch) -> torch.Tensor:
-        """Return the meta-loss of a batch, a scalar.
+        """Return the meta-loss of a batch, the field's penalty included, a scalar.
 
         Parameters
         ----------

@@ -94,7 +94,7 @@ class CaviaStep(MetaStep):
                 self.second_order,
             )
         self.mse.copy_(loss.detach())
-        return loss
+        return loss + self.field.penalty()
 
     def adapt(self, batch: MetaBatch) -> Tensor:
         """Return the latents after the inner loop, as a differentiable function of θ."""

@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neurfield.fields import Field, ModulatedSiren
+from neurfield.fields import Field
+from neurfield.fields.shifted import ShiftedSiren
 from neurfield.learning.augmentation import deform
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
 from neurfield.learning.canonical import canonicalise, sensitivity_matrix
@@ -74,12 +75,15 @@ class VarproStep(MetaStep):
         tangent_loss = geometric_mean(context.mse(tangent.predict(latents)))
         part = context.of_signals(slice(self.full_field_signals))
         latents = latents[: len(part)]
+        penalty = self.field.penalty()
         if self.inner_steps == 1:
-            return tangent_loss + self._full_loss(_reduced(part, batch, 0), latents)
+            full_loss = self._full_loss(_reduced(part, batch, 0), latents)
+            return tangent_loss + full_loss + penalty
         start_loss = self._full_loss(_reduced(part, batch, 1, _POINTS_OF_START), latents)
         part = _reduced(part, batch, 0, max(_LEAST_POINTS, _POINTS_PER_LATENT * latents.shape[1]))
         bent_loss = self._full_loss(part, self._minimise(part, latents, prior))
-        return _TANGENT_WEIGHT * tangent_loss + _START_WEIGHT * start_loss + bent_loss
+        tangent_loss = _TANGENT_WEIGHT * tangent_loss
+        return tangent_loss + _START_WEIGHT * start_loss + bent_loss + penalty
 
     @torch.no_grad()
     def _minimise(self, context: Context, latents: Tensor, prior: Tensor) -> Tensor:
@@ -150,7 +154,7 @@ class Varpro(Learner):
 
     def initialise(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> None:
         field = step.field
-        if isinstance(field, ModulatedSiren):
+        if isinstance(field, ShiftedSiren):
             start_from_data(
                 field, store, self.settings.output_scale, self.settings.augmentation, generator
             )
