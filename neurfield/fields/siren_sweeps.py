@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -110,11 +111,12 @@ class SirenSweeps(Sweeps):
             else:
                 torch.mm(before, self.weights[k], out=phase)
                 tape.bends_by_signal[k].add_(bias)
-            torch.cos(phase, out=tape.cosines[k])
+            _cos(phase, tape.cosines[k])
             if k and self.skips:
-                torch.add(before, phase.sin_(), alpha=self.residual_scale, out=hidden)
+                _sin(phase, phase)
+                torch.add(before, phase, alpha=self.residual_scale, out=hidden)
             else:
-                torch.sin(phase, out=hidden)
+                _sin(phase, hidden)
             before = hidden
         values = functional.linear(before, self.output, self.offset)
         residual = values.view_as(block.values).sub_(block.values)
@@ -223,3 +225,22 @@ class SirenSweeps(Sweeps):
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor, sign: float = 1.0) -> None:
     torch.addmm(total, left, right, alpha=sign, out=total)
+
+
+def _sin(phase: Tensor, out: Tensor) -> None:
+    if _numpy_is_quicker(phase):
+        np.sin(phase.numpy(), out=out.numpy())
+    else:
+        torch.sin(phase, out=out)
+
+
+def _cos(phase: Tensor, out: Tensor) -> None:
+    if _numpy_is_quicker(phase):
+        np.cos(phase.numpy(), out=out.numpy())
+    else:
+        torch.cos(phase, out=out)
+
+
+def _numpy_is_quicker(phase: Tensor) -> bool:
+    """In single precision NumPy's sine takes less than half of torch's time, to the last bit or so."""
+    return phase.dtype == torch.float32 and phase.device.type == "cpu"
