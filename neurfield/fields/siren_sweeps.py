@@ -242,5 +242,5 @@ def _cos(phase: Tensor, out: Tensor) -> None:
 
 
 def _numpy_is_quicker(phase: Tensor) -> bool:
-    """In single precision NumPy's sine takes less than half of torch's time, to the last bit or so."""
+    """NumPy's sine in single precision takes less than half of torch's time."""
     return phase.dtype == torch.float32 and phase.device.type == "cpu"
