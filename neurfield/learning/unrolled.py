@@ -181,7 +181,7 @@ class _Unrolled:
         shifts, adjoint = sweeps.shifts(latents), []
         loss = latents.new_zeros(())
         for signals, block in self._blocks(context, context.counts() * batch_size):
-            losses, gradient = sweeps.descend(self._scratch, block, shifts[signals], False)
+            losses, gradient = sweeps.descend(self._scratch, block, shifts[signals])
             loss += losses.sum()
             if self.wanted:
                 sweeps.collect(self._scratch, block)
@@ -195,7 +195,7 @@ class _Unrolled:
         reduced = self._reduced(context, step)
         for i, (signals, block) in enumerate(self._blocks(reduced, reduced.counts())):
             tape = self._tape(step, i)
-            found.append((signals, self.sweeps.descend(tape, block, shifts[signals], True)[1]))
+            found.append((signals, self.sweeps.descend(tape, block, shifts[signals])[1]))
         return _summed(found, shifts)
 
     def _reverse(
@@ -213,7 +213,7 @@ class _Unrolled:
             for i, (signals, block) in enumerate(self._blocks(reduced, reduced.counts())):
                 tape = self._tape(step, i)
                 if not self.keep:
-                    sweeps.descend(tape, block, shifts[signals], True)
+                    sweeps.descend(tape, block, shifts[signals])
                 bent.append((signals, sweeps.bend(tape, block, pushed[signals])))
             change = _summed(bent, shifts)
             sweeps.collect_shifts(gradient, direction, direct=False)
