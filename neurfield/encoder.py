@@ -108,7 +108,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         Levenberg–Marquardt. "cavia": the published second-order CAVIA with gradient descent inside.
     inner_steps : int, default=None
         G, inner steps in training. With "varpro", 1 is the closed form and each further one a
-        damped Gauss–Newton step, through which the meta-gradient passes too.
+        damped Gauss–Newton step, at whose end θ is updated with the latents held fixed.
     inner_lr : float, default=None
         α, step size of gradient descent in the inner loop ("cavia").
     context_ratio : float in (0, 1], default=None
