@@ -15,8 +15,8 @@ from neurfield.fields import Field
 from neurfield.fields.base import Block, Sweeps
 from neurfield.learning.context import Context
 
-# Numbers in one layer's activations of a block. On a CPU they should stay in the second-level
-# cache; a GPU wants many at once.
+# Numbers in one layer's activations of a block: on a CPU few enough for its caches and enough to
+# outweigh the start of an operation; a GPU wants many at once.
 _ACTIVATIONS = {"cpu": 2**18, "cuda": 2**24}
 
 # Most chunks at a time on a CPU. Their threads take turns at starting operations.
