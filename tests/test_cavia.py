@@ -61,7 +61,7 @@ def test_meta_gradient_agrees_with_nested_autograd(d, gamma, gaps):
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("activations", [30, 2**17], ids=["blocks of 6 points", "one block"])
+@pytest.mark.parametrize("activations", [30, 2**18], ids=["blocks of 6 points", "one block"])
 @pytest.mark.parametrize("gamma", [1.0, 0.4])
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_meta_gradient_of_every_variant(variant, gamma, activations, checkpointing, monkeypatch):
@@ -107,6 +107,28 @@ def test_one_meta_step_leaves_nothing_to_the_next(precision):
     used(batch).backward()
     CaviaStep(twin, 3, 0.1)(batch).backward()
     assert_same_gradients(field, twin, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("activations", [30, 2**18], ids=["many chunks", "few chunks"])
+def test_threads_change_no_more_than_the_order_of_sums(activations, checkpointing, monkeypatch):
+    monkeypatch.setitem(unrolled._ACTIVATIONS, "cpu", activations)
+    field, batch = problem(2, 0.4, gaps=True)
+    threads, gradients = torch.get_num_threads(), []
+    step = CaviaStep(field, 3, 0.1, checkpointing)
+    try:
+        for n in (1, 2, 2, 5):
+            torch.set_num_threads(n)
+            step.zero_grad()
+            step(batch).backward()
+            assert torch.get_num_threads() == n
+            gradients.append(torch.cat([p.grad.flatten() for p in field.parameters()]))
+    finally:
+        torch.set_num_threads(threads)
+    one, two, again, five = gradients
+    torch.testing.assert_close(two, again, rtol=0, atol=0)
+    torch.testing.assert_close(two, one, rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(five, one, rtol=1e-10, atol=1e-13)
 
 
 def compiled_agrees(device, mode=None):

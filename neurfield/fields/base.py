@@ -217,10 +217,8 @@ class Sweeps(ABC):
         """Carry a direction from the latents to the shifts."""
 
     @abstractmethod
-    def descend(
-        self, tape: Any, block: Block, shifts: Tensor, second_order: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Return ℓ of shape (B,) and ∂ℓ/∂m; ``second_order`` prepares the tape for :meth:`bend`."""
+    def descend(self, tape: Any, block: Block, shifts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ℓ of shape (B,) and ∂ℓ/∂m, and leave on the tape what the others need."""
 
     @abstractmethod
     def collect(self, tape: Any, block: Block) -> None:
