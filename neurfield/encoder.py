@@ -728,8 +728,8 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         ----------
         name : str
             One of :func:`neurfield.list_presets`: "medfuncta-1d", "medfuncta-2d-64",
-            "medfuncta-2d-128", "medfuncta-2d-224", "medfuncta-3d-32", "functa", "coin++" or
-            "coin++-patched".
+            "medfuncta-2d-128", "medfuncta-2d-224", "medfuncta-3d-32", "functa", "coin++",
+            "coin++-patched", "spatial-functa-nearest", "spatial-functa-linear" or "lrm-functa".
         **parameters
             Constructor arguments to use instead of the preset's.
 

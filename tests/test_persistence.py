@@ -373,7 +373,7 @@ def test_the_file_holds_no_code(fitted, tmp_path):
     header = json.loads(content[8 : 8 + length])
     assert json.loads(header["__metadata__"]["document"])["parameters"]["latent_dim"] == 4
     assert b"neurfield." not in content  # no module to import
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises((pickle.UnpicklingError, ValueError)):  # by what the length happens to be
         pickle.load(io.BytesIO(content))
 
 
