@@ -241,8 +241,6 @@ def main() -> None:
         split = CASES[name][0](args.data)
         order = np.random.default_rng(0).permutation(len(split.held_out))
         truth = split.held_out[np.sort(order[: args.n_held_out])]
-        # Parts of a grid need to say where they lie.
-        truth = truth.assign_coords({dim: truth[dim].values for dim in truth.dims[1:]})
         encoder = fitted(name, args, split.train)
         for task, (cases, _) in TASKS.items():
             if name in cases:
