@@ -14,9 +14,9 @@ everywhere. What is observed:
 
 PSNR in dB, the mean over signals, for values clamped to [0, 1]; over the values that were not
 observed (after "block means", over all). `interpolation` is the best of the methods in `method`,
-each with nearest extrapolation at the edges; `mean` is the mean training signal. `covered` is the
-fraction of hidden values within 1.645 standard deviations of the decoded value, in percent, which
-should be 90.
+each with nearest extrapolation at the edges, and `cubic` the cubic one, where there is one; `mean`
+is the mean training signal. `gain` is over `interpolation`. `covered` is the fraction of hidden
+values within 1.645 standard deviations of the decoded value, in percent, which should be 90.
 """
 
 from __future__ import annotations
@@ -205,6 +205,7 @@ def measure(
         "neurfield": round(ours, 2),
         "interpolation": round(scores[best], 2),
         "method": best,
+        "cubic": round(scores["cubic"], 2) if "cubic" in scores else "",
         "mean": round(psnr(values, mean, part.hidden), 2),
         "gain": round(ours - scores[best], 2),
         "covered": round(100 * float(inside[part.hidden].mean()), 1),
@@ -218,6 +219,7 @@ def fitted(name: str, args: argparse.Namespace, train: xr.DataArray) -> FunctaEn
         return FunctaEncoder.load(path)
     latent_dim = args.latent_dim or CASES[name][1]
     encoder = FunctaEncoder(latent_dim, max_time=args.max_time, random_state=args.seed).fit(train)
+    print(f"{name}: {encoder.n_iter_} meta-steps", flush=True)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         encoder.save(path)
