@@ -246,7 +246,12 @@ def fitted(name: str, args: argparse.Namespace, train: xr.DataArray) -> FunctaEn
     if path is not None and path.exists():
         return FunctaEncoder.load(path)
     latent_dim = args.latent_dim or CASES[name][1]
-    encoder = FunctaEncoder(latent_dim, max_time=args.max_time, random_state=args.seed).fit(train)
+    encoder = FunctaEncoder(
+        latent_dim,
+        max_iter=args.max_iter,
+        max_time=args.max_time if args.max_iter is None else None,
+        random_state=args.seed,
+    ).fit(train)
     print(f"{name}: {encoder.n_iter_} meta-steps", flush=True)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -260,6 +265,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with the data sets")
     parser.add_argument("--only", choices=sorted(CASES), nargs="+", default=list(CASES))
     parser.add_argument("--max-time", type=float, default=50.0, help="seconds of training")
+    parser.add_argument("--max-iter", type=int, help="meta-steps, instead of --max-time")
     parser.add_argument("--latent-dim", type=int, help="instead of each case's own")
     parser.add_argument("--n-held-out", type=int, default=200, help="signals to complete")
     parser.add_argument("--seed", type=int, default=0)
