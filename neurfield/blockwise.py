@@ -57,7 +57,7 @@ def encode_lazily(
         layout=signals.layout,
         drop_axis=list(whole),
         new_axis=1,
-        chunks=(values.chunks[0], (codec.field.latent_dim,)),
+        chunks=(values.chunks[0], (codec.latent_size,)),
         meta=np.empty((0, 0), dtype=np.float32),
     )
     coords = {n: c for n, c in X.coords.items() if set(c.dims) <= {SAMPLE}}

@@ -14,7 +14,8 @@ from neurfield.learning import Context, ContextStore, encode_store
 from neurfield.learning.encoding import numbers_at_once
 from neurfield.learning.solvers import InnerSolver
 from neurfield.posterior import Posterior, Recorder
-from neurfield.signals import CoordinateFrame, Signals, ValueScaler
+from neurfield.signals import CoordinateFrame, Signals, ValueScaler, grid_points
+from neurfield.signals.patches import Reader
 
 
 @dataclass
@@ -49,6 +50,36 @@ class Codec:
     def dtype(self) -> torch.dtype:
         """Precision of the field."""
         return next(self.field.parameters()).dtype
+
+    @property
+    def latent_size(self) -> int:
+        """Length of what describes one signal."""
+        return self.field.latent_dim
+
+    @property
+    def extent(self) -> CoordinateFrame:
+        """Extent of the signals in fit."""
+        return self.frame
+
+    def across(self, read: Reader) -> Reader:
+        """Return what evaluates whole signals, given what evaluates what the field describes.
+
+        Parameters
+        ----------
+        read : callable
+            Takes latents and points in the frame's units.
+        """
+        return read
+
+    def latent_names(self, axis_names: Sequence[str]) -> list[str] | None:
+        """Return what each latent is called; None if by its number.
+
+        Parameters
+        ----------
+        axis_names : sequence of d str
+            Names of the coordinate axes.
+        """
+        return self.field.latent_names(axis_names)
 
     def store(self, signals: Signals) -> ContextStore:
         """Return the signals in this codec's units, ready to be read in batches.
@@ -110,8 +141,7 @@ class Codec:
         axes : sequence of d arrays
             Coordinates along each axis, in the caller's units.
         """
-        mesh = np.meshgrid(*axes, indexing="ij")
-        points = np.stack([axis.ravel() for axis in mesh], axis=-1)
+        points = grid_points(axes)
         shape = tuple(len(axis) for axis in axes)
         return self.decode(latents, points).reshape(len(latents), *shape, -1)
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from neurfield.signals import CoordinateFrame, Layout
+from neurfield.signals import CoordinateFrame, Layout, grid_points
 from neurfield.signals.containers import axes_from_coords, real_array
 from neurfield.signals.layout import cast
+from neurfield.signals.patches import Reader
 
 _DERIVATIVE = "derivative"
-
-#: Evaluates latents at points, (n, P) and (M, d), as one or more arrays of shape (n, M, c).
-Reader = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
 
 
 def decode(
@@ -133,8 +131,7 @@ def _stack(partials: list[Any], names: list[str]) -> Any:
 
 def _on_grid(read: Reader, latents: np.ndarray, axes: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Evaluate on a grid: arrays of shape (n, *shape, c)."""
-    mesh = np.meshgrid(*axes, indexing="ij")
-    points = np.stack([axis.ravel() for axis in mesh], axis=-1)
+    points = grid_points(axes)
     shape = tuple(len(axis) for axis in axes)
     return [values.reshape(len(latents), *shape, -1) for values in read(latents, points)]
 

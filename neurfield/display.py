@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from neurfield.patched import patches_of
+
 _RECENT = 25  # meta-steps that the quality at the end of a fit is averaged over
 
 
@@ -33,7 +35,8 @@ def summary(encoder: Any) -> dict[str, str]:
     """
     field, layout = encoder.field_, encoder.layout_
     facts = {
-        "latents": f"{field.latent_dim} numbers per signal",
+        "latents": _latents(encoder.codec_),
+        "field": field.family,
         "parameters": f"{field.n_parameters:,} shared by all signals",
         "grid": _grid(layout),
         "learner": f"{encoder.learner}, {encoder.n_iter_:,} meta-steps",
@@ -45,6 +48,13 @@ def summary(encoder: Any) -> dict[str, str]:
         facts["PSNR held out"] = f"{max(encoder.validation_curve_):.1f} dB"
     facts["device"] = f"{encoder.device_}, {str(encoder.codec_.dtype).removeprefix('torch.')}"
     return facts
+
+
+def _latents(codec: Any) -> str:
+    text, patches = f"{codec.latent_size} numbers per signal", patches_of(codec)
+    if patches is None:
+        return text
+    return f"{text}: {patches.n_patches} patches × {codec.field.latent_dim}"
 
 
 def _grid(layout: Any) -> str:

@@ -30,12 +30,13 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from neurfield.blockwise import encode_lazily, is_dask_backed
 from neurfield.codec import Codec
-from neurfield.decoding import Reader, checked_axes, decode, label_derivatives
+from neurfield.decoding import checked_axes, decode, label_derivatives
 from neurfield.derivatives import gradient
 from neurfield.device import PRECISIONS, matrix_products, resolve_device, resolve_dtype
 from neurfield.display import SummaryMixin
-from neurfield.fields import Field, ModulatedSiren
+from neurfield.fields import Field, ModulatedSiren, available_fields
 from neurfield.fields.schedule import check_omega
+from neurfield.fields.spatial import cells_along_axes
 from neurfield.fitting import FitPlan, fit_codec, make_learner, problem_of, units_of
 from neurfield.learning import (
     ContextStore,
@@ -44,8 +45,10 @@ from neurfield.learning import (
     Settings,
     Trainer,
     available_learners,
+    store_of,
 )
 from neurfield.medfuncta import read_medfuncta
+from neurfield.patched import PatchedCodec, patches_of, with_patches
 from neurfield.persistence import available_device, load_fitted, save_fitted
 from neurfield.presets import preset_parameters
 from neurfield.provenance import provenance
@@ -57,6 +60,7 @@ from neurfield.signals.containers import (
     is_xarray,
 )
 from neurfield.signals.lazy import LazyValues
+from neurfield.signals.patches import PatchGrid, Reader
 
 _CURVES = ("loss_curve_", "psnr_curve_", "validation_curve_")
 _UNKNOWN_GRID = 32  # points per axis on which a checkpoint without a grid is looked at
@@ -77,15 +81,6 @@ _NOT_IN_FINGERPRINT = {
 }
 
 
-_SHAPE_OF_FIELD = (
-    "latent_dim",
-    "hidden_dim",
-    "n_layers",
-    "skip_connections",
-    "residual_scale",
-)
-
-
 class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Turn 1-D, 2-D and 3-D signals into latent vectors through a meta-learned neural field.
 
@@ -95,7 +90,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
     Parameters
     ----------
     latent_dim : int, default=256
-        Length P of the latent vector.
+        Length P of the latent vector; with field="spatial", the vectors of all cells together.
     hidden_dim : int, default=128
         Width L of the field.
     n_layers : int, default=None
@@ -103,16 +98,40 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         every other parameter below whose default is None.
     omega : float or (float, float), default=(30.0, 60.0)
         ω_1 → ω_K, rising linearly over the layers; one float is a constant ω.
+    field : {"siren", "spatial", "low-rank"}, default="siren"
+        Family of the field. "siren": one vector shifts all sine layers alike at each point.
+        "spatial": a grid of vectors, read where the field is evaluated. "low-rank": one short
+        vector that moves the shifts in a learnt subspace.
+    latent_grid : int or tuple of int, default=4
+        Cells along each axis; one number serves all axes ("spatial"). ``latent_dim`` must be
+        divisible by the number of cells.
+    interpolation : {"linear", "nearest"}, default="linear"
+        How the grid of vectors is read between the centres of its cells ("spatial").
+    intermediate_dim : int, default=256
+        Length of the vector that the subspace is of ("low-rank"); ``latent_dim`` is its rank.
     learner : {"varpro", "cavia"}, default="varpro"
         How θ is learnt. "varpro": closed-form inner step, variable projection and
         Levenberg–Marquardt. "cavia": the published second-order CAVIA with gradient descent inside.
     inner_steps : int, default=None
         G, inner steps in training. With "varpro", 1 is the closed form and each further one a
-        damped Gauss–Newton step, through which the meta-gradient passes too.
+        damped Gauss–Newton step, at whose end θ is updated with the latents held fixed.
     inner_lr : float, default=None
         α, step size of gradient descent in the inner loop ("cavia").
+    learn_inner_lr : bool, default=False
+        Learn α together with θ, one step size for each entry of the latent, as Meta-SGD does
+        ("cavia"). They start at random in [0.005, 0.1], whatever ``inner_lr`` is, and stay in
+        [0, 1].
+    second_order : bool, default=True
+        Take the meta-gradient through the gradients of the inner loop ("cavia"). False, its
+        first-order approximation, takes less time and memory; the authors of MedFuncta found it
+        unstable.
     context_ratio : float in (0, 1], default=None
         γ, fraction of a signal's points that a reduced context keeps.
+    context_selection : {"random", "gradient"}, default="random"
+        Which points a reduced context keeps ("cavia"): random ones, the same for the whole batch,
+        or those of each signal at which the output layer's gradient is largest, as GradNCP does.
+        The latter sees all points before each inner step; the authors of MedFuncta found it no
+        better.
     transform_steps : int, default=None
         H, steps that ``transform`` takes; with "varpro", 1 is the closed form alone.
     meta_lr : float, default=None
@@ -126,6 +145,8 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         then depend on the machine's speed.
     lr_schedule : {"constant", "cosine"}, default=None
         Course of the learning rate.
+    weight_decay : float, default=None
+        Decoupled weight decay of the meta-steps; with 0, the AdamW of "cavia" is Adam.
     skip_connections : bool, default=True
         Whether layers 2..K-1 add to their input.
     residual_scale, output_scale : float, default=None
@@ -133,6 +154,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         weights; 1 is the published network. "varpro" takes the direction of the output weights from
         the data, and ``output_scale`` as their norm: the larger, the closer the field stays to its
         tangent.
+    modulation : {"shift", "shift_scale"}, default="shift"
+        What the latent modulates: the shifts of each sine layer, or also their scales, which the
+        authors of MedFuncta do not recommend (field="siren").
     damping : float, default=None
         λ, precision of the latents' Gaussian prior relative to the field's mean squared
         sensitivity to them ("varpro").
@@ -145,6 +169,10 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         Items of a list are counted as if they had a sample axis too.
     isotropic : bool, default=False
         Scale coordinate axes of one unit by the same number, instead of each to [-1, 1].
+    patch_size : int or tuple of d int, default=None
+        Grid points of a patch, along all axes or each. The field then describes patches instead of
+        whole signals, and the latents of a signal are those of its patches, in C order: n_patches
+        times ``latent_dim`` numbers. Signals must share one evenly spaced grid.
     early_stopping : bool, default=False
         Hold out signals, stop when they improve no more, and keep the best weights.
     validation_fraction : float in (0, 1), default=0.1
@@ -226,23 +254,33 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         "hidden_dim": [Interval(Integral, 1, None, closed="left")],
         "n_layers": [Interval(Integral, 2, None, closed="left"), None],
         "omega": [Interval(Real, 0, None, closed="neither"), tuple, list],
+        "field": [StrOptions(set(available_fields()))],
+        "latent_grid": [Interval(Integral, 1, None, closed="left"), tuple, list],
+        "interpolation": [StrOptions({"linear", "nearest"})],
+        "intermediate_dim": [Interval(Integral, 1, None, closed="left")],
         "learner": [StrOptions(set(available_learners()))],
         "inner_steps": [Interval(Integral, 1, None, closed="left"), None],
         "inner_lr": [Interval(Real, 0, None, closed="neither"), None],
+        "learn_inner_lr": ["boolean"],
+        "second_order": ["boolean"],
         "context_ratio": [Interval(Real, 0, 1, closed="right"), None],
+        "context_selection": [StrOptions({"random", "gradient"})],
         "transform_steps": [Interval(Integral, 1, None, closed="left"), None],
         "meta_lr": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
         "lr_schedule": [StrOptions({"constant", "cosine"}), None],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), None],
         "skip_connections": ["boolean"],
         "residual_scale": [Interval(Real, 0, None, closed="neither"), None],
         "output_scale": [Interval(Real, 0, None, closed="neither"), None],
+        "modulation": [StrOptions({"shift", "shift_scale"})],
         "damping": [Interval(Real, 0, None, closed="neither"), None],
         "augmentation": [Interval(Real, 0, None, closed="left"), None],
         "channel_axis": [Integral, None],
         "isotropic": ["boolean"],
+        "patch_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
@@ -266,23 +304,33 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         hidden_dim: int = 128,
         n_layers: int | None = None,
         omega: float | tuple[float, float] = (30.0, 60.0),
+        field: str = "siren",
+        latent_grid: int | tuple[int, ...] = 4,
+        interpolation: str = "linear",
+        intermediate_dim: int = 256,
         learner: str = "varpro",
         inner_steps: int | None = None,
         inner_lr: float | None = None,
+        learn_inner_lr: bool = False,
+        second_order: bool = True,
         context_ratio: float | None = None,
+        context_selection: str = "random",
         transform_steps: int | None = None,
         meta_lr: float | None = None,
         batch_size: int | None = None,
         max_iter: int | None = None,
         max_time: float | None = None,
         lr_schedule: str | None = None,
+        weight_decay: float | None = None,
         skip_connections: bool = True,
         residual_scale: float | None = None,
         output_scale: float | None = None,
+        modulation: str = "shift",
         damping: float | None = None,
         augmentation: float | None = None,
         channel_axis: int | None = None,
         isotropic: bool = False,
+        patch_size: int | tuple[int, ...] | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -302,23 +350,33 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         self.hidden_dim = hidden_dim
         self.n_layers = n_layers
         self.omega = omega
+        self.field = field
+        self.latent_grid = latent_grid
+        self.interpolation = interpolation
+        self.intermediate_dim = intermediate_dim
         self.learner = learner
         self.inner_steps = inner_steps
         self.inner_lr = inner_lr
+        self.learn_inner_lr = learn_inner_lr
+        self.second_order = second_order
         self.context_ratio = context_ratio
+        self.context_selection = context_selection
         self.transform_steps = transform_steps
         self.meta_lr = meta_lr
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.max_time = max_time
         self.lr_schedule = lr_schedule
+        self.weight_decay = weight_decay
         self.skip_connections = skip_connections
         self.residual_scale = residual_scale
         self.output_scale = output_scale
+        self.modulation = modulation
         self.damping = damping
         self.augmentation = augmentation
         self.channel_axis = channel_axis
         self.isotropic = isotropic
+        self.patch_size = patch_size
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -363,8 +421,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
             self._check_continuation("warm_start=True")
             previous = copy.deepcopy(self.codec_)
         signals = self._read(X, reset=previous is None)
-        learner = self._learner(signals)
-        plan = self._plan(signals, learner, device)
+        patches = self._patches(signals, previous)
+        learner = self._learner(signals, patches)
+        plan = self._plan(signals, learner, device, patches)
         with matrix_products(self.precision):
             codec, state = fit_codec(signals, plan, self.isotropic, previous)
         self._accept(codec, learner, signals.layout if previous is None else self.layout_)
@@ -398,15 +457,14 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
             self._check_continuation("partial_fit")
         signals = self._read(X, reset=first)
         signals.check()
-        learner = self._learner(signals)
+        patches = self._patches(signals, None if first else self.codec_)
+        learner = self._learner(signals, patches)
         seed = self._seed()
         if first:
-            frame, scaler = units_of(signals, self.isotropic)
+            frame, scaler = units_of(signals, self.isotropic, patches)
             dtype = resolve_dtype(self.precision, device)
             make_field = self._field_maker(signals.layout, learner)
-            field: Field = make_field(generator=torch.Generator().manual_seed(seed)).to(
-                device, dtype
-            )
+            field = make_field(generator=torch.Generator().manual_seed(seed)).to(device, dtype)
         else:
             codec = self.codec_
             frame, scaler, field, device, dtype = (
@@ -416,7 +474,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                 codec.device,
                 codec.dtype,
             )
-        store = ContextStore(signals, frame, scaler, dtype, device)
+        store = store_of(signals, patches, frame, scaler, dtype, device)
         trainer = getattr(self, "_trainer", None)
         if trainer is None or trainer.field is not field:
             trainer = Trainer(
@@ -428,7 +486,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                 generator=torch.Generator().manual_seed(seed),
             )
             if first:
-                learner.initialise(field, store, trainer.generator)
+                learner.initialise(trainer.meta_step, store, trainer.generator)
+            else:
+                trainer.meta_step.adopt(self.codec_.solver)
         trainer.store = store
         n_batches = math.ceil(len(store) / learner.settings.batch_size)
         losses, levels = [], []
@@ -444,7 +504,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                 stacklevel=2,
             )
         self._accept(
-            Codec(field, learner.solver(field, store), frame, scaler),
+            with_patches(
+                Codec(field, learner.solver(trainer.meta_step, store), frame, scaler), patches
+            ),
             learner,
             signals.layout if first else self.layout_,
         )
@@ -465,7 +527,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
 
         Returns
         -------
-        float32 array of shape (n, latent_dim)
+        float32 array of shape (n, latent_dim), or (n, n_patches * latent_dim) with ``patch_size``
             For a DataArray or Dataset made of dask blocks, a DataArray with dimensions "sample"
             and "latent" and the coordinates of ``X`` along "sample", computed block by block when
             it is asked for, on whatever scheduler dask then uses.
@@ -532,13 +594,13 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
 
         def read(reader: Reader, dtype: npt.DTypeLike | None) -> list[Any]:
             place = {"grid": grid, "coords": coords, "points": points, "samples": samples}
-            return decode(reader, codec.frame, self.layout_, latents, dtype=dtype, **place)
+            return decode(reader, codec.extent, self.layout_, latents, dtype=dtype, **place)
 
         if derivative is not None:
             if return_std:
                 raise ValueError("return_std=True gives the deviation of values, not of derivative")
             axes = checked_axes(derivative, self.layout_)
-            partials = read(partial(gradient, codec, axes=axes), dtype)
+            partials = read(codec.across(partial(gradient, codec, axes=axes)), dtype)
             return label_derivatives(partials, derivative, self.layout_)
         (values,) = read(lambda z, x: [codec.decode(z, x)], dtype)
         if not return_std:
@@ -548,7 +610,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                 "return_std=True needs what fit learns about latents with learner='varpro' from at "
                 f"least two signals; this estimator (learner={self.learner!r}) has not learnt it"
             )
-        (deviation,) = read(lambda z, x: [posterior.std(codec, z, x)], None)
+        (deviation,) = read(codec.across(lambda z, x: [posterior.std(codec, z, x)]), None)
         return values, deviation
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -570,6 +632,26 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         check_is_fitted(self)
         signals = self._read(X, reset=False)
         return float(self._encoding_codec().reconstruction_psnr(signals).mean())
+
+    def get_feature_names_out(self, input_features: npt.ArrayLike | None = None) -> np.ndarray:
+        """Return the names of the latents; of spatial fields by cell, and of patches by patch.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Only compared with the names seen in fit.
+
+        Returns
+        -------
+        ndarray of str objects
+            Such as "functaencoder3", "functaencoder_y0_x3_c12" or "functaencoder_p0_3_l12".
+        """
+        numbered = super().get_feature_names_out(input_features)
+        names = self.codec_.latent_names(self.layout_.axis_names)
+        if names is None:
+            return numbered
+        prefix = type(self).__name__.lower()
+        return np.array([f"{prefix}_{name}" for name in names], dtype=object)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted estimator to a safetensors file, which holds no code.
@@ -619,8 +701,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         """
         codec, document = load_fitted(str(path), device or "auto")
         parameters = document["parameters"]
-        if isinstance(parameters["omega"], list):
-            parameters["omega"] = tuple(parameters["omega"])
+        for name, value in parameters.items():
+            if isinstance(value, list):  # JSON knows no tuples
+                parameters[name] = tuple(value)
         estimator = cls(**parameters)
         if device is None and estimator.device != "auto":
             codec.to(available_device(estimator.device))
@@ -644,7 +727,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         Parameters
         ----------
         name : str
-            One of :func:`neurfield.list_presets`.
+            One of :func:`neurfield.list_presets`: "medfuncta-1d", "medfuncta-2d-64",
+            "medfuncta-2d-128", "medfuncta-2d-224", "medfuncta-3d-32", "functa", "coin++" or
+            "coin++-patched".
         **parameters
             Constructor arguments to use instead of the preset's.
 
@@ -698,6 +783,11 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         }
         estimator = cls(**{**fixed, **parameters})
         estimator._validate_params()
+        if estimator.patch_size is not None:
+            raise ValueError(
+                "published weights describe whole signals, on any grid: patch_size must be None, "
+                f"got {estimator.patch_size!r}"
+            )
         estimator._check_parameters()
         layout = Layout(
             container="array",
@@ -723,11 +813,16 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
 
     @property
     def _n_features_out(self) -> int:
-        return self.codec_.field.latent_dim
+        return self.codec_.latent_size
 
     def _check_parameters(self) -> None:
         """Check what one parameter's constraint alone cannot tell."""
         check_omega(self.omega)
+        family = available_fields()[self.field]
+        if self.modulation != "shift" and "modulation" not in family.options:
+            raise ValueError(
+                f"modulation={self.modulation!r} needs field='siren', got field={self.field!r}"
+            )
         for callback in self.callbacks or ():
             if not callable(callback):
                 raise ValueError(f"callbacks must be callable, got {callback!r}")
@@ -740,15 +835,26 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
 
     def _check_continuation(self, what: str) -> None:
         """Refuse to go on with a field of another shape than the parameters ask for."""
-        field = self.codec_.field.config()
-        asked = {name: getattr(self, name) for name in _SHAPE_OF_FIELD}
-        asked["omega"] = _as_pair(self.omega)
-        field["omega"] = _as_pair(field["omega"])
-        for name, value in asked.items():
-            if value is not None and value != field[name]:
+        field = self.codec_.field
+        there = {"field": field.family, **field.config()}
+        del there["in_dim"], there["out_dim"]
+        del there["output_scale"]  # matters to initial weights only
+        for name, value in there.items():
+            asked = getattr(self, name)
+            if name == "omega":
+                asked, value = _as_pair(asked), _as_pair(value)
+            elif name == "latent_grid":
+                asked = cells_along_axes(asked, field.in_dim)
+            if asked is not None and asked != value:
                 raise ValueError(
-                    f"{what} continues a field with {name}={field[name]}, got {name}={value}"
+                    f"{what} continues a field with {name}={value}, got {name}={asked}"
                 )
+        patches = patches_of(self.codec_)
+        seen = None if patches is None else patches.size
+        if _as_sizes(self.patch_size, self.layout_.n_axes) != seen:
+            raise ValueError(
+                f"{what} continues a field with patch_size={seen}, got patch_size={self.patch_size}"
+            )
 
     def _read(self, X: Any, reset: bool) -> Signals:
         """Validate the input and read it into signals."""
@@ -797,7 +903,8 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         latents = check_array(X, dtype=np.float64, input_name="X")
         if latents.shape[1] != self._n_features_out:
             raise ValueError(
-                f"X must hold latents of length {self._n_features_out} (latent_dim), "
+                f"X must hold latents of length {self._n_features_out} "
+                f"({'n_patches * ' * isinstance(self.codec_, PatchedCodec)}latent_dim), "
                 f"got shape {latents.shape}"
             )
         return latents
@@ -809,24 +916,24 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         """Return what the caller set of what learners have defaults for."""
         return {f.name: _plain(getattr(self, f.name)) for f in dataclass_fields(Settings)}
 
-    def _learner(self, signals: Signals) -> Learner:
-        problem = problem_of(signals, self.latent_dim)
+    def _patches(self, signals: Signals, previous: Codec | None) -> PatchGrid | None:
+        """Return what to cut signals into: as in the previous fit, where there was one."""
+        if previous is not None:
+            return patches_of(previous)
+        return None if self.patch_size is None else PatchGrid.of_signals(signals, self.patch_size)
+
+    def _learner(self, signals: Signals, patches: PatchGrid | None = None) -> Learner:
+        pieces = signals if patches is None else patches.split(signals)
+        problem = problem_of(pieces, self.latent_dim)
         return make_learner(self.learner, problem, self._chosen())
 
-    def _field_maker(self, layout: Layout, learner: Learner) -> Callable[..., ModulatedSiren]:
+    def _field_maker(self, layout: Layout, learner: Learner) -> Callable[..., Field]:
+        family = available_fields()[self.field]
         omega = tuple(self.omega) if isinstance(self.omega, tuple | list) else float(self.omega)
-        return partial(
-            ModulatedSiren,
-            layout.n_axes,
-            layout.n_channels,
-            self.latent_dim,
-            self.hidden_dim,
-            learner.settings.n_layers,
-            omega,
-            skip_connections=self.skip_connections,
-            residual_scale=learner.settings.residual_scale,
-            output_scale=learner.settings.output_scale,
-        )
+        chosen = {**self.get_params(deep=False), **asdict(learner.settings), "omega": omega}
+        options = {name: chosen[name] for name in family.options}
+        family.check(layout.n_axes, options)
+        return partial(family, layout.n_axes, layout.n_channels, **options)
 
     def _schedule(self, learner: Learner) -> Schedule:
         return Schedule(
@@ -839,7 +946,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
             verbose=self.verbose,
         )
 
-    def _plan(self, signals: Signals, learner: Learner, device: torch.device) -> FitPlan:
+    def _plan(
+        self, signals: Signals, learner: Learner, device: torch.device, patches: PatchGrid | None
+    ) -> FitPlan:
         parameters = self.get_params(deep=False)
         return FitPlan(
             learner=learner,
@@ -855,6 +964,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                 for name, value in parameters.items()
                 if name not in _NOT_IN_FINGERPRINT
             },
+            patches=patches,
         )
 
     def _published_codec(self, field: ModulatedSiren, layout: Layout) -> tuple[Codec, Learner]:
@@ -867,7 +977,8 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         store = ContextStore(signals, frame, scaler, next(field.parameters()).dtype, device)
         learner = self._learner(signals)
         self.n_features_in_ = blank.size
-        return Codec(field, learner.solver(field, store), frame, scaler), learner
+        solver = learner.solver(learner.meta_step(field), store)
+        return Codec(field, solver, frame, scaler), learner
 
     def _encoding_codec(self) -> Codec:
         """Return the codec with as many solver steps as ``transform_steps`` now asks for."""
@@ -908,6 +1019,12 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
 def _as_pair(omega: float | Sequence[float]) -> tuple[float, float]:
     first, last = omega if isinstance(omega, Sequence) else (omega, omega)
     return float(first), float(last)
+
+
+def _as_sizes(patch_size: int | Sequence[int] | None, n_axes: int) -> tuple[int, ...] | None:
+    if patch_size is None or isinstance(patch_size, Sequence):
+        return None if patch_size is None else tuple(patch_size)
+    return (patch_size,) * n_axes
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,6 @@ import torch
 from neurfield.codec import Codec
 from neurfield.fields import Field
 from neurfield.learning import (
-    ContextStore,
     Learner,
     Problem,
     Progress,
@@ -23,12 +22,15 @@ from neurfield.learning import (
     Trainer,
     TrainingState,
     available_learners,
+    store_of,
 )
 from neurfield.learning.checkpoint import load_checkpoint
 from neurfield.learning.solvers import LevenbergMarquardt
+from neurfield.patched import with_patches
 from neurfield.posterior import with_posterior
 from neurfield.signals import CoordinateFrame, Signals, ValueScaler
 from neurfield.signals.lazy import LazyValues, thinned
+from neurfield.signals.patches import PatchGrid
 from neurfield.signals.scaling import thinning
 
 _DIGEST_VALUES = 1_000_000  # values of each group that a checkpoint's fingerprint looks at
@@ -52,6 +54,8 @@ class FitPlan:
     callbacks : sequence of callables
     fingerprint : mapping
         Parameters that a checkpoint must agree with.
+    patches : PatchGrid, optional
+        What the field describes; None = whole signals.
     """
 
     learner: Learner
@@ -63,6 +67,7 @@ class FitPlan:
     dtype: torch.dtype
     callbacks: Sequence[Callable[[Progress], bool | None]]
     fingerprint: Mapping[str, Any]
+    patches: PatchGrid | None = None
 
 
 def make_learner(name: str, problem: Problem, chosen: Mapping[str, Any]) -> Learner:
@@ -115,42 +120,45 @@ def fit_codec(
     generator = torch.Generator().manual_seed(seed)
     train, held_out = _split(signals, plan.validation_fraction, generator)
     if previous is None:
-        frame, scaler = units_of(signals, isotropic)
+        frame, scaler = units_of(signals, isotropic, plan.patches)
     else:
         frame, scaler = previous.frame, previous.scaler
-    store = ContextStore(train, frame, scaler, plan.dtype, plan.device)
+    units = (plan.patches, frame, scaler, plan.dtype, plan.device)
+    store = store_of(train, *units)
     if previous is None:
         field = plan.make_field(generator=generator).to(plan.device, plan.dtype)
-        if saved is None:  # a checkpoint brings weights and generator of its own
-            plan.learner.initialise(field, store, generator)
     else:
         field = previous.field.to(plan.device, plan.dtype)
-    validation = None
-    if held_out is not None:
-        validation = ContextStore(held_out, frame, scaler, plan.dtype, plan.device)
     trainer = Trainer(
         learner=plan.learner,
         field=field,
         store=store,
-        held_out=validation,
+        held_out=None if held_out is None else store_of(held_out, *units),
         schedule=plan.schedule,
         generator=generator,
         seed=seed,
         fingerprint=fingerprint,
         callbacks=plan.callbacks,
     )
+    if previous is not None:
+        trainer.meta_step.adopt(previous.solver)
+    elif saved is None:  # a checkpoint brings weights and generator of its own
+        plan.learner.initialise(trainer.meta_step, store, generator)
     state = trainer.run(saved)
-    solver = plan.learner.finish(field, store, generator)
+    solver = plan.learner.finish(trainer.meta_step, store, generator)
     posterior = None
     if isinstance(solver, LevenbergMarquardt):
         solver, posterior = with_posterior(
-            field, solver, store, frame, _usual_axes(signals), generator
+            field, solver, store, frame, _usual_axes(signals, plan.patches), generator
         )
-    return Codec(field, solver, frame, scaler, posterior), state
+    codec = Codec(field, solver, frame, scaler, posterior)
+    return with_patches(codec, plan.patches), state
 
 
-def _usual_axes(signals: Signals) -> tuple[np.ndarray, ...]:
-    """Return the grid of the signals; of scattered points, one that is as dense."""
+def _usual_axes(signals: Signals, patches: PatchGrid | None) -> tuple[np.ndarray, ...]:
+    """Return the grid of a patch or the signals; of scattered points, one that is as dense."""
+    if patches is not None:
+        return patches.axes
     layout = signals.layout
     if layout.axes is not None:
         return layout.axes
@@ -158,12 +166,22 @@ def _usual_axes(signals: Signals) -> tuple[np.ndarray, ...]:
     return layout.resized([max(2, round(n_points ** (1 / layout.n_axes)))] * layout.n_axes)
 
 
-def units_of(signals: Signals, isotropic: bool) -> tuple[CoordinateFrame, ValueScaler]:
-    """Measure extent and range of a data set; lazy values are read once, and checked."""
+def units_of(
+    signals: Signals, isotropic: bool, patches: PatchGrid | None = None
+) -> tuple[CoordinateFrame, ValueScaler]:
+    """Measure extent and range of a data set; lazy values are read once, and checked.
+
+    Parameters
+    ----------
+    signals : Signals
+    isotropic : bool
+        Whether axes of one unit are scaled alike.
+    patches : PatchGrid, optional
+        Where the extent is to be that of a patch.
+    """
     signals.check()
-    frame = CoordinateFrame.from_axes(
-        [group.axes for group in signals.groups], signals.layout.units, isotropic
-    )
+    grids = [group.axes for group in signals.groups] if patches is None else [patches.axes]
+    frame = CoordinateFrame.from_axes(grids, signals.layout.units, isotropic)
     every = thinning(sum(len(group.positions) * group.n_points for group in signals.groups))
     return frame, ValueScaler.from_values([thinned(g.values, every) for g in signals.groups])
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from neurfield.fields import Field, ModulatedSiren
 from neurfield.interop import read_torch
 from neurfield.interop.inert import Record, plain_number
+from neurfield.signals import grid_points
 
 _PREFIX = "model."
 _NETWORK, _LAYER = "models.inrs.LatentModulatedSIREN", "models.layers.LatentModulatedSIRENLayer"
@@ -102,6 +103,8 @@ def write_medfuncta(
     """
     if not isinstance(field, ModulatedSiren):
         raise ValueError(f"field must be a ModulatedSiren, got {type(field).__name__}")
+    if field.modulates_scale:
+        raise ValueError('the published network has modulation="shift", this field "shift_scale"')
     if field.skip_connections and field.residual_scale != 1.0:
         raise ValueError(
             "the published network has residual_scale=1, "
@@ -111,11 +114,10 @@ def write_medfuncta(
     state: dict[str, Tensor] = {}
     if axes is not None:
         unit = [np.linspace(-1.0, 1.0, len(axis)) for axis in axes]
-        points = np.stack(np.meshgrid(*unit, indexing="ij"), axis=-1).reshape(-1, len(axes))
+        points = grid_points(unit)
         state["grid"] = torch.from_numpy(points.astype(np.float32))
-    for part in ("weight", "bias"):
-        shifts = ours[f"modulation.{part}"].split(field.hidden_dim)
-        for k, shift in enumerate(shifts):
+    for part, shifts in zip(("weight", "bias"), field.shift_map(), strict=True):
+        for k, shift in enumerate(shifts.detach().cpu().split(field.hidden_dim)):
             state[f"model.layers.{k}.linear.{part}"] = ours[f"layers.{k}.{part}"]
             state[f"model.layers.{k}.modulate_shift_layer.{part}"] = shift.clone()
         state[f"model.last_layer.linear.{part}"] = ours[f"output.{part}"]

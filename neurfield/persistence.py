@@ -14,13 +14,17 @@ import torch
 
 from neurfield.codec import Codec
 from neurfield.device import resolve_device
-from neurfield.fields import ModulatedSiren
+from neurfield.fields import available_fields
 from neurfield.learning.solvers import InnerSolver
+from neurfield.patched import patches_of, with_patches
 from neurfield.posterior import Posterior
 from neurfield.signals import CoordinateFrame, Layout, ValueScaler
+from neurfield.signals.patches import PatchGrid
 
 _FORMAT = "neurfield"
-_VERSION = 2  # 2 adds the prior and the posterior; files without them are read too
+# 2 adds the prior and the posterior, 3 learnt step sizes, scale modulation, patches and the family
+# of the field; files without them are read too.
+_VERSION = 3
 
 
 def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) -> None:
@@ -36,6 +40,7 @@ def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) 
     tensors |= {f"solver.{k}": v.cpu() for k, v in solver.items() if torch.is_tensor(v)}
     document = {
         **description,
+        "family": codec.field.family,
         "field": codec.field.config(),
         "solver": {
             "name": codec.solver.name,
@@ -45,6 +50,8 @@ def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) 
         "scaler": {k: v.tolist() for k, v in vars(codec.scaler).items()},
         "dtype": str(codec.dtype).removeprefix("torch."),
     }
+    if (patches := patches_of(codec)) is not None:
+        document["patches"] = patches.to_dict()
     if codec.posterior is not None:
         state = codec.posterior.state()
         arrays = {k: v for k, v in state.items() if isinstance(v, np.ndarray)}
@@ -106,7 +113,8 @@ def load_fitted(path: str | Path, device: str) -> tuple[Codec, dict[str, Any]]:
 def _rebuild(
     document: dict[str, Any], tensors: Mapping[str, torch.Tensor]
 ) -> tuple[Codec, dict[str, Any]]:
-    field = ModulatedSiren(**document["field"]).to(getattr(torch, document["dtype"]))
+    family = available_fields()[document.get("family", "siren")]
+    field = family(**document["field"]).to(getattr(torch, document["dtype"]))
     field.load_state_dict(_strip(tensors, "field."))
     solver = {**document["solver"], **_strip(tensors, "solver.")}
     posterior = None
@@ -121,7 +129,8 @@ def _rebuild(
         posterior=posterior,
     )
     document["layout"] = Layout.from_dict(document["layout"])
-    return codec, document
+    patches = PatchGrid.from_dict(document["patches"]) if "patches" in document else None
+    return with_patches(codec, patches), document
 
 
 def available_device(device: str) -> torch.device:

@@ -295,7 +295,8 @@ def with_posterior(
     # The prior has changed what latents are found, so their principal axes have turned a little.
     latents = closed_form(sample.tangent, sample.context, solver).double()
     jacobian = sample.tangent.jacobian
-    axes_of_latents = principal_axes(latents, jacobian.flatten(0, 2).double())
+    effects = jacobian.flatten(0, 2).double()
+    axes_of_latents = principal_axes(latents, effects, network.latent_parts)
     network.reparametrize(axes_of_latents.T)
     solver.reparametrize(axes_of_latents.T)
     prior = prior.rotated(axes_of_latents.cpu().numpy())

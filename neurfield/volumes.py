@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from neurfield.signals import grid_points
+
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
 
@@ -89,7 +91,7 @@ def _decode(
     fill_value: float,
 ) -> xr.DataArray:
     axes = [str(dim) for dim in volume.dims if dim != "channel"]
-    indices = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 3)
+    indices = grid_points([np.arange(size) for size in shape])
     original = _affine_of(volume)
     to_voxel = np.linalg.solve(original, affine)
     voxel_size = np.linalg.norm(original[:3, :3], axis=0)

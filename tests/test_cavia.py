@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from inner_loops import VARIANTS, assert_same_gradients, cavia_by_autograd, problem
 
 from neurfield.fields import Field, ModulatedSiren
 from neurfield.learning import (
@@ -22,48 +23,6 @@ from neurfield.learning.optimizers import lr_factor
 from neurfield.signals import CoordinateFrame, ValueScaler, read_signals
 
 CASES = [(d, gamma) for d in (1, 2, 3) for gamma in (1.0, 0.4)]
-
-
-def problem(d, gamma, *, gaps=False, steps=3, seed=0, own_coords=False, channels=2, **network):
-    """Make a field, a batch of three signals of 20 points, and its fixed reduced contexts."""
-    rng = np.random.default_rng(seed)
-    generator = torch.Generator().manual_seed(seed)
-    field = ModulatedSiren(d, channels, 4, 5, 4, (3.0, 6.0), generator=generator, **network)
-    field = field.double()
-    coords = torch.tensor(rng.uniform(-1, 1, (3, 20, d) if own_coords else (20, d)))
-    values = torch.tensor(rng.uniform(0, 1, (3, 20, channels)))
-    weights = torch.tensor((rng.random((3, 20, channels)) < 0.8).astype(float)) if gaps else None
-    values = values if weights is None else values * weights
-    subsets = None
-    if gamma < 1:
-        kept = int(gamma * 20)
-        subsets = torch.stack(
-            [torch.randperm(20, generator=generator)[:kept] for _ in range(steps)]
-        )
-    return field, MetaBatch(Context(coords, values, weights), subsets)
-
-
-def cavia_by_autograd(field, batch, steps, inner_lr):
-    """Compute the meta-loss as the paper defines it, differentiating through autograd itself."""
-    context, total = batch.context, 0.0
-    for i in range(len(context)):
-        observed = torch.ones_like(context.values[i])
-        if context.weights is not None:
-            observed = context.weights[i]
-        phi = torch.zeros(1, field.latent_dim, dtype=torch.float64, requires_grad=True)
-
-        def mse(latent, rows, i=i, observed=observed):
-            coords = context.coords if context.is_shared else context.coords[i]
-            error = (field(coords[rows], latent)[0] - context.values[i, rows]).square()
-            return (error * observed[rows]).sum() / observed[rows].sum()
-
-        everything = torch.arange(context.n_points)
-        for g in range(steps):
-            rows = everything if batch.subsets is None else batch.subsets[g]
-            (slope,) = torch.autograd.grad(mse(phi, rows), phi, create_graph=True)
-            phi = phi - inner_lr * slope
-        total = total + mse(phi, everything)
-    return total / len(context)
 
 
 @pytest.mark.parametrize(("d", "gamma"), CASES)
@@ -101,22 +60,8 @@ def test_meta_gradient_agrees_with_nested_autograd(d, gamma, gaps):
         torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-9, atol=1e-12)
 
 
-VARIANTS = {
-    "one channel": {"channels": 1},
-    "no skip connections": {"skip_connections": False},
-    "scaled residuals": {"residual_scale": 0.3},
-    "own coordinates": {"own_coords": True},
-    "own coordinates with gaps": {"own_coords": True, "gaps": True},
-}
-
-
-def assert_same_gradients(field, other, rtol=1e-9, atol=1e-12):
-    for parameter, twin in zip(field.parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(parameter.grad, twin.grad, rtol=rtol, atol=atol)
-
-
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("activations", [30, 2**17], ids=["blocks of 6 points", "one block"])
+@pytest.mark.parametrize("activations", [30, 2**18], ids=["blocks of 6 points", "one block"])
 @pytest.mark.parametrize("gamma", [1.0, 0.4])
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_meta_gradient_of_every_variant(variant, gamma, activations, checkpointing, monkeypatch):
@@ -162,6 +107,28 @@ def test_one_meta_step_leaves_nothing_to_the_next(precision):
     used(batch).backward()
     CaviaStep(twin, 3, 0.1)(batch).backward()
     assert_same_gradients(field, twin, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("activations", [30, 2**18], ids=["many chunks", "few chunks"])
+def test_threads_change_no_more_than_the_order_of_sums(activations, checkpointing, monkeypatch):
+    monkeypatch.setitem(unrolled._ACTIVATIONS, "cpu", activations)
+    field, batch = problem(2, 0.4, gaps=True)
+    threads, gradients = torch.get_num_threads(), []
+    step = CaviaStep(field, 3, 0.1, checkpointing)
+    try:
+        for n in (1, 2, 2, 5):
+            torch.set_num_threads(n)
+            step.zero_grad()
+            step(batch).backward()
+            assert torch.get_num_threads() == n
+            gradients.append(torch.cat([p.grad.flatten() for p in field.parameters()]))
+    finally:
+        torch.set_num_threads(threads)
+    one, two, again, five = gradients
+    torch.testing.assert_close(two, again, rtol=0, atol=0)
+    torch.testing.assert_close(two, one, rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(five, one, rtol=1e-10, atol=1e-13)
 
 
 def compiled_agrees(device, mode=None):

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from neurfield.fields import ModulatedSiren, omega_schedule
 
+MODULATIONS = pytest.mark.parametrize("modulation", ["shift", "shift_scale"])
+
 
 def make_field(d=2, c=1, *, P=5, L=6, K=4, omega=(3.0, 7.0), seed=0, **options):
     generator = torch.Generator().manual_seed(seed)
@@ -30,8 +32,15 @@ def published_network(field, omegas, x, phi, skip, rho):
         W, b = weights[f"layers.{k}.weight"], weights[f"layers.{k}.bias"]
         S = weights["modulation.weight"][k * width : (k + 1) * width]
         s = weights["modulation.bias"][k * width : (k + 1) * width]
+        scale = np.ones(width)
+        if len(weights["modulation.bias"]) > n_sine * width:
+            rows = slice((n_sine + k) * width, (n_sine + k + 1) * width)
+            scale += weights["modulation.weight"][rows] @ phi + weights["modulation.bias"][rows]
         a = np.array(
-            [math.sin(omegas[k] * (W[i] @ h + b[i] + S[i] @ phi + s[i])) for i in range(width)]
+            [
+                math.sin(omegas[k] * (scale[i] * (W[i] @ h + b[i]) + S[i] @ phi + s[i]))
+                for i in range(width)
+            ]
         )
         h = a if k == 0 or not skip else h + rho * a
     return weights["output.weight"] @ h + weights["output.bias"] + 0.5
@@ -40,8 +49,9 @@ def published_network(field, omegas, x, phi, skip, rho):
 @pytest.mark.parametrize("d", [1, 2, 3])
 @pytest.mark.parametrize("c", [1, 3])
 @pytest.mark.parametrize(("skip", "rho"), [(True, 1.0), (True, 0.3), (False, 1.0)])
-def test_forward_is_the_published_formula(d, c, skip, rho):
-    field = make_field(d, c, skip_connections=skip, residual_scale=rho)
+@MODULATIONS
+def test_forward_is_the_published_formula(d, c, skip, rho, modulation):
+    field = make_field(d, c, skip_connections=skip, residual_scale=rho, modulation=modulation)
     x, phi = draw(d)
     omegas = [3.0, 3.0 + 4.0 / 3.0, 3.0 + 8.0 / 3.0, 7.0]
     expected = [[published_network(field, omegas, xn, p, skip, rho) for xn in x] for p in phi]
@@ -87,10 +97,12 @@ def test_published_omega_schedules():
     K=st.integers(2, 6),
     skip=st.booleans(),
     rho=st.floats(0.1, 2.0),
+    modulation=st.sampled_from(["shift", "shift_scale"]),
     seed=st.integers(0, 99),
 )
-def test_jacobian_agrees_with_finite_differences(d, c, P, L, K, skip, rho, seed):
-    field = make_field(d, c, P=P, L=L, K=K, seed=seed, skip_connections=skip, residual_scale=rho)
+def test_jacobian_agrees_with_finite_differences(d, c, P, L, K, skip, rho, modulation, seed):
+    options = {"skip_connections": skip, "residual_scale": rho, "modulation": modulation}
+    field = make_field(d, c, P=P, L=L, K=K, seed=seed, **options)
     x, phi = map(torch.tensor, draw(d, n_points=4, n_signals=2, P=P, seed=seed))
     with torch.no_grad():
         linearization = field.linearize(x, phi)
@@ -108,8 +120,9 @@ def test_jacobian_agrees_with_finite_differences(d, c, P, L, K, skip, rho, seed)
 
 @pytest.mark.parametrize("skip", [True, False])
 @pytest.mark.parametrize("d", [1, 2, 3])
-def test_vjp_is_the_transposed_jacobian(d, skip):
-    field = make_field(d, 3, skip_connections=skip, residual_scale=0.4)
+@MODULATIONS
+def test_vjp_is_the_transposed_jacobian(d, skip, modulation):
+    field = make_field(d, 3, skip_connections=skip, residual_scale=0.4, modulation=modulation)
     x, phi = map(torch.tensor, draw(d))
     linearization = field.linearize(x, phi)
     cotangent = torch.tensor(np.random.default_rng(2).normal(size=(3, 11, 3)))
@@ -117,8 +130,9 @@ def test_vjp_is_the_transposed_jacobian(d, skip):
     torch.testing.assert_close(linearization.vjp(cotangent), expected)
 
 
-def test_vjp_agrees_with_autograd():
-    field = make_field(2, 2)
+@MODULATIONS
+def test_vjp_agrees_with_autograd(modulation):
+    field = make_field(2, 2, modulation=modulation)
     x, phi = map(torch.tensor, draw(2))
     phi.requires_grad_()
     cotangent = torch.tensor(np.random.default_rng(2).normal(size=(3, 11, 2)))
@@ -127,8 +141,9 @@ def test_vjp_agrees_with_autograd():
 
 
 @pytest.mark.parametrize(("n_points", "n_signals"), [(1, 1), (3, 3), (1, 4), (6, 1)])
-def test_as_many_points_as_signals_or_width_are_nothing_special(n_points, n_signals):
-    field = make_field()
+@MODULATIONS
+def test_as_many_points_as_signals_or_width_are_nothing_special(n_points, n_signals, modulation):
+    field = make_field(modulation=modulation)
     x, phi = map(torch.tensor, draw(2, n_points=n_points, n_signals=n_signals))
     together = field(x, phi)
     assert together.shape == (n_signals, n_points, 1)
@@ -140,8 +155,9 @@ def test_as_many_points_as_signals_or_width_are_nothing_special(n_points, n_sign
             torch.testing.assert_close(together[i, n], alone[0, 0])
 
 
-def test_coordinates_of_each_signal_are_its_own():
-    field = make_field(2, 1)
+@MODULATIONS
+def test_coordinates_of_each_signal_are_its_own(modulation):
+    field = make_field(2, 1, modulation=modulation)
     rng = np.random.default_rng(0)
     x = torch.tensor(rng.uniform(-1, 1, (3, 7, 2)))
     phi = torch.tensor(rng.normal(size=(3, 5)))
@@ -153,8 +169,9 @@ def test_coordinates_of_each_signal_are_its_own():
         torch.testing.assert_close(jacobian[b], alone.jacobian()[0])
 
 
-def test_reparametrize_renames_latents_and_leaves_the_function():
-    field = make_field(2, 3)
+@MODULATIONS
+def test_reparametrize_renames_latents_and_leaves_the_function(modulation):
+    field = make_field(2, 3, modulation=modulation)
     x, phi = map(torch.tensor, draw(2))
     before = field(x, phi)
     matrix = torch.tensor(np.random.default_rng(3).normal(size=(5, 5))) + 3 * torch.eye(5)
@@ -190,8 +207,10 @@ def test_output_scale_multiplies_the_initial_output_weights_only():
         torch.testing.assert_close(other, factor * w)
 
 
-def test_config_makes_a_field_of_the_same_shape_and_formula():
-    field = make_field(3, 2, skip_connections=False, residual_scale=0.5, output_scale=2.0)
+@MODULATIONS
+def test_config_makes_a_field_of_the_same_shape_and_formula(modulation):
+    options = {"skip_connections": False, "residual_scale": 0.5, "output_scale": 2.0}
+    field = make_field(3, 2, **options, modulation=modulation)
     twin = ModulatedSiren(**field.config()).double()
     twin.load_state_dict(field.state_dict())
     x, phi = map(torch.tensor, draw(3))
@@ -202,6 +221,27 @@ def test_config_makes_a_field_of_the_same_shape_and_formula():
 def test_a_field_needs_a_sine_and_an_output_layer():
     with pytest.raises(ValueError, match=r"n_layers must be at least 2.*got 1"):
         make_field(K=1)
+
+
+def test_a_field_modulates_shifts_or_scales_too():
+    with pytest.raises(ValueError, match=r"modulation must be .*, got 'scale'"):
+        make_field(modulation="scale")
+
+
+def test_one_linearization_serves_many_signals_with_scales():
+    field = make_field(2, 3, modulation="shift_scale")
+    x = torch.tensor(draw(2)[0])
+    linearization = field.linearize(x, field.zero_latents(1))
+    cotangent = torch.tensor(np.random.default_rng(2).normal(size=(4, 11, 3)))
+    jacobian = linearization.jacobian().expand(4, -1, -1, -1)
+    expected = torch.einsum("bncp,bnc->bp", jacobian, cotangent)
+    torch.testing.assert_close(linearization.vjp(cotangent), expected)
+
+
+def test_scales_double_the_modulations():
+    shift, both = (make_field(modulation=name) for name in ("shift", "shift_scale"))
+    assert (shift.modulation_size, both.modulation_size) == (3 * 6, 2 * 3 * 6)
+    assert both.n_parameters - shift.n_parameters == 3 * 6 * (5 + 1)
 
 
 def test_latents_start_at_zero_in_the_precision_of_the_field():

@@ -29,16 +29,16 @@ CASES = {
 }
 
 
-def setting(name, case):
+def setting(name, case, **more):
     signals = read_signals(CASES[case]())
     frame = CoordinateFrame.from_axes([group.axes for group in signals.groups])
     scaler = ValueScaler.from_values([group.values for group in signals.groups])
     store = ContextStore(signals, frame, scaler, torch.float64, torch.device("cpu"))
-    chosen = {**dict.fromkeys(Settings.__dataclass_fields__), **CHOSEN}
+    chosen = {**dict.fromkeys(Settings.__dataclass_fields__), **CHOSEN, **more}
     learner = make_learner(name, Problem(len(signals), 1, 20, 1, 1, 3), chosen)
     generator = torch.Generator().manual_seed(0)
     field = ModulatedSiren(1, 1, 3, 5, 3, (3.0, 6.0), generator=generator).double()
-    learner.initialise(field, store, generator)
+    learner.initialise(learner.meta_step(field), store, generator)
     return learner, field, store, generator
 
 
@@ -73,7 +73,10 @@ def test_what_the_caller_chose_replaces_a_default(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("case", CASES)
 def test_meta_gradient_agrees_with_finite_differences(name, case):
-    learner, field, store, generator = setting(name, case)
+    # After several steps, "varpro" takes its gradient at fixed latents: exact at convergence only,
+    # where its own tests look.
+    one_step = {"inner_steps": 1} if name == "varpro" else {}
+    learner, field, store, generator = setting(name, case, **one_step)
     batch = learner.draw(store, generator)
     step = learner.meta_step(field)
     step(batch).backward()
@@ -124,7 +127,7 @@ def test_the_meta_step_reports_the_error_of_the_field_and_changes_no_weight(name
 @pytest.mark.parametrize("name", NAMES)
 def test_optimisers_update_every_weight_once(name):
     learner, field, _, _ = setting(name, "one grid")
-    updated = [id(p) for p in learner.optimizers(field).parameters]
+    updated = [id(p) for p in learner.optimizers(learner.meta_step(field)).parameters]
     assert sorted(updated) == sorted(id(p) for p in field.parameters())
 
 
@@ -132,7 +135,7 @@ def test_optimisers_update_every_weight_once(name):
 @pytest.mark.parametrize("case", CASES)
 def test_the_solver_brings_signals_closer(name, case):
     learner, field, store, generator = setting(name, case)
-    solver = learner.finish(field, store, generator)
+    solver = learner.finish(learner.meta_step(field), store, generator)
     assert isinstance(solver, InnerSolver)
     context = store.batch(np.arange(len(store)))
     with torch.no_grad():

@@ -142,6 +142,8 @@ def test_written_weights_are_the_published_ones(checkpoint, tmp_path):
             torch.testing.assert_close(written[name], published[name], rtol=0, atol=1e-7)
     with pytest.raises(ValueError, match=r"residual_scale=1, .* residual_scale=0.5"):
         write_medfuncta(ModulatedSiren(1, 1, 2, residual_scale=0.5), tmp_path / "a.model")
+    with pytest.raises(ValueError, match='modulation="shift", this field "shift_scale"'):
+        write_medfuncta(ModulatedSiren(1, 1, 2, modulation="shift_scale"), tmp_path / "a.model")
 
 
 def test_signals_of_any_size_span_the_square(weights):

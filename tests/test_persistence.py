@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from neurfield import FunctaEncoder
+from neurfield.learning import Settings
 
 
 @pytest.fixture(scope="module")
@@ -274,11 +275,48 @@ def rewrite(path, metadata=None, drop=None):
     save_file(tensors, path, {k: v for k, v in metadata.items() if v})
 
 
+FIRST_SETTINGS = {
+    "n_layers",
+    "residual_scale",
+    "output_scale",
+    "inner_steps",
+    "inner_lr",
+    "context_ratio",
+    "transform_steps",
+    "meta_lr",
+    "lr_schedule",
+    "batch_size",
+    "max_iter",
+}
+FIRST_FIELD = {"in_dim", "out_dim", "latent_dim", "hidden_dim", "n_layers", "omega"}
+FIRST_FIELD |= {"skip_connections", "residual_scale", "output_scale"}
+
+
+def test_file_of_the_first_version(fitted, X, tmp_path):
+    path = tmp_path / "first.field"
+    fitted.save(path)
+    with safe_open(path, framework="pt") as file:
+        document = json.loads(file.metadata()["document"])
+    for part, kept in (("settings", FIRST_SETTINGS), ("field", FIRST_FIELD)):
+        document[part] = {name: value for name, value in document[part].items() if name in kept}
+    settings = document["settings"]
+    document["parameters"] = {
+        name: value
+        for name, value in document["parameters"].items()
+        if name in settings or name not in Settings.__dataclass_fields__
+    }
+    rewrite(path, {"version": "1", "document": json.dumps(document)})
+    loaded = FunctaEncoder.load(path)
+    np.testing.assert_array_equal(loaded.transform(X), fitted.transform(X))
+    assert {name: getattr(loaded.settings_, name) for name in settings} == settings
+    assert loaded.settings_.damping == loaded.settings_.augmentation == 0.0
+
+
 def test_file_of_a_newer_version(fitted, tmp_path):
     path = tmp_path / "future.field"
     fitted.save(path)
     rewrite(path, {"version": "99"})
-    with pytest.raises(ValueError, match=r"future\.field.*version 99.*newer.*up to version 2"):
+    with pytest.raises(ValueError, match=r"future\.field.*version 99.*newer.*up to version 3"):
         FunctaEncoder.load(path)
 
 

@@ -24,11 +24,15 @@ def problem(gaps):
     return field, MetaBatch(context, subsets)
 
 
+# One step is differentiated exactly; more of them are exact where they have converged and the prior
+# does not move the minimum.
 @pytest.mark.parametrize("gaps", [False, True])
-@pytest.mark.parametrize("inner_steps", [1, 3])
-def test_the_meta_gradient_agrees_with_finite_differences(inner_steps, gaps):
+@pytest.mark.parametrize(
+    ("inner_steps", "damping", "precision"), [(1, 1e-2, 1e-5), (150, 1e-9, 1e-4)]
+)
+def test_the_meta_gradient_agrees_with_finite_differences(inner_steps, damping, precision, gaps):
     field, batch = problem(gaps)
-    step = VarproStep(field, inner_steps, 1e-2, 0.3, full_field_signals=3)
+    step = VarproStep(field, inner_steps, damping, full_field_signals=3)
     step.double()
     step(batch).backward()
     generator = torch.Generator().manual_seed(1)
@@ -42,23 +46,19 @@ def test_the_meta_gradient_agrees_with_finite_differences(inner_steps, gaps):
             parameter -= 2 * h * direction
             below = float(step(batch))
             parameter += h * direction
-        assert (above - below) / (2 * h) == pytest.approx(slope, rel=1e-5, abs=1e-8)
+        assert (above - below) / (2 * h) == pytest.approx(slope, rel=precision, abs=1e-8)
 
 
-def test_one_inner_step_is_the_closed_form_and_two_are_a_step_of_the_solver_more():
+def test_further_inner_steps_lead_to_the_solver_s_minimum():
     field, batch = problem(gaps=False)
     context = batch.context
     tangent = Tangent.at_origin(field, context.coords)
-    damping = 1e-3  # with which the solver's first damped step starts, too
-    prior = damping * tangent.mean_diagonal() * torch.eye(P, dtype=torch.float64)
-    for steps in (1, 2):
-        whole = MetaBatch(context)
-        step = VarproStep(field, steps, damping, 0.0, full_field_signals=B).double()
-        latents = LevenbergMarquardt(steps, prior.detach(), context.values[0].numel()).solve(
-            field, context
-        )
-        expected = geometric_mean(context.mse(field(context.coords, latents)))
-        assert float(step(whole).detach()) == pytest.approx(float(expected.detach()), rel=1e-9)
+    prior = (1e-3 * tangent.mean_diagonal() * torch.eye(P, dtype=torch.float64)).detach()
+    found = LevenbergMarquardt(60, prior, context.values[0].numel()).solve(field, context)
+    expected = context.mse(field(context.coords, found)).mean()
+    step = VarproStep(field, 40, 1e-3, full_field_signals=B).double()
+    step(MetaBatch(context))
+    assert float(step.mse) == pytest.approx(float(expected.detach()), rel=1e-6)
 
 
 def test_the_loss_weighs_signals_as_their_mean_psnr_does():

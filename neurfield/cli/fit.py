@@ -54,6 +54,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         default=None,
         help="scale axes of one unit alike instead of each to its own extent",
     )
+    model.add_argument(
+        "--patch-size",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="describe patches of so many points along all axes, or each, and not whole signals",
+    )
     training = parser.add_argument_group("training")
     training.add_argument(
         "--learner", metavar="NAME", help="how the network is learnt: varpro (fast) or cavia"
@@ -113,6 +120,9 @@ def run(args: argparse.Namespace) -> None:
     }
     if args.omega is not None:
         parameters["omega"] = _omega(args.omega)
+    if args.patch_size is not None:
+        several = len(args.patch_size) > 1
+        parameters["patch_size"] = tuple(args.patch_size) if several else args.patch_size[0]
     signals = read_input(args)
 
     from neurfield import FunctaEncoder

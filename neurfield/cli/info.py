@@ -49,7 +49,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _signals(encoder: FunctaEncoder) -> dict[str, str]:
-    layout, frame, scaler = encoder.layout_, encoder.codec_.frame, encoder.codec_.scaler
+    from neurfield.patched import patches_of
+
+    layout, frame, scaler = encoder.layout_, encoder.codec_.extent, encoder.codec_.scaler
     lines = {}
     for index, name in enumerate(layout.axis_names):
         unit = layout.units[index]
@@ -65,13 +67,16 @@ def _signals(encoder: FunctaEncoder) -> dict[str, str]:
         name = "values" if layout.n_channels == 1 else str(name)
         lines[name] = f"{scaler.lower[channel]:g} to {scaler.upper[channel]:g}"
     lines["grids"] = "one of each signal's own" if layout.is_list else "one for all"
+    if (patches := patches_of(encoder.codec_)) is not None:
+        counts, sizes = (" × ".join(map(str, n)) for n in (patches.counts, patches.size))
+        lines["patches"] = f"{counts} of {sizes} points"
     return lines
 
 
 def _field(encoder: FunctaEncoder) -> dict[str, str]:
     field = encoder.field_
     lines = {name.replace("_", " "): str(value) for name, value in field.config().items()}
-    return {**lines, "weights": f"{field.n_parameters:,}"}
+    return {"family": field.family, **lines, "weights": f"{field.n_parameters:,}"}
 
 
 def _training(encoder: FunctaEncoder) -> dict[str, str]:

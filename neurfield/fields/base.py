@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -41,11 +42,19 @@ class Field(nn.Module, ABC):
 
     Attributes
     ----------
+    family : str
+        What ``FunctaEncoder(field=...)`` takes.
+    options : tuple of str
+        What the constructor takes beside the numbers of axes and channels.
     in_dim, out_dim, latent_dim : int
         Number of coordinate axes d, of channels c, and length of the latent P.
     modulation_size : int
-        How many numbers the latent modulates at each point, (K-1)·L.
+        How many numbers the latent modulates at each point, such as the (K-1)·L shifts, and what it
+        takes to find them: the measure of how much memory a point needs.
     """
+
+    family: ClassVar[str]
+    options: ClassVar[tuple[str, ...]]
 
     in_dim: int
     out_dim: int
@@ -65,6 +74,16 @@ class Field(nn.Module, ABC):
         Returns
         -------
         Tensor of shape (B, N, c)
+        """
+
+    @abstractmethod
+    def hidden(self, coords: Tensor, latents: Tensor) -> Tensor:
+        """Return the features that the linear output layer reads, of shape (B, N, L).
+
+        Parameters
+        ----------
+        coords : Tensor of shape (N, d) or (B, N, d)
+        latents : Tensor of shape (B, P)
         """
 
     @abstractmethod
@@ -91,6 +110,41 @@ class Field(nn.Module, ABC):
         matrix : Tensor of shape (P, P)
             Invertible.
         """
+
+    @classmethod
+    def check(cls, in_dim: int, options: Mapping[str, Any]) -> None:
+        """Refuse options that do not go together; none by default.
+
+        Parameters
+        ----------
+        in_dim : int
+            Number of coordinate axes.
+        options : mapping
+            Values by the names in :attr:`options`.
+
+        Raises
+        ------
+        ValueError
+        """
+
+    @property
+    def latent_parts(self) -> int:
+        """In how many vectors of equal length and meaning the latent falls; 1 by default."""
+        return 1
+
+    def latent_names(self, axis_names: Sequence[str]) -> list[str] | None:
+        """Return what each entry of the latent is called; None, the default, if by its number.
+
+        Parameters
+        ----------
+        axis_names : sequence of d str
+            Names of the coordinate axes.
+        """
+        return None
+
+    def penalty(self) -> Tensor | float:
+        """Return what the weights themselves add to the meta-loss, a scalar; nothing by default."""
+        return 0.0
 
     def sweeps(self, rows: int) -> Sweeps | None:
         """Return hand-derived sweeps, where the field has them.
@@ -163,10 +217,8 @@ class Sweeps(ABC):
         """Carry a direction from the latents to the shifts."""
 
     @abstractmethod
-    def descend(
-        self, tape: Any, block: Block, shifts: Tensor, second_order: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Return ℓ of shape (B,) and ∂ℓ/∂m; ``second_order`` prepares the tape for :meth:`bend`."""
+    def descend(self, tape: Any, block: Block, shifts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ℓ of shape (B,) and ∂ℓ/∂m, and leave on the tape what the others need."""
 
     @abstractmethod
     def collect(self, tape: Any, block: Block) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neurfield.fields.coordinate import CoordinateField
+from neurfield.fields.linears import blank_stack, check_n_layers
 
 
 def gaussian_frequencies(
@@ -122,8 +121,7 @@ class FourierFeatureMLP(CoordinateField):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if n_layers < 2:
-            raise ValueError(f"n_layers must be at least 2 (hidden and output), got {n_layers}")
+        check_n_layers(n_layers, "hidden")
         if frequencies.ndim != 2 or 0 in frequencies.shape:
             raise ValueError(
                 f"frequencies must have shape (m, d), one row per frequency, "
@@ -132,8 +130,7 @@ class FourierFeatureMLP(CoordinateField):
         self.in_dim, self.out_dim, self.hidden_dim = frequencies.shape[1], out_dim, hidden_dim
         self.register_buffer("frequencies", frequencies)
         widths = [2 * len(frequencies), *[hidden_dim] * (n_layers - 1), out_dim]
-        linears = [nn.utils.skip_init(nn.Linear, n, m) for n, m in pairwise(widths)]
-        self.layers = cast("Sequence[nn.Linear]", nn.ModuleList(linears))
+        self.layers = blank_stack(widths)
         self.reset_parameters(generator)
 
     @torch.no_grad()

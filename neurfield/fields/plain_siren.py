@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from neurfield.fields.coordinate import CoordinateField
+from neurfield.fields.linears import blank_stack, check_n_layers
 from neurfield.fields.schedule import omega_schedule
 
 
@@ -59,14 +58,11 @@ class Siren(CoordinateField):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if n_layers < 2:
-            raise ValueError(f"n_layers must be at least 2 (sine and output), got {n_layers}")
+        check_n_layers(n_layers)
         self.in_dim, self.out_dim, self.hidden_dim = in_dim, out_dim, hidden_dim
         self.omegas = omega_schedule(omega, n_layers)
         widths = [in_dim, *[hidden_dim] * (n_layers - 1), out_dim]
-        # skip_init leaves torch's global random numbers alone; reset_parameters draws the weights.
-        linears = [nn.utils.skip_init(nn.Linear, n, m) for n, m in pairwise(widths)]
-        self.layers = cast("Sequence[nn.Linear]", nn.ModuleList(linears))
+        self.layers = blank_stack(widths)
         self.reset_parameters(generator)
 
     @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
 class SirenTape:
     """What the forward and the backward sweep over one block leave for the second-order sweep.
 
-    With u_k the phases of sine layer k and a_k = ∂ℓ/∂h_k, the lists hold h_k, cos u_k, a_k cos u_k
-    and a_k sin u_k, each of shape (rows, L). They are cut to size once for blocks of one shape, as
-    taking slices layer by layer costs as much as the work on a small layer.
+    With u_k the phases of sine layer k, the lists hold sin u_k, cos u_k and ∂ℓ/∂h_k, each of shape
+    (rows, L). h_k is added up from the sines again, which is quicker than to fetch it from memory.
+    The lists are cut to size once for blocks of one shape, as taking slices layer by layer costs as
+    much as the work on a small layer.
     """
 
     def __init__(self, n_sines: int, rows: int, width: int, like: Tensor) -> None:
-        self._buffers = like.new_empty(4, n_sines, rows, width)
+        self._buffers = like.new_empty(3, n_sines, rows, width)
         self._shape = (0, 0)
         self.cotangent = like.new_empty(0)
 
@@ -33,12 +35,10 @@ class SirenTape:
             return
         self._shape = (n_signals, n_points)
         cut = self._buffers[:, :, : n_signals * n_points]
-        self.hidden, self.cosines, self.deltas, self.bends = (
-            list(buffer.unbind()) for buffer in cut.unbind()
-        )
+        self.sines, self.cosines, self.flows = (list(buffer.unbind()) for buffer in cut.unbind())
         by_signal = cut.unflatten(2, self._shape)
-        self.deltas_by_signal = list(by_signal[2].unbind())
-        self.bends_by_signal = list(by_signal[3].unbind())
+        self.sines_by_signal = list(by_signal[0].unbind())
+        self.flows_by_signal = list(by_signal[2].unbind())
 
 
 class SirenSweeps(Sweeps):
@@ -48,7 +48,7 @@ class SirenSweeps(Sweeps):
     into the weights, so that a layer costs its matrix products and little else. The second-order
     sweep is forward over reverse: along a direction ṁ of the shifts,
     u̇_k = ω_k (W_k ḣ_{k-1} + ṁ_k), then backwards ȧ_{k-1} = ȧ_k + δ̇_k W_k with
-    δ̇_k ∝ ȧ_k cos u_k − a_k sin u_k u̇_k.
+    δ̇_k ∝ ȧ_k cos u_k − a_k sin u_k u̇_k and a_k = ∂ℓ/∂h_k.
 
     Parameters
     ----------
@@ -73,16 +73,16 @@ class SirenSweeps(Sweeps):
         self._omegas = weights[0].new_tensor(omegas)[:, None, None]
         self._scales = weights[0].new_tensor(scales)[:, None]
         self.output, self.offset = field.output.weight.detach(), field.output.bias.detach() + 0.5
-        self.modulation = field.modulation.weight.detach()
+        self.modulation, offset = (part.detach() for part in field.shift_map())
         biases = torch.cat([layer.bias.detach() for layer in field.layers])
-        self.biases = biases + field.modulation.bias.detach()
+        self.biases = biases + offset
         self._weight_gradients = [torch.zeros_like(weight) for weight in weights]
         self._output_gradient = torch.zeros_like(self.output)
         self._offset_gradient = torch.zeros_like(self.offset)
         self._shift_gradient = torch.zeros_like(self.biases)
         self._outer_products: list[tuple[Tensor, Tensor]] = []
-        self._flow, self._tangent, self._change = (
-            self.output.new_empty(rows, self.width) for _ in range(3)
+        self._flow, self._tangent, self._change, self._hidden = (
+            self.output.new_empty(rows, self.width) for _ in range(4)
         )
 
     def tape(self) -> SirenTape:
@@ -97,78 +97,78 @@ class SirenSweeps(Sweeps):
     def push(self, direction: Tensor) -> Tensor:
         return direction @ self.modulation.T
 
-    def descend(
-        self, tape: SirenTape, block: Block, shifts: Tensor, second_order: bool
-    ) -> tuple[Tensor, Tensor]:
-        n_signals, n_points = block.values.shape[:2]
-        tape.fit(n_signals, n_points)
-        before = tape.hidden[0]
+    def descend(self, tape: SirenTape, block: Block, shifts: Tensor) -> tuple[Tensor, Tensor]:
+        tape.fit(*block.values.shape[:2])
+        before = self.output
         for k, bias in enumerate(self._phase_shifts(shifts)):
-            phase, hidden = tape.bends[k], tape.hidden[k]
             if k == 0:
-                torch.add(block.coords @ self.weights[0], bias, out=tape.bends_by_signal[0])
+                torch.add(block.coords @ self.weights[0], bias, out=tape.sines_by_signal[0])
             else:
-                torch.mm(before, self.weights[k], out=phase)
-                tape.bends_by_signal[k].add_(bias)
-            torch.cos(phase, out=tape.cosines[k])
-            if k and self.skips:
-                torch.add(before, phase.sin_(), alpha=self.residual_scale, out=hidden)
-            else:
-                torch.sin(phase, out=hidden)
-            before = hidden
+                torch.mm(before, self.weights[k], out=tape.sines[k])
+                tape.sines_by_signal[k].add_(bias)
+            _cos(tape.sines[k], tape.cosines[k])
+            _sin(tape.sines[k], tape.sines[k])
+            before = self._hidden_after(tape, k)
         values = functional.linear(before, self.output, self.offset)
         residual = values.view_as(block.values).sub_(block.values)
         if block.weights is not None:
             residual.mul_(block.weights)
         losses = residual.square().sum(dim=(1, 2)) / block.counts
         tape.cotangent = residual.mul_(2.0 / block.counts[:, None, None]).flatten(0, 1)
-        return losses, self._backward(tape, n_signals, second_order)
+        return losses, self._backward(tape, block)
 
-    def _backward(self, tape: SirenTape, n_signals: int, second_order: bool) -> Tensor:
-        flow = self._flow[: len(tape.cotangent)]
-        torch.mm(tape.cotangent, self.output, out=flow)
+    def _backward(self, tape: SirenTape, block: Block) -> Tensor:
+        delta = self._change[: len(tape.cotangent)]
+        delta_by_signal = delta.unflatten(0, block.values.shape[:2])
+        torch.mm(tape.cotangent, self.output, out=tape.flows[-1])
         sums = []
         for k in reversed(range(self.n_sines)):
-            torch.mul(flow, tape.cosines[k], out=tape.deltas[k])
-            sums.append(tape.deltas_by_signal[k].sum(dim=1))
-            if second_order:
-                sine = tape.bends[k] if k and self.skips else tape.hidden[k]
-                torch.mul(flow, sine, out=tape.bends[k])
+            torch.mul(tape.flows[k], tape.cosines[k], out=delta)
+            sums.append(delta_by_signal.sum(dim=1))
             if k:
-                torch.addmm(flow, tape.deltas[k], self.back[k], beta=int(self.skips), out=flow)
+                flow, beta = tape.flows[k], int(self.skips)
+                torch.addmm(flow, delta, self.back[k], beta=beta, out=tape.flows[k - 1])
         return self._of_shifts(sums)
 
     def collect(self, tape: SirenTape, block: Block) -> None:
-        for k in range(1, self.n_sines):
-            _add_product(self._weight_gradients[k], tape.deltas[k].T, tape.hidden[k - 1])
-        self._collect_first(tape.deltas_by_signal[0], block, 1.0)
-        _add_product(self._output_gradient, tape.cotangent.T, tape.hidden[-1])
+        delta, before = self._change[: len(tape.cotangent)], self.output
+        for k in range(self.n_sines):
+            torch.mul(tape.flows[k], tape.cosines[k], out=delta)
+            if k:
+                _add_product(self._weight_gradients[k], delta.T, before)
+            else:
+                self._collect_first(delta, block, 1.0)
+            before = self._hidden_after(tape, k)
+        _add_product(self._output_gradient, tape.cotangent.T, before)
         self._offset_gradient.add_(tape.cotangent.sum(dim=0))
 
     def bend(self, tape: SirenTape, block: Block, direction: Tensor) -> Tensor:
         shape = (*block.values.shape[:2], self.width)
         rows = shape[0] * shape[1]
-        tangent, change = self._tangent[:rows], self._change[:rows]
+        tangent, change, before = self._tangent[:rows], self._change[:rows], self.output
         change_by_signal = change.view(shape)
         for k, shift in enumerate(self._phase_shifts(direction)):
             if k == 0:
-                tape.bends_by_signal[0].mul_(shift)
                 torch.mul(tape.cosines[0].view(shape), shift, out=tangent.view(shape))
-                continue
-            _add_product(self._weight_gradients[k], tape.deltas[k].T, tangent)
-            torch.mm(tangent, self.weights[k], out=change)
-            change_by_signal.add_(shift)
-            tape.bends[k].mul_(change)
-            if self.skips:
-                tangent.addcmul_(tape.cosines[k], change, value=self.residual_scale)
+                torch.mul(tape.sines_by_signal[0], shift, out=change_by_signal)
             else:
-                torch.mul(tape.cosines[k], change, out=tangent)
+                delta = torch.mul(tape.flows[k], tape.cosines[k], out=change)
+                _add_product(self._weight_gradients[k], delta.T, tangent)
+                torch.mm(tangent, self.weights[k], out=change)
+                change_by_signal.add_(shift)
+                if self.skips:
+                    tangent.addcmul_(tape.cosines[k], change, value=self.residual_scale)
+                else:
+                    torch.mul(tape.cosines[k], change, out=tangent)
+                change.mul_(tape.sines[k])
+            tape.flows[k].mul_(change)
+            before = self._hidden_after(tape, k)
         cotangent = (tangent @ self.output.T).view_as(block.values)
         cotangent.mul_(2.0 / block.counts[:, None, None])
         if block.weights is not None:
             cotangent.mul_(block.weights)
         cotangent = cotangent.flatten(0, 1)
-        _add_product(self._output_gradient, cotangent.T, tape.hidden[-1])
+        _add_product(self._output_gradient, cotangent.T, before)
         _add_product(self._output_gradient, tape.cotangent.T, tangent)
         self._offset_gradient.add_(cotangent.sum(dim=0))
         return self._bend_backward(tape, block, cotangent)
@@ -179,13 +179,28 @@ class SirenSweeps(Sweeps):
         torch.mm(cotangent, -self.output, out=flow)
         sums = []
         for k in reversed(range(self.n_sines)):
-            delta = tape.bends[k].addcmul_(flow, tape.cosines[k])
-            sums.append(tape.bends_by_signal[k].sum(dim=1))
+            delta = tape.flows[k].addcmul_(flow, tape.cosines[k])
+            sums.append(tape.flows_by_signal[k].sum(dim=1))
             if k:
-                _add_product(self._weight_gradients[k], delta.T, tape.hidden[k - 1], -1.0)
+                before = self._hidden_before(tape, k)
+                _add_product(self._weight_gradients[k], delta.T, before, -1.0)
                 torch.addmm(flow, delta, self.back[k], beta=int(self.skips), out=flow)
-        self._collect_first(tape.bends_by_signal[0], block, -1.0)
+        self._collect_first(tape.flows[0], block, -1.0)
         return self._of_shifts(sums).neg_()
+
+    def _hidden_after(self, tape: SirenTape, k: int) -> Tensor:
+        """Return h_k, where the last call was for layer k − 1."""
+        sine = tape.sines[k]
+        if not self.skips:
+            return sine
+        hidden = self._hidden[: len(sine)]
+        return hidden.add_(sine, alpha=self.residual_scale) if k else hidden.copy_(sine)
+
+    def _hidden_before(self, tape: SirenTape, k: int) -> Tensor:
+        """Return h_{k-1}, where the last call was for h_k."""
+        if not self.skips:
+            return tape.sines[k - 1]
+        return self._hidden[: len(tape.sines[k])].sub_(tape.sines[k], alpha=self.residual_scale)
 
     def collect_shifts(self, gradient: Tensor, latents: Tensor, direct: bool) -> None:
         self._outer_products.append((gradient, latents))
@@ -216,10 +231,30 @@ class SirenSweeps(Sweeps):
         return (torch.stack(sums[::-1], dim=1) * self._scales).flatten(1)
 
     def _collect_first(self, delta: Tensor, block: Block, sign: float) -> None:
-        delta = delta.sum(dim=0) if block.coords.ndim == 2 else delta.flatten(0, 1)
+        if block.coords.ndim == 2:
+            delta = delta.unflatten(0, block.values.shape[:2]).sum(dim=0)
         coords = block.coords.reshape(-1, block.coords.shape[-1])
         _add_product(self._weight_gradients[0], delta.T, coords, sign)
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor, sign: float = 1.0) -> None:
     torch.addmm(total, left, right, alpha=sign, out=total)
+
+
+def _sin(phase: Tensor, out: Tensor) -> None:
+    if _numpy_is_quicker(phase):
+        np.sin(phase.numpy(), out=out.numpy())
+    else:
+        torch.sin(phase, out=out)
+
+
+def _cos(phase: Tensor, out: Tensor) -> None:
+    if _numpy_is_quicker(phase):
+        np.cos(phase.numpy(), out=out.numpy())
+    else:
+        torch.cos(phase, out=out)
+
+
+def _numpy_is_quicker(phase: Tensor) -> bool:
+    """NumPy's sine in single precision takes less than half of torch's time."""
+    return phase.dtype == torch.float32 and phase.device.type == "cpu"

@@ -5,6 +5,7 @@ from neurfield.learning.callbacks import Progress
 from neurfield.learning.context import Context
 from neurfield.learning.encoding import encode_store
 from neurfield.learning.learners import available_learners
+from neurfield.learning.patch_store import store_of
 from neurfield.learning.store import ContextStore
 from neurfield.learning.training import Schedule, Trainer, TrainingState
 
@@ -22,4 +23,5 @@ __all__ = [
     "TrainingState",
     "available_learners",
     "encode_store",
+    "store_of",
 ]

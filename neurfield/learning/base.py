@@ -40,6 +40,8 @@ class Problem:
 class Settings:
     """Everything about a fit that a learner has a default for.
 
+    What came later has a default here too, which is what files that lack it were fitted with.
+
     Parameters
     ----------
     n_layers : int
@@ -67,6 +69,14 @@ class Settings:
         inner loop solves linear systems.
     augmentation : float
         Strength of the random deformations that training sees; 0 = none.
+    weight_decay : float
+        Of the meta-optimiser, decoupled as in AdamW.
+    learn_inner_lr : bool
+        Whether α is one learnt number for each entry of the latents.
+    second_order : bool
+        Whether the meta-gradient passes through the gradients of the inner loop.
+    context_selection : {"random", "gradient"}
+        How the points of a reduced context are chosen.
     checkpointing : bool
         Whether to compute activations of the inner loop again instead of keeping them.
     compile : bool
@@ -84,8 +94,12 @@ class Settings:
     lr_schedule: Literal["constant", "cosine"]
     batch_size: int
     max_iter: int
-    damping: float
-    augmentation: float
+    damping: float = 0.0
+    augmentation: float = 0.0
+    weight_decay: float = 0.0
+    learn_inner_lr: bool = False
+    second_order: bool = True
+    context_selection: Literal["random", "gradient"] = "random"
     checkpointing: bool = False
     compile: bool = False
 
@@ -93,7 +107,8 @@ class Settings:
 class MetaStep(nn.Module, ABC):
     """One meta-step as a module: ``forward`` takes a batch, runs the inner loop, returns the loss.
 
-    ``torch.compile`` and the wrappers of ``torch.distributed`` apply to it as to any model.
+    ``torch.compile`` and the wrappers of ``torch.distributed`` apply to it as to any model. Its
+    parameters are what is learnt: those of the field, and what the inner loop has of its own.
 
     Parameters
     ----------
@@ -115,11 +130,23 @@ class MetaStep(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: MetaBatch) -> torch.Tensor:
-        """Return the meta-loss of a batch, a scalar.
+        """Return the meta-loss of a batch, the field's penalty included, a scalar.
 
         Parameters
         ----------
         batch : MetaBatch
+        """
+
+    def project(self) -> None:
+        """Bring parameters back into their range after an update; does nothing by default."""
+
+    def adopt(self, solver: InnerSolver) -> None:
+        """Take over what an earlier fit has learnt beside its field; does nothing by default.
+
+        Parameters
+        ----------
+        solver : InnerSolver
+            Of the earlier fit.
         """
 
 
@@ -177,12 +204,12 @@ class Learner(ABC):
         """
 
     @abstractmethod
-    def optimizers(self, field: Field) -> Optimizers:
-        """Return what updates θ.
+    def optimizers(self, step: MetaStep) -> Optimizers:
+        """Return what updates the parameters of the meta-step.
 
         Parameters
         ----------
-        field : Field
+        step : MetaStep
         """
 
     @abstractmethod
@@ -198,50 +225,52 @@ class Learner(ABC):
         """
 
     @abstractmethod
-    def solver(self, field: Field, store: ContextStore) -> InnerSolver:
+    def solver(self, step: MetaStep, store: ContextStore) -> InnerSolver:
         """Return what finds latents at test time, for θ as it stands.
 
         Parameters
         ----------
-        field : Field
+        step : MetaStep
         store : ContextStore
             Training signals, for what a solver knows of them beforehand.
         """
 
     def initialise(  # noqa: B027
-        self, field: Field, store: ContextStore, generator: torch.Generator
+        self, step: MetaStep, store: ContextStore, generator: torch.Generator
     ) -> None:
-        """Adapt the initial weights to the data; does nothing by default.
+        """Adapt the initial parameters to the data; does nothing by default.
 
         Parameters
         ----------
-        field : Field
+        step : MetaStep
             Changed in place.
         store : ContextStore
             Training signals.
         generator : torch.Generator
         """
 
-    def finish(self, field: Field, store: ContextStore, generator: torch.Generator) -> InnerSolver:
+    def finish(
+        self, step: MetaStep, store: ContextStore, generator: torch.Generator
+    ) -> InnerSolver:
         """Return the solver for the finished field, after any last change to it.
 
         Parameters
         ----------
-        field : Field
-            May be changed in place, as long as it decodes the same signals.
+        step : MetaStep
+            Its field may be changed in place, as long as it decodes the same signals.
         store : ContextStore
             Training signals.
         generator : torch.Generator
         """
-        return self.solver(field, store)
+        return self.solver(step, store)
 
-    def validation_solver(self, field: Field, store: ContextStore) -> InnerSolver:
+    def validation_solver(self, step: MetaStep, store: ContextStore) -> InnerSolver:
         """Return the solver that held-out signals are fitted with during training.
 
         Parameters
         ----------
-        field : Field
+        step : MetaStep
         store : ContextStore
             Training signals.
         """
-        return self.solver(field, store)
+        return self.solver(step, store)

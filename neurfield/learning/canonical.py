@@ -31,6 +31,9 @@ def canonicalise(
     signals; with the rotation R, the axes are the principal axes of the training latents, by
     falling variance, each signed so that its strongest effect on the signal is positive.
 
+    Where the latent falls into vectors of equal meaning, one for each place, all of them get the
+    same coordinates: M is averaged over places and the axes are those of all vectors together.
+
     Parameters
     ----------
     field : Field
@@ -46,20 +49,21 @@ def canonicalise(
     Tensor of shape (P, P), float64
         The matrix that was applied to the latents.
     """
-    tangent = _tangent(field, store)
-    gram = _gram(tangent)
+    tangent, parts = _tangent(field, store), field.latent_parts
+    gram = _gram(tangent).unflatten(0, (parts, -1)).unflatten(2, (parts, -1))
+    gram = gram.diagonal(dim1=0, dim2=2).mean(dim=-1)
     eigenvalues, vectors = torch.linalg.eigh(gram)
     eigenvalues = eigenvalues.clamp_min(_FLOOR * float(eigenvalues.mean()) + 1e-30)
-    root = vectors * eigenvalues.sqrt() @ vectors.T
+    root = _in_each_part(vectors * eigenvalues.sqrt() @ vectors.T, parts)
     sample = store.aligned_sample(_MOST_SIGNALS, _MOST_POINTS, generator)
     latents = Tangent.at_origin(field, sample.coords).solve(sample, precision).double() @ root
     effects = torch.linalg.solve(root, tangent.jacobian.flatten(0, 2).double(), left=False)
-    matrix = principal_axes(latents, effects).T @ root
+    matrix = principal_axes(latents, effects, parts).T @ root
     field.reparametrize(matrix)
     return matrix
 
 
-def principal_axes(latents: Tensor, effects: Tensor) -> Tensor:
+def principal_axes(latents: Tensor, effects: Tensor, parts: int = 1) -> Tensor:
     """Return the axes of latents by falling variance, each with a sign that its effect decides.
 
     Parameters
@@ -67,17 +71,27 @@ def principal_axes(latents: Tensor, effects: Tensor) -> Tensor:
     latents : Tensor of shape (n, P)
     effects : Tensor of shape (N c, P)
         Sensitivity of values to latents. Along its axis, the strongest one is positive.
+    parts : int, default=1
+        In how many vectors of equal meaning a latent falls, which share their axes.
 
     Returns
     -------
     Tensor of shape (P, P), orthogonal, one axis a column
     """
+    latents, effects = (
+        table.unflatten(1, (parts, -1)).flatten(0, 1) for table in (latents, effects)
+    )
     centred = latents - latents.mean(dim=0)
     _, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
     axes = axes.flip(1)
     along = effects @ axes
     strongest = along.gather(0, along.abs().argmax(dim=0, keepdim=True))[0]
-    return axes * torch.where(strongest < 0, -1.0, 1.0)
+    return _in_each_part(axes * torch.where(strongest < 0, -1.0, 1.0), parts)
+
+
+def _in_each_part(block: Tensor, parts: int) -> Tensor:
+    eye = torch.eye(parts, dtype=block.dtype, device=block.device)
+    return torch.kron(eye, block.contiguous())
 
 
 def _tangent(field: Field, store: ContextStore) -> Tangent:

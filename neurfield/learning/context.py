@@ -59,6 +59,19 @@ class Context:
             self.coords.index_select(-2, index), self.values.index_select(1, index), weights
         )
 
+    def at_own_points(self, index: Tensor) -> Context:
+        """Return the context reduced to some points, other ones for each signal.
+
+        Parameters
+        ----------
+        index : int Tensor of shape (B, M)
+            Which points.
+        """
+        rows = torch.arange(len(self), device=index.device)[:, None]
+        coords = self.coords[index] if self.is_shared else self.coords[rows, index]
+        weights = None if self.weights is None else self.weights[rows, index]
+        return Context(coords, self.values[rows, index], weights)
+
     def of_signals(self, index: slice | Tensor) -> Context:
         """Return some signals of the batch.
 

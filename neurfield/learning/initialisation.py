@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from neurfield.fields import ModulatedSiren
+from neurfield.fields.shifted import ShiftedSiren
 from neurfield.learning.augmentation import deform
 from neurfield.learning.context import Context
 from neurfield.learning.store import ContextStore
@@ -27,7 +27,7 @@ _DEFORMATIONS = 7
 
 @torch.no_grad()
 def start_from_data(
-    field: ModulatedSiren,
+    field: ShiftedSiren,
     store: ContextStore,
     output_norm: float,
     augmentation: float,
@@ -43,11 +43,12 @@ def start_from_data(
        the shifts does not come with a large f(x; 0), plus what brings f(x; 0) to the mean signal;
     3. the shift biases take up what is left of the mean signal;
     4. the modulation S is the reduced-rank regression of the training signals on the sensitivities
-       to the shifts: the rank-P tangent model that the random features allow.
+       to the shifts: the rank-P tangent model that the random features allow. Where the latent is a
+       vector for each place, each place's share of a signal counts as a signal.
 
     Parameters
     ----------
-    field : ModulatedSiren
+    field : ShiftedSiren
         Freshly initialised; changed in place.
     store : ContextStore
     output_norm : float
@@ -70,22 +71,22 @@ def start_from_data(
     _regress_modulation(field, contexts, generator)
 
 
-def limit_bandwidth(field: ModulatedSiren, spacing: Tensor) -> None:
+def limit_bandwidth(field: ShiftedSiren, spacing: Tensor) -> None:
     """Slow the first layer down where it is fast for the grid.
 
     Parameters
     ----------
-    field : ModulatedSiren
+    field : ShiftedSiren
     spacing : Tensor of shape (d,)
         Finest distance of neighbouring grid points along each axis, in normalised coordinates.
     """
     highest = field.omegas[0] / field.in_dim
-    allowed = math.pi / spacing / _BANDWIDTH
+    allowed = math.pi / field.seen_spacing(spacing) / _BANDWIDTH
     factor = (allowed / highest).clamp_max(1.0).to(field.layers[0].weight)
     field.layers[0].weight.mul_(factor)
 
 
-def _aim_output(field: ModulatedSiren, coords: Tensor, mean: Tensor, output_norm: float) -> None:
+def _aim_output(field: ShiftedSiren, coords: Tensor, mean: Tensor, output_norm: float) -> None:
     hidden = field.hidden(coords, field.zero_latents(1))[0].double()
     features = torch.cat([hidden, torch.ones_like(hidden[:, :1])], dim=1)
     gram = features.T @ features / len(features)
@@ -101,7 +102,7 @@ def _aim_output(field: ModulatedSiren, coords: Tensor, mean: Tensor, output_norm
     field.output.bias.copy_(weights[-1])
 
 
-def _fit_mean(field: ModulatedSiren, coords: Tensor, mean: Tensor) -> None:
+def _fit_mean(field: ShiftedSiren, coords: Tensor, mean: Tensor) -> None:
     """Levenberg–Marquardt on the shift biases alone."""
     origin, damping = field.zero_latents(1), 1e-3
     bias = field.modulation.bias
@@ -125,7 +126,7 @@ def _fit_mean(field: ModulatedSiren, coords: Tensor, mean: Tensor) -> None:
 
 
 def _regress_modulation(
-    field: ModulatedSiren, contexts: Sequence[Context], generator: torch.Generator
+    field: ShiftedSiren, contexts: Sequence[Context], generator: torch.Generator
 ) -> None:
     """Set S to the ridged reduced-rank regression of the signals on the sensitivities.
 
@@ -133,10 +134,13 @@ def _regress_modulation(
     covariance that they cannot show.
     """
     sensitivities, residuals = [], []
+    n_signals = max(1, _MOST_SIGNALS // field.latent_parts)
     for context in contexts:
+        context = context.of_signals(slice(n_signals))
         linearization = field.linearize(context.coords, field.zero_latents(1))
         sensitivities.append(linearization.sensitivity()[0].flatten(0, 1).double())
-        residuals.append((context.values - linearization.values).flatten(1))
+        left = context.values - linearization.values
+        residuals.append(field.shares(context.coords, left).flatten(1))
     n_values = sum(len(sensitivity) for sensitivity in sensitivities)
     power, axes = torch.linalg.eigh(sum(s.T @ s for s in sensitivities) / n_values)
     kept = power > power[-1] * 1e-9
@@ -154,13 +158,13 @@ def _regress_modulation(
     prior = prior * (covariance.trace() / prior.sum())
     blend = min(0.5, _PRIOR_SIGNALS / len(contexts[0]))
     _, directions = torch.linalg.eigh((1 - blend) * covariance + blend * torch.diag(prior))
-    directions = directions.flip(1)[:, : field.latent_dim]
-    modulation = whitening @ directions
-    missing = field.latent_dim - modulation.shape[1]
+    length = field.latent_dim // field.latent_parts
+    modulation = whitening @ directions.flip(1)[:, :length]
+    missing = length - modulation.shape[1]
     if missing > 0:  # more latents than directions: the rest starts at random
         shape = (len(modulation), missing)
         random = torch.randn(*shape, dtype=modulation.dtype, generator=generator)
         random = random.to(modulation.device) * modulation.square().mean().sqrt()
         modulation = torch.cat([modulation, random], dim=1)
     modulation = modulation * (_MODULATION_RMS / modulation.square().mean().sqrt())
-    field.modulation.weight.copy_(modulation)
+    field.set_shift_weight(modulation)

@@ -151,17 +151,7 @@ class ContextStore:
         generator : torch.Generator
             CPU generator.
         """
-        sizes = torch.tensor([float(len(bucket)) for bucket in self.buckets])
-        chosen = 0
-        if len(sizes) > 1:
-            chosen = int(torch.multinomial(sizes, 1, generator=generator))
-        bucket, window = self.buckets[chosen], self.windows[chosen]
-        if window is None:
-            drawn = random_points(len(bucket), n_signals, generator).numpy()
-        else:
-            drawn = window.draw(n_signals, generator)
-        positions = bucket[drawn]
-        return self.batch(positions, n_points, generator)
+        return self.batch(self._drawn(n_signals, generator), n_points, generator)
 
     def batch(
         self,
@@ -181,7 +171,7 @@ class ContextStore:
         """
         groups = self.group_of[positions]
         if (groups == groups[0]).all():
-            return self._common(int(groups[0]), self.row_of[positions], n_points, generator)
+            return self._common(self.grids[groups[0]], self.row_of[positions], n_points, generator)
         return self._padded(positions, n_points, generator)
 
     def blocks(
@@ -278,10 +268,22 @@ class ContextStore:
         axes = tuple(np.sort(grid.axes[j]) for j in wide)
         return interpn(axes, values, points[:, wide], bounds_error=False, fill_value=np.nan)
 
+    def _drawn(self, n_signals: int, generator: torch.Generator) -> np.ndarray:
+        """Return the positions of a random batch."""
+        sizes = torch.tensor([float(len(bucket)) for bucket in self.buckets])
+        chosen = 0
+        if len(sizes) > 1:
+            chosen = int(torch.multinomial(sizes, 1, generator=generator))
+        bucket, window = self.buckets[chosen], self.windows[chosen]
+        if window is None:
+            drawn = random_points(len(bucket), n_signals, generator).numpy()
+        else:
+            drawn = window.draw(n_signals, generator)
+        return bucket[drawn]
+
     def _common(
-        self, group: int, rows: np.ndarray, n_points: int | None, generator: torch.Generator | None
+        self, grid: _Grid, rows: np.ndarray, n_points: int | None, generator: torch.Generator | None
     ) -> Context:
-        grid = self.grids[group]
         if n_points is None or n_points >= len(grid.coords):
             return self._context(grid.coords, grid.read(rows), grid.has_gaps)
         assert generator is not None

@@ -88,13 +88,14 @@ class TrainingState:
     best_iteration : int, default=0
         Meta-step of the best weights.
     best_weights : dict of str to Tensor
-        State of the field at its best.
+        State of the meta-step, its field included, at its best.
     stale_evaluations : int, default=0
         Evaluations since then.
     lr_scale : float, default=1.0
         Factor on the learning rate, halved at each back-off.
     back_offs : int, default=0
-        How often the loss was not finite.
+        How often training went back to the best weights: the loss was not finite, or what had been
+        learnt was lost.
     stopped : bool, default=False
         Whether training was told to end.
     """
@@ -154,7 +155,7 @@ class Trainer:
         if learner.settings.compile:
             # CUDA graphs take away the launch of each kernel; there is none on a CPU.
             self.meta_step.compile(mode="reduce-overhead" if store.device.type == "cuda" else None)
-        self.optimizers = learner.optimizers(field)
+        self.optimizers = learner.optimizers(self.meta_step)
         self.state = TrainingState()
         self._between_steps = True
         # The range that PSNR refers to, in scaled units, averaged over channels.
@@ -210,6 +211,7 @@ class Trainer:
         value = float(loss.detach())
         if np.isfinite(value) and bool(torch.isfinite(norm)):
             self.optimizers.step()
+            self.meta_step.project()
         else:
             value = float("nan")
         return value
@@ -326,7 +328,7 @@ class Trainer:
 
         # A generator of its own: looking at held-out signals must not change the training batches.
         generator = torch.Generator().manual_seed(0)
-        solver = self.learner.validation_solver(self.field, self.store)
+        solver = self.learner.validation_solver(self.meta_step, self.store)
         encode_store(
             self.field,
             solver,
@@ -341,18 +343,18 @@ class Trainer:
     def _keep_best(self, score: float) -> None:
         self.state.best_score = score
         self.state.best_iteration = self.state.iteration
-        weights = self.field.state_dict()
+        weights = self.meta_step.state_dict()
         self.state.best_weights = {name: w.detach().clone() for name, w in weights.items()}
 
     def _restore_best(self) -> None:
-        self.field.load_state_dict(self.state.best_weights)
+        self.meta_step.load_state_dict(self.state.best_weights)
 
     def _back_off(self, reason: str) -> None:
         """Return to the best weights with half the learning rate."""
         state = self.state
         state.back_offs += 1
         self._restore_best()
-        self.optimizers = self.learner.optimizers(self.field)
+        self.optimizers = self.learner.optimizers(self.meta_step)
         state.lr_scale *= 0.5
         warnings.warn(
             f"{reason}: back to the weights of meta-step {state.best_iteration} with meta_lr × "
@@ -397,7 +399,7 @@ class Trainer:
         assert self.schedule.checkpoint is not None
         state = {
             "training": {k: v for k, v in vars(self.state).items() if k != "stopped"},
-            "weights": self.field.state_dict(),
+            "weights": self.meta_step.state_dict(),
             "optimizers": self.optimizers.state_dict(),
             "generator": self.generator.get_state(),
             "draws": self.store.draw_state,
@@ -407,7 +409,7 @@ class Trainer:
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.state = TrainingState(**saved["training"])
-        self.field.load_state_dict(saved["weights"])
+        self.meta_step.load_state_dict(saved["weights"])
         self.optimizers.load_state_dict(copy.deepcopy(saved["optimizers"]))
         self.generator.set_state(saved["generator"])
         self.store.draw_state = saved["draws"]

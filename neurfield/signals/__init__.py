@@ -1,7 +1,7 @@
 """From the caller's containers to numbers and back."""
 
 from neurfield.signals.containers import SignalGroup, Signals, read_signals
-from neurfield.signals.frame import CoordinateFrame
+from neurfield.signals.frame import CoordinateFrame, grid_points
 from neurfield.signals.layout import Layout
 from neurfield.signals.scaling import ValueScaler
 
@@ -11,5 +11,6 @@ __all__ = [
     "SignalGroup",
     "Signals",
     "ValueScaler",
+    "grid_points",
     "read_signals",
 ]

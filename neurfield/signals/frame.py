@@ -9,6 +9,23 @@ from dataclasses import dataclass
 import numpy as np
 
 
+def grid_points(axes: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the points of a grid, of shape (N, d), last axis fastest.
+
+    Parameters
+    ----------
+    axes : sequence of d arrays
+        Coordinates along each axis.
+
+    Examples
+    --------
+    >>> grid_points([np.array([0, 1]), np.array([5, 7])]).tolist()
+    [[0, 5], [0, 7], [1, 5], [1, 7]]
+    """
+    mesh = np.meshgrid(*axes, indexing="ij")
+    return np.stack([axis.ravel() for axis in mesh], axis=-1)
+
+
 @dataclass(frozen=True)
 class CoordinateFrame:
     """Affine map, axis by axis, of the extent seen in fit onto [-1, 1].
@@ -83,8 +100,7 @@ class CoordinateFrame:
 
     def grid(self, axes: Sequence[np.ndarray]) -> np.ndarray:
         """Return the normalised points of a grid, of shape (N, d), last axis fastest."""
-        mesh = np.meshgrid(*axes, indexing="ij")
-        return self.normalise(np.stack([axis.ravel() for axis in mesh], axis=-1))
+        return self.normalise(grid_points(axes))
 
     def points(self, axes: Sequence[np.ndarray]) -> np.ndarray:
         """Return normalised scattered points, of shape (N, d), from the coordinates of each."""

@@ -170,23 +170,31 @@ class LazyValues:
         return self.at_points(rows, ())
 
     def at_points(self, rows: np.ndarray, where: tuple[np.ndarray, ...]) -> np.ndarray:
-        """Return some signals at some points, given by their m indices along each axis.
+        """Return some signals at some points.
+
+        Parameters
+        ----------
+        rows : int array of shape (n,)
+        where : tuple of d int arrays of shape (m,) or (n, m)
+            Indices of the points along each axis, the same for all signals or each one's own;
+            none at all stands for all points.
 
         Returns
         -------
-        array of shape (n, m, c), or of all points, (n, *shape, c), where no indices are given
+        array of shape (n, m, c), or of all points, (n, *shape, c)
         """
         wanted = self.rows[rows]
         block_of = np.searchsorted(self.source.bounds, wanted, side="right") - 1
         shape = self.source.shape[1:]
         if where:
-            shape = (len(where[0]), shape[-1])
+            shape = (where[0].shape[-1], shape[-1])
         values = np.empty((len(wanted), *shape), dtype=self.dtype)
         for block in np.unique(block_of):
             inside = np.flatnonzero(block_of == block)
             chosen = wanted[inside] - self.source.bounds[block]
             held = self.source.block(int(block))
-            values[inside] = held[(chosen[:, None], *where)] if where else held[chosen]
+            own = [index[inside] if index.ndim > 1 else index for index in where]
+            values[inside] = held[(chosen[:, None], *own)] if where else held[chosen]
         return values
 
 

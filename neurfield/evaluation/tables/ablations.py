@@ -11,6 +11,7 @@ from neurfield.evaluation.tables.base import Budget, Figures, Row, Settings, Tab
 from neurfield.evaluation.tables.data import TableData
 from neurfield.evaluation.tables.drawing import MEASURES, curves, points
 from neurfield.evaluation.tables.fits import (
+    REDUCED_META_LR,
     encoder_parameters,
     kept_mebibytes,
     make_encoder,
@@ -21,16 +22,18 @@ from neurfield.evaluation.tables.fits import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The published learning rate needs 10⁶ steps to show anything; the reduced forms of the ablations
-# take this one instead, for all their cells alike.
-_REDUCED_CAVIA: dict[str, float] = {"max_iter": 100, "batch_size": 24, "meta_lr": 3e-4}
+_REDUCED_CAVIA: dict[str, float] = {
+    "max_iter": 100,
+    "batch_size": 24,
+    "meta_lr": REDUCED_META_LR,
+}
 _REDUCED_VARPRO: dict[str, float] = {"max_iter": 150}
 
 
 class ContextRatios(Table):
     """The published learner with ever smaller reduced contexts, for a fixed number of steps.
 
-    ``kept_mib`` is the memory that one meta-step keeps for its gradient.
+    ``kept_mib`` is the memory of the graph of one meta-step, differentiated all at once.
     """
 
     name = "gamma"

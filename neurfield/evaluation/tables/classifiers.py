@@ -21,7 +21,9 @@ from neurfield.evaluation.tables.fits import (
     check_methods,
     encoder_methods,
     encoder_parameters,
+    latents_of_length,
     make_encoder,
+    minute_of,
     published,
 )
 
@@ -58,7 +60,7 @@ class Classifiers(Table):
         for seed in budget.seeds:
             for method in budget.methods or default:
                 parameters = encoder_parameters(
-                    method, budget, {"max_time": 60.0}, latent_dim=latent_dim
+                    method, budget, minute_of(method), **latents_of_length(method, latent_dim, data)
                 )
                 cells += [
                     {"features": method, "parameters": parameters, "classifier": name, "seed": seed}

@@ -40,10 +40,15 @@ class TableData:
     digest: str
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Points along each axis, of the first signal where they differ."""
+        first = self.train[0] if isinstance(self.train, list) else self.train.isel(sample=0)
+        return tuple(size for dim, size in first.sizes.items() if dim != "channel")
+
+    @property
     def n_axes(self) -> int:
         """Number of coordinate axes."""
-        first = self.train[0] if isinstance(self.train, list) else self.train.isel(sample=0)
-        return len([dim for dim in first.dims if dim != "channel"])
+        return len(self.shape)
 
     @property
     def has_classes(self) -> bool:

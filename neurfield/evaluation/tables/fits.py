@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -18,10 +19,16 @@ from neurfield.evaluation.reconstruction import Arrays, Scores, compare, decoded
 from neurfield.evaluation.tables.base import Budget, Figures
 from neurfield.evaluation.tables.data import TableData, in_range
 from neurfield.learning import Progress, available_learners
+from neurfield.learning.learners.cavia import Cavia
+from neurfield.presets import preset_parameters
+from neurfield.signals import read_signals
 
 REDUCED_LATENT_DIM = 64
 #: Size of all networks in the reduced form.
 REDUCED_NETWORK = {"hidden_dim": 64, "n_layers": 5}
+#: The published learning rate needs 10⁶ steps to show anything; the reduced form takes this one for
+#: whatever CAVIA trains.
+REDUCED_META_LR = 3e-4
 
 _PUBLISHED = {1: "medfuncta-1d", 2: "medfuncta-2d-64", 3: "medfuncta-3d-32"}
 
@@ -59,6 +66,33 @@ def make_encoder(method: str, parameters: Mapping[str, Any], seed: int) -> Funct
     return FunctaEncoder(**{"learner": method, **chosen}, random_state=seed)
 
 
+def minute_of(method: str) -> dict[str, float]:
+    """Return what lets a method train for a minute."""
+    minute = {"max_time": 60.0}
+    if make_encoder(method, {}, 0).learner == "cavia":
+        minute["meta_lr"] = REDUCED_META_LR
+    return minute
+
+
+def latents_of_length(method: str, latent_dim: int, data: TableData) -> dict[str, Any]:
+    """Return what gives a method latents of one length in all, whatever they are made of.
+
+    Fields of patches have two of them along each axis. A grid of vectors has about as many cells
+    as each vector has numbers, like the published one.
+    """
+    preset = preset_parameters(method) if method in list_presets() else {}
+    if "patch_size" in preset:
+        halves = [math.ceil(size / 2) for size in data.shape]
+        return {"patch_size": halves, "latent_dim": max(1, latent_dim // 2 ** len(halves))}
+    chosen: dict[str, Any] = {"latent_dim": latent_dim}
+    if "latent_grid" in preset:
+        cells, d = 1, data.n_axes
+        while (2 * cells) ** (2 * d) <= latent_dim and latent_dim % (2 * cells) ** d == 0:
+            cells *= 2
+        chosen["latent_grid"] = [cells] * d
+    return chosen
+
+
 def encoder_parameters(
     method: str, budget: Budget, reduced: Mapping[str, Any] | None = None, **own: Any
 ) -> dict[str, Any]:
@@ -66,9 +100,9 @@ def encoder_parameters(
     parameters: dict[str, Any] = {}
     if not budget.full:
         parameters = {"latent_dim": REDUCED_LATENT_DIM, **REDUCED_NETWORK, **(reduced or {})}
-    parameters |= own
     if budget.latent_dim is not None:
         parameters["latent_dim"] = budget.latent_dim
+    parameters |= own
     if budget.max_time is not None:
         parameters["max_time"] = budget.max_time
     parameters |= budget.parameters
@@ -169,11 +203,17 @@ def measured(data: TableData, found: Arrays) -> Scores:
 
 
 def kept_mebibytes(encoder: FunctaEncoder, data: TableData) -> float:
-    """Return how much memory one meta-step keeps for its gradient.
+    """Return how much memory the graph of one unrolled meta-step of CAVIA takes.
 
-    Counted are the distinct tensors that autograd saves in a fit of one meta-step; this is what
-    grows with the number of points, whatever machine computes it.
+    Counted are the distinct tensors that autograd saves when it differentiates all inner steps of
+    the whole batch at once, as published; this is what grows with the number of points, whatever
+    machine computes it.
     """
+    encoder.set_params(max_iter=1, max_time=None).fit(data.train)
+    learner = Cavia(encoder.settings_)
+    store = encoder.codec_.store(read_signals(data.train))
+    batch = learner.draw(store, torch.Generator().manual_seed(0))
+    step, context = learner.meta_step(encoder.field_), batch.context
     storages: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -182,7 +222,7 @@ def kept_mebibytes(encoder: FunctaEncoder, data: TableData) -> float:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        encoder.set_params(max_iter=1, max_time=None).fit(data.train)
+        context.mse(encoder.field_(context.coords, step.adapt(batch))).mean()
     return sum(storage.nbytes() for storage in storages.values()) / 2**20
 
 

@@ -13,10 +13,12 @@ from neurfield.evaluation.tables.fits import (
     check_methods,
     encoder_methods,
     encoder_parameters,
+    latents_of_length,
     make_encoder,
     measure_encoder,
     measure_mean,
     measure_pca,
+    minute_of,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ class Methods(Table):
     """Every preset and learner, PCA and the mean signal.
 
     All methods have the latent size P. In the reduced form they also have one network size and 60
-    seconds of training each; in full, each has its published network and number of steps.
+    seconds of training each, and those trained by CAVIA one learning rate; in full, each has its
+    published network, learning rate and number of steps.
     """
 
     name = "methods"
@@ -42,7 +45,7 @@ class Methods(Table):
         cells += [{"method": "pca", "latent_dim": latent_dim, "seed": 0}]
         for method in encoder_methods(data.n_axes):
             parameters = encoder_parameters(
-                method, budget, {"max_time": 60.0}, latent_dim=latent_dim
+                method, budget, minute_of(method), **latents_of_length(method, latent_dim, data)
             )
             cells += [
                 {"method": method, "parameters": parameters, "seed": seed} for seed in budget.seeds

@@ -1,19 +1,22 @@
-"""Second-order CAVIA with context reduction, as MedFuncta publishes it."""
+"""CAVIA with context reduction, as MedFuncta publishes it, and what its peers do otherwise."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neurfield.fields import Field
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
 from neurfield.learning.context import Context, random_subsets
 from neurfield.learning.optimizers import Optimizers
-from neurfield.learning.solvers import GradientDescent, gradient_step
+from neurfield.learning.solvers import GradientDescent, InnerSolver, gradient_step
 from neurfield.learning.store import ContextStore
 from neurfield.learning.unrolled import Workspace, unrolled_loss
+
+# Of learnt step sizes, as Functa has them.
+_LEARNT_START, _LEARNT_RANGE = (0.005, 0.1), (0.0, 1.0)
 
 
 class CaviaStep(MetaStep):
@@ -28,14 +31,31 @@ class CaviaStep(MetaStep):
         α.
     checkpointing : bool, default=False
         Compute the activations of each inner step again on the way back, instead of keeping them.
+    learn_inner_lr : bool, default=False
+        Make α a parameter with one entry for each of the latents', all ``inner_lr`` at first.
+    second_order : bool, default=True
+        Let the gradient pass through the gradients that the inner steps follow.
+    selected_ratio : float, optional
+        Fraction of each signal's points, those with the largest gradients, that an inner step sees;
+        None = the reduced contexts that the batch brings.
     """
 
     def __init__(
-        self, field: Field, inner_steps: int, inner_lr: float, checkpointing: bool = False
+        self,
+        field: Field,
+        inner_steps: int,
+        inner_lr: float,
+        checkpointing: bool = False,
+        learn_inner_lr: bool = False,
+        second_order: bool = True,
+        selected_ratio: float | None = None,
     ) -> None:
         super().__init__(field)
-        self.inner_steps, self.inner_lr = inner_steps, inner_lr
-        self.checkpointing = checkpointing
+        self.inner_lr: float | nn.Parameter = inner_lr
+        if learn_inner_lr:
+            self.inner_lr = nn.Parameter(torch.full_like(field.zero_latents(1)[0], inner_lr))
+        self.inner_steps, self.checkpointing = inner_steps, checkpointing
+        self.second_order, self.selected_ratio = second_order, selected_ratio
         self._step, self._loss = gradient_step, _mean_loss
         self._workspace = Workspace()
         self._is_compiled = False
@@ -53,11 +73,14 @@ class CaviaStep(MetaStep):
     def forward(self, batch: MetaBatch) -> Tensor:
         context, subsets = batch.context, self._subsets(batch)
         latents, done = self.field.zero_latents(len(context)), 0
-        if context.is_shared:
+        if context.is_shared and self.selected_ratio is None:
             latents, done = self._inner_step(context, subsets[0], latents[:1]), 1
-        if self._is_compiled or self.field.sweeps(1) is None:
+        by_hand = not self._is_compiled and self.field.sweeps(1) is not None
+        if not by_hand or self.selected_ratio is not None:
             for subset in subsets[done:]:
                 latents = self._inner_step(context, subset, latents)
+            done = len(subsets)
+        if not by_hand:
             loss = self._loss(self.field, context, latents)
         else:
             loss = unrolled_loss(
@@ -68,9 +91,10 @@ class CaviaStep(MetaStep):
                 self.inner_lr,
                 self.checkpointing,
                 self._workspace,
+                self.second_order,
             )
         self.mse.copy_(loss.detach())
-        return loss
+        return loss + self.field.penalty()
 
     def adapt(self, batch: MetaBatch) -> Tensor:
         """Return the latents after the inner loop, as a differentiable function of θ."""
@@ -79,14 +103,76 @@ class CaviaStep(MetaStep):
             latents = self._inner_step(batch.context, subset, latents)
         return latents
 
+    @torch.no_grad()
+    def project(self) -> None:
+        if isinstance(self.inner_lr, nn.Parameter):
+            self.inner_lr.clamp_(*_LEARNT_RANGE)
+
+    @torch.no_grad()
+    def adopt(self, solver: InnerSolver) -> None:
+        if isinstance(self.inner_lr, nn.Parameter) and isinstance(solver, GradientDescent):
+            self.inner_lr.copy_(torch.as_tensor(solver.inner_lr))
+
+    @torch.no_grad()
+    def draw_inner_lr(self, generator: torch.Generator) -> None:
+        """Draw the initial step sizes, where they are learnt.
+
+        Parameters
+        ----------
+        generator : torch.Generator
+            On the CPU.
+        """
+        if isinstance(self.inner_lr, nn.Parameter):
+            least, most = _LEARNT_START
+            drawn = torch.rand(len(self.inner_lr), generator=generator, dtype=torch.float64)
+            self.inner_lr.copy_(least + (most - least) * drawn)
+
     def _subsets(self, batch: MetaBatch) -> list[Tensor | None]:
         if batch.subsets is None:
             return [None] * self.inner_steps
         return list(batch.subsets[: self.inner_steps])
 
     def _inner_step(self, context: Context, subset: Tensor | None, latents: Tensor) -> Tensor:
-        reduced = context if subset is None else context.at_points(subset)
-        return self._step(self.field, reduced, latents, self.inner_lr)
+        if self.selected_ratio is not None:
+            reduced = hardest_points(self.field, context, latents, self.selected_ratio)
+        else:
+            reduced = context if subset is None else context.at_points(subset)
+        return self._step(self.field, reduced, latents, self.inner_lr, self.second_order)
+
+
+@torch.no_grad()
+def hardest_points(field: Field, context: Context, latents: Tensor, ratio: float) -> Context:
+    """Reduce each signal to the points at which the output layer's gradient is largest.
+
+    The loss at one point has the gradient −2 r hᵀ at the output weights and −2 r at their biases,
+    with r the residual and h the features before the output layer, so its norm is in proportion to
+    ‖r‖ √(1 + ‖h‖²).
+
+    Parameters
+    ----------
+    field : Field
+    context : Context
+    latents : Tensor of shape (B, P)
+    ratio : float
+        Fraction of the points to keep, at least one of them.
+
+    Returns
+    -------
+    Context
+        With coordinates of each signal's own, unless all points are kept.
+
+    References
+    ----------
+    Tack et al., "Learning Large-scale Neural Fields via Context Pruned Meta-Learning", NeurIPS
+    2023, Section 3.
+    """
+    n_kept = max(1, int(ratio * context.n_points))
+    if n_kept == context.n_points:
+        return context
+    features = field.hidden(context.coords, latents)
+    residual = context.residual(field(context.coords, latents))
+    score = residual.square().sum(dim=-1) * (1.0 + features.square().sum(dim=-1))
+    return context.at_own_points(score.topk(n_kept, dim=1, sorted=False).indices)
 
 
 def _mean_loss(field: Field, context: Context, latents: Tensor) -> Tensor:
@@ -96,10 +182,14 @@ def _mean_loss(field: Field, context: Context, latents: Tensor) -> Tensor:
 class Cavia(Learner):
     """The published learner: exact second-order meta-gradients, AdamW.
 
+    As options, step sizes that are learnt too, first-order meta-gradients, and reduced contexts of
+    the points with the largest gradients.
+
     References
     ----------
     Friedrich et al., "MedFuncta", arXiv 2502.14401, Section 3 and Algorithm 1;
-    Zintgraf et al., "Fast Context Adaptation via Meta-Learning", ICML 2019.
+    Zintgraf et al., "Fast Context Adaptation via Meta-Learning", ICML 2019; Dupont et al., "From
+    data to functa", ICML 2022 (learnt step sizes).
     """
 
     name: ClassVar[str] = "cavia"
@@ -118,22 +208,40 @@ class Cavia(Learner):
             lr_schedule="constant",
             batch_size=64 if problem.n_axes == 1 else 24,
             max_iter=1000,
-            damping=0.0,
-            augmentation=0.0,
+            weight_decay=1e-2,
         )
 
     def meta_step(self, field: Field) -> CaviaStep:
         settings = self.settings
-        return CaviaStep(field, settings.inner_steps, settings.inner_lr, settings.checkpointing)
+        selects = settings.context_selection == "gradient"
+        return CaviaStep(
+            field,
+            settings.inner_steps,
+            settings.inner_lr,
+            settings.checkpointing,
+            settings.learn_inner_lr,
+            settings.second_order,
+            settings.context_ratio if selects else None,
+        )
 
-    def optimizers(self, field: Field) -> Optimizers:
-        return Optimizers([torch.optim.AdamW(field.parameters(), lr=self.settings.meta_lr)])
+    def initialise(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> None:
+        assert isinstance(step, CaviaStep)
+        step.draw_inner_lr(generator)
+
+    def optimizers(self, step: MetaStep) -> Optimizers:
+        rate, decay = self.settings.meta_lr, self.settings.weight_decay
+        return Optimizers([torch.optim.AdamW(step.parameters(), lr=rate, weight_decay=decay)])
 
     def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
         context = store.draw(self.settings.batch_size, None, generator)
+        if self.settings.context_selection == "gradient":
+            return MetaBatch(context)  # the meta-step selects
         n_kept = max(1, int(self.settings.context_ratio * context.n_points))
         steps = self.settings.inner_steps
         return MetaBatch(context, random_subsets(context, n_kept, steps, generator))
 
-    def solver(self, field: Field, store: ContextStore) -> GradientDescent:
-        return GradientDescent(self.settings.transform_steps, self.settings.inner_lr)
+    def solver(self, step: MetaStep, store: ContextStore) -> GradientDescent:
+        assert isinstance(step, CaviaStep)
+        inner_lr = step.inner_lr
+        learnt = inner_lr.detach().clone() if isinstance(inner_lr, nn.Parameter) else inner_lr
+        return GradientDescent(self.settings.transform_steps, learnt)

@@ -8,18 +8,23 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neurfield.fields import Field, ModulatedSiren
+from neurfield.fields import Field
+from neurfield.fields.shifted import ShiftedSiren
 from neurfield.learning.augmentation import deform
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
 from neurfield.learning.canonical import canonicalise, sensitivity_matrix
-from neurfield.learning.context import Context, random_subsets
+from neurfield.learning.context import Context, random_points, random_subsets
 from neurfield.learning.initialisation import start_from_data
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent, damped_step
 from neurfield.learning.store import ContextStore
 
 _POINTS_PER_STEP = 1024
-_TANGENT_WEIGHT = 0.1  # where Gauss–Newton steps follow the closed form in training
+# Where Gauss–Newton steps follow the closed form in training:
+_TANGENT_WEIGHT, _START_WEIGHT = 0.1, 0.2  # beside the loss after these steps
+_POINTS_OF_START = 32
+_STEP_DAMPING = 1e-2
+_POINTS_PER_LATENT, _LEAST_POINTS = 8, 128
 _AUGMENTATION = (0.1, 0.5)  # where signals are many for the latent, and where they are few
 _SHORT_LATENT, _MANY_SIGNALS = 24, 1000
 _ERROR_FLOOR = 0.1  # relative to the batch's mean error
@@ -27,12 +32,16 @@ _FULL_FIELD_SIGNALS, _FULL_FIELD_POINTS = 64, 96  # on which the full field is e
 
 
 class VarproStep(MetaStep):
-    """Loss of the tangent and of the full field, at latents found by a short differentiable solve.
+    """Loss of the tangent and of the full field, at latents found by short solves.
 
     φ* = argmin MSE(f₀ + J₀φ) + μ‖φ‖² is one P × P solve shared by the batch. The tangent's loss is
-    a variable projection. The full field's loss is taken on a part of the batch, after G - 1 damped
-    Gauss–Newton steps from φ*, with the gradient going through all the solves: with G = 1 it keeps
-    the field close to its tangent, with more it lets the field bend where that helps.
+    a variable projection, and the full field's loss at φ*, with the gradient going through the
+    solve, keeps the field close to its tangent. Both take the meta-gradient.
+
+    With G > 1 the field may bend: G - 1 damped Gauss–Newton steps lead from φ* to a minimum of the
+    full field's own loss, where ∂loss/∂φ = 0, so that by the envelope theorem its derivative with
+    respect to θ is the one at fixed latents and no step has to be unrolled. The other two losses
+    then only keep φ* a start from which few steps suffice.
 
     Parameters
     ----------
@@ -41,8 +50,6 @@ class VarproStep(MetaStep):
         G; 1 is the closed form alone.
     damping : float
         λ; μ is λ times the mean diagonal of J₀ᵀJ₀/(N c).
-    tangent_weight : float
-        Weight of the tangent's loss beside the full field's.
     full_field_signals : int
         How many signals of the batch the full field is evaluated on.
 
@@ -53,16 +60,11 @@ class VarproStep(MetaStep):
     """
 
     def __init__(
-        self,
-        field: Field,
-        inner_steps: int,
-        damping: float,
-        tangent_weight: float,
-        full_field_signals: int,
+        self, field: Field, inner_steps: int, damping: float, full_field_signals: int
     ) -> None:
         super().__init__(field)
         self.inner_steps, self.damping = inner_steps, damping
-        self.tangent_weight, self.full_field_signals = tangent_weight, full_field_signals
+        self.full_field_signals = full_field_signals
 
     def forward(self, batch: MetaBatch) -> Tensor:
         context = batch.context
@@ -73,15 +75,26 @@ class VarproStep(MetaStep):
         tangent_loss = geometric_mean(context.mse(tangent.predict(latents)))
         part = context.of_signals(slice(self.full_field_signals))
         latents = latents[: len(part)]
-        for step in range(self.inner_steps - 1):
-            latents = damped_step(
-                self.field, _reduced(part, batch, step), latents, prior, self.damping
-            )
-        part = _reduced(part, batch, self.inner_steps - 1)
-        errors = part.mse(self.field(part.coords, latents))
-        full_loss = geometric_mean(errors)
+        penalty = self.field.penalty()
+        if self.inner_steps == 1:
+            full_loss = self._full_loss(_reduced(part, batch, 0), latents)
+            return tangent_loss + full_loss + penalty
+        start_loss = self._full_loss(_reduced(part, batch, 1, _POINTS_OF_START), latents)
+        part = _reduced(part, batch, 0, max(_LEAST_POINTS, _POINTS_PER_LATENT * latents.shape[1]))
+        bent_loss = self._full_loss(part, self._minimise(part, latents, prior))
+        tangent_loss = _TANGENT_WEIGHT * tangent_loss
+        return tangent_loss + _START_WEIGHT * start_loss + bent_loss + penalty
+
+    @torch.no_grad()
+    def _minimise(self, context: Context, latents: Tensor, prior: Tensor) -> Tensor:
+        for _ in range(self.inner_steps - 1):
+            latents = damped_step(self.field, context, latents, prior, _STEP_DAMPING)
+        return latents
+
+    def _full_loss(self, context: Context, latents: Tensor) -> Tensor:
+        errors = context.mse(self.field(context.coords, latents))
         self.mse.copy_(errors.detach().mean())
-        return self.tangent_weight * tangent_loss + full_loss
+        return geometric_mean(errors)
 
 
 def geometric_mean(errors: Tensor) -> Tensor:
@@ -101,8 +114,8 @@ def geometric_mean(errors: Tensor) -> Tensor:
     return (errors + _ERROR_FLOOR * errors.mean()).clamp_min(1e-20).log().mean().exp()
 
 
-def _reduced(context: Context, batch: MetaBatch, step: int) -> Context:
-    return context if batch.subsets is None else context.at_points(batch.subsets[step])
+def _reduced(context: Context, batch: MetaBatch, row: int, n_points: int | None = None) -> Context:
+    return context if batch.subsets is None else context.at_points(batch.subsets[row, :n_points])
 
 
 class Varpro(Learner):
@@ -123,10 +136,10 @@ class Varpro(Learner):
             and problem.n_signals >= _MANY_SIGNALS
         )
         return Settings(
-            n_layers=7,
+            n_layers=5 if bends else 7,
             residual_scale=0.6 if bends else 0.3,
             output_scale=0.5 if bends else 1.0,
-            inner_steps=2 if bends else 1,
+            inner_steps=3 if bends else 1,
             inner_lr=1.0,
             context_ratio=min(1.0, _POINTS_PER_STEP / problem.n_points),
             transform_steps=3,
@@ -139,26 +152,26 @@ class Varpro(Learner):
             augmentation=_AUGMENTATION[1] if bends else _augmentation(problem),
         )
 
-    def initialise(self, field: Field, store: ContextStore, generator: torch.Generator) -> None:
-        if isinstance(field, ModulatedSiren):
+    def initialise(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> None:
+        field = step.field
+        if isinstance(field, ShiftedSiren):
             start_from_data(
                 field, store, self.settings.output_scale, self.settings.augmentation, generator
             )
 
     def meta_step(self, field: Field) -> VarproStep:
-        steps = self.settings.inner_steps
-        weight = 1.0 if steps == 1 else _TANGENT_WEIGHT
-        return VarproStep(field, steps, self.settings.damping, weight, _FULL_FIELD_SIGNALS)
+        settings = self.settings
+        return VarproStep(field, settings.inner_steps, settings.damping, _FULL_FIELD_SIGNALS)
 
-    def optimizers(self, field: Field) -> Optimizers:
-        rate = self.settings.meta_lr
+    def optimizers(self, step: MetaStep) -> Optimizers:
+        field, rate, decay = step.field, self.settings.meta_lr, self.settings.weight_decay
         matrices = [p for name, p in field.named_parameters() if p.ndim == 2 and _is_hidden(name)]
         chosen = {id(p) for p in matrices}
         rest = [p for p in field.parameters() if id(p) not in chosen]
         return Optimizers(
             [
-                torch.optim.Muon(matrices, lr=rate, weight_decay=0.0),
-                torch.optim.AdamW(rest, lr=rate, weight_decay=0.0),
+                torch.optim.Muon(matrices, lr=rate, weight_decay=decay),
+                torch.optim.AdamW(rest, lr=rate, weight_decay=decay),
             ]
         )
 
@@ -171,20 +184,22 @@ class Varpro(Learner):
                 context.coords, store.finest_spacing, self.settings.augmentation, generator
             )
             context = replace(context, coords=coords)
-        steps = self.settings.inner_steps
-        return MetaBatch(context, random_subsets(context, _FULL_FIELD_POINTS, steps, generator))
+        if self.settings.inner_steps == 1:
+            return MetaBatch(context, random_subsets(context, _FULL_FIELD_POINTS, 1, generator))
+        orders = [random_points(context.n_points, context.n_points, generator) for _ in range(2)]
+        return MetaBatch(context, torch.stack(orders).to(context.values.device))
 
-    def solver(self, field: Field, store: ContextStore) -> LevenbergMarquardt:
-        return self._solver(field, store, self.settings.transform_steps)
+    def solver(self, step: MetaStep, store: ContextStore) -> LevenbergMarquardt:
+        return self._solver(step.field, store, self.settings.transform_steps)
 
-    def validation_solver(self, field: Field, store: ContextStore) -> LevenbergMarquardt:
-        return self._solver(field, store, steps=1)
+    def validation_solver(self, step: MetaStep, store: ContextStore) -> LevenbergMarquardt:
+        return self._solver(step.field, store, steps=1)
 
     def finish(
-        self, field: Field, store: ContextStore, generator: torch.Generator
+        self, step: MetaStep, store: ContextStore, generator: torch.Generator
     ) -> LevenbergMarquardt:
-        solver = self.solver(field, store)
-        solver.reparametrize(canonicalise(field, solver.precision, store, generator))
+        solver = self.solver(step, store)
+        solver.reparametrize(canonicalise(step.field, solver.precision, store, generator))
         return solver
 
     def _solver(self, field: Field, store: ContextStore, steps: int) -> LevenbergMarquardt:

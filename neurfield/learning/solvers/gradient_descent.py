@@ -1,4 +1,4 @@
-"""The published inner loop: plain gradient descent from φ = 0."""
+"""The published inner loop: gradient descent from φ = 0."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from neurfield.learning.context import Context
 from neurfield.learning.solvers.base import InnerSolver
 
 
-def gradient_step(field: Field, context: Context, latents: Tensor, inner_lr: float) -> Tensor:
-    """Take one step φ ← φ − α ∇_φ MSE for each signal.
+def gradient_step(
+    field: Field,
+    context: Context,
+    latents: Tensor,
+    inner_lr: float | Tensor,
+    second_order: bool = True,
+) -> Tensor:
+    """Take one step φ ← φ − α ⊙ ∇_φ MSE for each signal.
 
     The gradient is written as one backward sweep of ordinary tensor operations, so a meta-gradient
     passes through it without a nested differentiation.
@@ -22,8 +28,10 @@ def gradient_step(field: Field, context: Context, latents: Tensor, inner_lr: flo
     field : Field
     context : Context
     latents : Tensor of shape (B, P)
-    inner_lr : float
-        Step size α.
+    inner_lr : float or Tensor of shape (P,)
+        Step size α, one for all or one for each entry of the latents.
+    second_order : bool, default=True
+        Let a meta-gradient pass through ∇_φ MSE; otherwise ∇_φ MSE counts as a constant.
 
     Returns
     -------
@@ -31,12 +39,14 @@ def gradient_step(field: Field, context: Context, latents: Tensor, inner_lr: flo
 
     References
     ----------
-    Zintgraf et al., "Fast Context Adaptation via Meta-Learning", ICML 2019, equation 4.
+    Zintgraf et al., "Fast Context Adaptation via Meta-Learning", ICML 2019, equation 4;
+    Li et al., "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning", arXiv 1707.09835,
+    equation 2 (one step size for each entry).
     """
     linearization = field.linearize(context.coords, latents)
     residual = context.residual(linearization.values)
     descent = linearization.vjp(2.0 * residual / context.counts()[:, None, None])
-    return latents + inner_lr * descent
+    return latents + inner_lr * (descent if second_order else descent.detach())
 
 
 class GradientDescent(InnerSolver):
@@ -46,13 +56,13 @@ class GradientDescent(InnerSolver):
     ----------
     steps : int
         Number of steps H.
-    inner_lr : float
-        Step size α.
+    inner_lr : float or Tensor of shape (P,)
+        Step size α, one for all or one for each entry of the latents.
     """
 
     name: ClassVar[str] = "gradient_descent"
 
-    def __init__(self, steps: int, inner_lr: float) -> None:
+    def __init__(self, steps: int, inner_lr: float | Tensor) -> None:
         self.steps, self.inner_lr = steps, inner_lr
 
     def solve(self, field: Field, context: Context, shared: Any = None) -> Tensor:

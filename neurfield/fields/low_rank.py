@@ -1,0 +1,190 @@
+"""A modulated SIREN whose shifts vary in a learnt subspace of low dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from neurfield.fields.shifted import ShiftedSiren
+from neurfield.fields.siren import ModulatedSiren
+from neurfield.fields.siren_sweeps import SirenSweeps
+
+
+class LowRankSiren(ModulatedSiren):
+    """Modulated SIREN with shifts ``m = S (B z + v) + s`` and a short latent z.
+
+    The columns of B span the directions in which signals differ, and a penalty in the meta-loss
+    keeps them orthonormal; v is what all signals have in common. As published, v is adapted to each
+    video; here a data set stands for one sequence, so v is one of the shared weights θ.
+
+    Parameters
+    ----------
+    in_dim : int
+        Number of coordinate axes d.
+    out_dim : int
+        Number of channels c.
+    latent_dim : int
+        Rank r, the length of the latent z.
+    intermediate_dim : int, default=256
+        Length D of v and of B z; at least r.
+    hidden_dim : int, default=128
+        Width L.
+    n_layers : int, default=5
+        Number of layers K, the linear output layer included; at least 2.
+    omega : float or (float, float), default=(10.0, 200.0)
+        ω_1 → ω_K, rising linearly over the K layers; one float is a constant ω.
+    skip_connections : bool, default=False
+        Whether layers 2..K-1 add to their input.
+    residual_scale : float, default=1.0
+        Factor ρ on the sine branch of a skip connection.
+    output_scale : float, default=1.0
+        Factor on the initial weights of the output layer.
+    generator : torch.Generator, optional
+        Source of the random initial weights.
+
+    Raises
+    ------
+    ValueError
+        If ``latent_dim`` is greater than ``intermediate_dim``.
+
+    References
+    ----------
+    Wolleb, Baloescu, Durrer, Tagare, Papademetris, "Low-Rank-Modulated Functa: Exploring the Latent
+    Space of Implicit Neural Representations for Interpretable Ultrasound Video Analysis",
+    arXiv 2603.25951.
+
+    Examples
+    --------
+    >>> import torch
+    >>> field = LowRankSiren(2, 1, latent_dim=2, hidden_dim=16, n_layers=3)
+    >>> field(torch.zeros(100, 2), torch.zeros(4, 2)).shape
+    torch.Size([4, 100, 1])
+    """
+
+    family: ClassVar[str] = "low-rank"
+    options: ClassVar[tuple[str, ...]] = (
+        "latent_dim",
+        "intermediate_dim",
+        "hidden_dim",
+        "n_layers",
+        "omega",
+        "skip_connections",
+        "residual_scale",
+        "output_scale",
+    )
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        latent_dim: int,
+        intermediate_dim: int = 256,
+        hidden_dim: int = 128,
+        n_layers: int = 5,
+        omega: float | Sequence[float] = (10.0, 200.0),
+        *,
+        skip_connections: bool = False,
+        residual_scale: float = 1.0,
+        output_scale: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.check(in_dim, {"latent_dim": latent_dim, "intermediate_dim": intermediate_dim})
+        # Past the parent, whose S has as many columns as the latent has entries.
+        ShiftedSiren.__init__(
+            self,
+            in_dim,
+            out_dim,
+            latent_dim,
+            intermediate_dim,
+            hidden_dim,
+            n_layers,
+            omega,
+            skip_connections,
+            residual_scale,
+            output_scale,
+        )
+        self.intermediate_dim = intermediate_dim
+        self.basis = nn.Parameter(torch.empty(intermediate_dim, latent_dim))
+        self.common = nn.Parameter(torch.empty(intermediate_dim))
+        self.reset_parameters(generator)
+
+    @classmethod
+    def check(cls, in_dim: int, options: Mapping[str, Any]) -> None:
+        rank, most = options["latent_dim"], options["intermediate_dim"]
+        if rank > most:
+            raise ValueError(
+                f"latent_dim is the rank and at most intermediate_dim={most}, got {rank}"
+            )
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw all weights anew, B with orthonormal columns; v is zero.
+
+        Parameters
+        ----------
+        generator : torch.Generator, optional
+            Source of the random numbers; torch's own by default.
+        """
+        super().reset_parameters(generator)
+        self.basis.copy_(torch.linalg.qr(self.basis.normal_(generator=generator)).Q)
+        self.common.zero_()
+
+    def penalty(self) -> Tensor:
+        """Return ‖BᵀB − 1‖², the squared Frobenius norm.
+
+        The authors' code takes the norm itself. Its gradient is as large near orthonormal columns
+        as far from them, and there drowns out that of the error.
+        """
+        eye = torch.eye(self.latent_dim, dtype=self.basis.dtype, device=self.basis.device)
+        return (self.basis.T @ self.basis - eye).square().sum()
+
+    def shift_map(self) -> tuple[Tensor, Tensor]:
+        """Return S B and S v + s, of shapes ((K-1)·L, r) and ((K-1)·L,)."""
+        weight = self.modulation.weight
+        return weight @ self.basis, self.modulation.bias + weight @ self.common
+
+    @torch.no_grad()
+    def set_shift_weight(self, weight: Tensor) -> None:
+        """Change S in place such that S B is as given, and s such that S v + s stays as it was.
+
+        Parameters
+        ----------
+        weight : Tensor of shape ((K-1)·L, r)
+        """
+        before, bias = self.shift_map()
+        change = (weight - before).double() @ torch.linalg.pinv(self.basis.double())
+        self.modulation.weight.add_(change.to(weight.dtype))
+        self.modulation.bias.copy_(bias - self.modulation.weight @ self.common)
+
+    def sweeps(self, rows: int) -> LowRankSweeps:
+        return LowRankSweeps(self, rows)
+
+
+class LowRankSweeps(SirenSweeps):
+    """Sweeps of a :class:`LowRankSiren`, whose shifts are S B z + (S v + s).
+
+    Parameters
+    ----------
+    field : LowRankSiren
+    rows : int
+        Most points, over all signals, of a block.
+    """
+
+    def __init__(self, field: LowRankSiren, rows: int) -> None:
+        super().__init__(field, rows)
+        self._field = field
+
+    def gradients(self) -> dict[str, Tensor]:
+        found, field = super().gradients(), self._field
+        weight, basis, common = (
+            part.detach() for part in (field.modulation.weight, field.basis, field.common)
+        )
+        of_map, of_bias = found["modulation.weight"], found["modulation.bias"]
+        return found | {
+            "modulation.weight": of_map @ basis.T + torch.outer(of_bias, common),
+            "basis": weight.T @ of_map,
+            "common": weight.T @ of_bias,
+        }
