@@ -1,8 +1,8 @@
-"""The three data sets that the benchmarks share, read from a folder, with their splits.
+"""The data sets that the benchmarks share, with their splits.
 
-The folder holds ``pneumoniamnist.npz`` (MedMNIST), ``mitbih/`` (WFDB records of the MIT-BIH
-Arrhythmia Database) and ``hippocampus/images/`` (NIfTI volumes of the Medical Segmentation
-Decathlon, Task04).
+Handwritten digits ship with scikit-learn. The others are read from a folder, which holds
+``pneumoniamnist.npz`` (MedMNIST), ``mitbih/`` (WFDB records of the MIT-BIH Arrhythmia Database)
+and ``hippocampus/images/`` (NIfTI volumes of the Medical Segmentation Decathlon, Task04).
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ def hippocampus(folder: Path) -> Split:
 
 
 def hippocampus_resampled(folder: Path, shape: tuple[int, int, int] = (16, 24, 16)) -> Split:
-    """The same volumes, each resampled linearly to one grid over its own extent."""
+    """The same volumes, each resampled linearly to one grid over its own extent.
+
+    They no longer have millimetres in common, so coordinates count the points of that grid.
+    """
     volumes = hippocampus(folder)
     return Split(_resample(volumes.train, shape), _resample(volumes.held_out, shape))
 
@@ -70,4 +73,7 @@ def _resample(volumes: list[xr.DataArray], shape: tuple[int, int, int]) -> xr.Da
             for dim, size in zip(volume.dims, shape, strict=True)
         }
         resampled.append(volume.interp(target).values)
-    return xr.DataArray(np.stack(resampled).astype(np.float32), dims=("sample", "x", "y", "z"))
+    dims = ("x", "y", "z")
+    counted = {dim: np.arange(float(size)) for dim, size in zip(dims, shape, strict=True)}
+    values = np.stack(resampled).astype(np.float32)
+    return xr.DataArray(values, counted, dims=("sample", *dims))
