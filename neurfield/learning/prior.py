@@ -68,6 +68,7 @@ class LatentPrior:
             torch.as_tensor(precision).to(solver.precision),
             solver.reference_count,
             torch.as_tensor(self.mean).to(solver.precision),
+            solver.whole_count,
         )
 
 

@@ -108,6 +108,12 @@ class ContextStore:
         return sum(int(grid.group.observed.sum()) for grid in self.grids) / len(self)
 
     @cached_property
+    def whole_count(self) -> float:
+        """Number of values that nearly all signals (19 of 20) have observed at least."""
+        counts = np.concatenate([grid.group.observed for grid in self.grids])
+        return float(np.quantile(counts, 0.05))
+
+    @cached_property
     def buckets(self) -> list[np.ndarray]:
         """Positions that may share a batch: one bucket per large group, one for all the rest."""
         members = [np.flatnonzero(self.group_of == g) for g in range(len(self.grids))]

@@ -205,7 +205,9 @@ class Varpro(Learner):
     def _solver(self, field: Field, store: ContextStore, steps: int) -> LevenbergMarquardt:
         damping = self.settings.damping * float(sensitivity_matrix(field, store).diagonal().mean())
         eye = torch.eye(field.latent_dim, dtype=store.dtype, device=store.device)
-        return LevenbergMarquardt(steps, damping * eye, store.observed_per_signal)
+        return LevenbergMarquardt(
+            steps, damping * eye, store.observed_per_signal, whole_count=store.whole_count
+        )
 
 
 def _augmentation(problem: Problem) -> float:

@@ -75,6 +75,9 @@ class LevenbergMarquardt(InnerSolver):
     mean : Tensor of shape (P,), optional
         Mean μ of the training latents, from whose covariance Λ is; None = 0, for a prior
         that only keeps the solve stable.
+    whole_count : float, optional
+        Number of observed values from which on nothing counts as missing; None = `reference_count`.
+        Where the training set mixes resolutions, a coarse signal is no part of a fine one.
 
     References
     ----------
@@ -82,13 +85,20 @@ class LevenbergMarquardt(InnerSolver):
     """
 
     name: ClassVar[str] = "levenberg_marquardt"
-    mean: Tensor | None = None  # also of solvers pickled before there was one
+    # Also of solvers pickled before there were any:
+    mean: Tensor | None = None
+    whole_count: float | None = None
 
     def __init__(
-        self, steps: int, precision: Tensor, reference_count: float, mean: Tensor | None = None
+        self,
+        steps: int,
+        precision: Tensor,
+        reference_count: float,
+        mean: Tensor | None = None,
+        whole_count: float | None = None,
     ) -> None:
         self.steps, self.precision, self.reference_count = steps, precision, reference_count
-        self.mean = mean
+        self.mean, self.whole_count = mean, whole_count
         self._spectrum_of: tuple[Tensor, Tensor, Tensor] | None = None
 
     @torch.no_grad()
@@ -154,7 +164,8 @@ class LevenbergMarquardt(InnerSolver):
         observed = counts / self.reference_count
         if self.mean is None:
             return 1.0 / observed
-        missing = ((1.0 - observed) / _PART).clamp(0.0, 1.0)
+        whole = self.reference_count if self.whole_count is None else self.whole_count
+        missing = ((1.0 - counts / whole) / _PART).clamp(0.0, 1.0)
         return (_WHOLE + missing) / observed
 
     def reparametrize(self, matrix: Tensor) -> None:
@@ -186,6 +197,7 @@ class LevenbergMarquardt(InnerSolver):
             "precision": self.precision,
             "reference_count": self.reference_count,
             "mean": self.mean,
+            "whole_count": self.whole_count,
         }
 
     def _closed_form(
