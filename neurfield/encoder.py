@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from dataclasses import fields as dataclass_fields
@@ -23,7 +21,6 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
@@ -37,18 +34,16 @@ from neurfield.display import SummaryMixin
 from neurfield.fields import Field, ModulatedSiren, available_fields
 from neurfield.fields.schedule import check_omega
 from neurfield.fields.spatial import cells_along_axes
-from neurfield.fitting import FitPlan, fit_codec, make_learner, problem_of, units_of
+from neurfield.fitting import FitPlan, fit_codec, make_learner, partial_fit_codec, problem_of
 from neurfield.learning import (
     ContextStore,
     Learner,
     Schedule,
     Settings,
-    Trainer,
     available_learners,
-    store_of,
 )
 from neurfield.medfuncta import read_medfuncta
-from neurfield.patched import PatchedCodec, patches_of, with_patches
+from neurfield.patched import PatchedCodec, patches_of
 from neurfield.persistence import available_device, load_fitted, save_fitted
 from neurfield.presets import preset_parameters
 from neurfield.provenance import provenance
@@ -452,65 +447,20 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         """
         self._check_parameters()
         device = resolve_device(self.device)
-        first = not hasattr(self, "codec_")
-        if not first:
+        previous = getattr(self, "codec_", None)
+        if previous is not None:
             self._check_continuation("partial_fit")
-        signals = self._read(X, reset=first)
+        signals = self._read(X, reset=previous is None)
         signals.check()
-        patches = self._patches(signals, None if first else self.codec_)
+        patches = self._patches(signals, previous)
         learner = self._learner(signals, patches)
-        seed = self._seed()
-        if first:
-            frame, scaler = units_of(signals, self.isotropic, patches)
-            dtype = resolve_dtype(self.precision, device)
-            make_field = self._field_maker(signals.layout, learner)
-            field = make_field(generator=torch.Generator().manual_seed(seed)).to(device, dtype)
-        else:
-            codec = self.codec_
-            frame, scaler, field, device, dtype = (
-                codec.frame,
-                codec.scaler,
-                codec.field,
-                codec.device,
-                codec.dtype,
-            )
-        store = store_of(signals, patches, frame, scaler, dtype, device)
+        plan = self._plan(signals, learner, device, patches)
         trainer = getattr(self, "_trainer", None)
-        if trainer is None or trainer.field is not field:
-            trainer = Trainer(
-                learner=learner,
-                field=field,
-                store=store,
-                held_out=None,
-                schedule=self._schedule(learner),
-                generator=torch.Generator().manual_seed(seed),
+        with matrix_products(self.precision):
+            codec, self._trainer, losses, levels = partial_fit_codec(
+                signals, plan, self.isotropic, previous, trainer
             )
-            if first:
-                learner.initialise(trainer.meta_step, store, trainer.generator)
-            else:
-                trainer.meta_step.adopt(self.codec_.solver)
-        trainer.store = store
-        n_batches = math.ceil(len(store) / learner.settings.batch_size)
-        losses, levels = [], []
-        for _ in range(n_batches):
-            with matrix_products(self.precision):
-                losses.append(trainer.step(learner.draw(store, trainer.generator)))
-            levels.append(trainer.psnr(float(trainer.meta_step.mse)))
-        if skipped := int(np.isnan(losses).sum()):
-            warnings.warn(
-                f"the meta-loss was not finite in {skipped} of {n_batches} meta-steps, which left "
-                "the weights as they were; a lower meta_lr may help",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        self._accept(
-            with_patches(
-                Codec(field, learner.solver(trainer.meta_step, store), frame, scaler), patches
-            ),
-            learner,
-            signals.layout if first else self.layout_,
-        )
-        self._trainer = trainer
+        self._accept(codec, learner, signals.layout if previous is None else self.layout_)
         self.loss_curve_ = [*getattr(self, "loss_curve_", []), *losses]
         self.psnr_curve_ = [*getattr(self, "psnr_curve_", []), *levels]
         self.validation_curve_ = getattr(self, "validation_curve_", [])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from neurfield.codec import Codec
 from neurfield.fields import Field
@@ -119,10 +122,7 @@ def fit_codec(
         seed = saved["seed"]
     generator = torch.Generator().manual_seed(seed)
     train, held_out = _split(signals, plan.validation_fraction, generator)
-    if previous is None:
-        frame, scaler = units_of(signals, isotropic, plan.patches)
-    else:
-        frame, scaler = previous.frame, previous.scaler
+    frame, scaler = _units(signals, plan, isotropic, previous)
     units = (plan.patches, frame, scaler, plan.dtype, plan.device)
     store = store_of(train, *units)
     if previous is None:
@@ -153,6 +153,82 @@ def fit_codec(
         )
     codec = Codec(field, solver, frame, scaler, posterior)
     return with_patches(codec, plan.patches), state
+
+
+def partial_fit_codec(
+    signals: Signals,
+    plan: FitPlan,
+    isotropic: bool,
+    previous: Codec | None = None,
+    trainer: Trainer | None = None,
+) -> tuple[Codec, Trainer, list[float], list[float]]:
+    """Pass once over a data set in mini-batches, at a constant learning rate.
+
+    Parameters
+    ----------
+    signals : Signals
+    plan : FitPlan
+        Its device and precision are for a first pass; later ones stay where the field is.
+    isotropic : bool
+        Whether axes of one unit are scaled alike.
+    previous : Codec, optional
+        Continue from these weights, coordinates and scaling; its field is trained in place.
+    trainer : Trainer, optional
+        Of the pass before; taken up again where it trains the field of `previous`.
+
+    Returns
+    -------
+    codec : Codec
+    trainer : Trainer
+        For the pass to come.
+    losses, levels : list of float
+        Meta-loss, NaN where it was not finite, and PSNR in dB of each meta-step.
+    """
+    if previous is not None:
+        plan = replace(plan, device=previous.device, dtype=previous.dtype)
+    frame, scaler = _units(signals, plan, isotropic, previous)
+    store = store_of(signals, plan.patches, frame, scaler, plan.dtype, plan.device)
+    if previous is None:
+        field = plan.make_field(generator=torch.Generator().manual_seed(plan.seed))
+        field = field.to(plan.device, plan.dtype)
+    else:
+        field = previous.field
+    learner = plan.learner
+    if trainer is None or trainer.field is not field:
+        trainer = Trainer(
+            learner=learner,
+            field=field,
+            store=store,
+            held_out=None,
+            schedule=plan.schedule,
+            generator=torch.Generator().manual_seed(plan.seed),
+        )
+        if previous is None:
+            learner.initialise(trainer.meta_step, store, trainer.generator)
+        else:
+            trainer.meta_step.adopt(previous.solver)
+    trainer.store = store
+    losses, levels = [], []
+    for _ in range(math.ceil(len(store) / learner.settings.batch_size)):
+        losses.append(trainer.step(learner.draw(store, trainer.generator)))
+        levels.append(trainer.psnr(float(trainer.meta_step.mse)))
+    if skipped := int(np.isnan(losses).sum()):
+        warnings.warn(
+            f"the meta-loss was not finite in {skipped} of {len(losses)} meta-steps, which left "
+            "the weights as they were; a lower meta_lr may help",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    codec = Codec(field, learner.solver(trainer.meta_step, store), frame, scaler)
+    return with_patches(codec, plan.patches), trainer, losses, levels
+
+
+def _units(
+    signals: Signals, plan: FitPlan, isotropic: bool, previous: Codec | None
+) -> tuple[CoordinateFrame, ValueScaler]:
+    if previous is None:
+        return units_of(signals, isotropic, plan.patches)
+    return previous.frame, previous.scaler
 
 
 def _usual_axes(signals: Signals, patches: PatchGrid | None) -> tuple[np.ndarray, ...]:
