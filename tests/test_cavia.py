@@ -1,7 +1,9 @@
 """The reference learner: exact second-order gradients, and the published outer step."""
 
 import copy
+import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -129,6 +131,36 @@ def test_threads_change_no_more_than_the_order_of_sums(activations, checkpointin
     torch.testing.assert_close(two, again, rtol=0, atol=0)
     torch.testing.assert_close(two, one, rtol=1e-10, atol=1e-13)
     torch.testing.assert_close(five, one, rtol=1e-10, atol=1e-13)
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def _threads_of_a_new_thread():
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(torch.get_num_threads).result()
+
+
+def test_a_failing_lane_leaves_the_number_of_threads(two_threads):
+    def fail(lane):
+        raise RuntimeError(f"lane {lane}")
+
+    with pytest.raises(RuntimeError, match="lane 0"):
+        unrolled.Workspace().in_lanes(fail, 2)
+    assert _threads_of_a_new_thread() == 2
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_meta_steps_are_copied_without_their_threads(copied, two_threads):
+    field, batch = problem(2, 1.0)
+    step = CaviaStep(field, inner_steps=2, inner_lr=0.1)
+    loss = step(batch)
+    torch.testing.assert_close(copied(step)(batch), loss, rtol=0, atol=0)
 
 
 def compiled_agrees(device, mode=None):

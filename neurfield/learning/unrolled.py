@@ -84,6 +84,10 @@ class Workspace:
         self._tapes: dict[Any, Any] = {}
         self._pool: ThreadPoolExecutor | None = None
 
+    def __reduce__(self) -> tuple[type[Workspace], tuple[()]]:
+        """Copy and pickle as an empty one: threads cannot go along, and tapes need not."""
+        return Workspace, ()
+
     def fit(self, rows: int, like: Tensor) -> None:
         """Let go of tapes made for blocks of another size, precision or device."""
         kind = (rows, like.dtype, like.device)
@@ -107,9 +111,10 @@ class Workspace:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(initializer=_divide_no_operation)
         threads = torch.get_num_threads()
-        found = list(self._pool.map(torch.no_grad()(work), range(lanes)))
-        torch.set_num_threads(threads)  # Threads still to come would take over a lane's setting.
-        return found
+        try:
+            return list(self._pool.map(torch.no_grad()(work), range(lanes)))
+        finally:  # Threads still to come would take over a lane's setting.
+            torch.set_num_threads(threads)
 
 
 class _UnrolledLoss(torch.autograd.Function):
