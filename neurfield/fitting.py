@@ -82,8 +82,19 @@ def make_learner(name: str, problem: Problem, chosen: Mapping[str, Any]) -> Lear
     problem : Problem
     chosen : mapping
         Values for :class:`Settings` by field name; None keeps the default.
+
+    Raises
+    ------
+    ValueError
+        If something was chosen that the learner has no use for.
     """
     learner = available_learners()[name]
+    for f in fields(Settings):
+        if f.name in learner.without and chosen[f.name] not in (None, f.default):
+            raise ValueError(
+                f"{f.name}={chosen[f.name]!r} changes nothing with learner={name!r}, "
+                f"where it must be {f.default!r}"
+            )
     overrides = {f.name: chosen[f.name] for f in fields(Settings) if chosen[f.name] is not None}
     return learner(replace(learner.defaults(problem), **overrides))
 

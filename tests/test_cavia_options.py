@@ -316,3 +316,15 @@ def test_points_of_each_signals_own():
     assert not reduced.is_shared
     torch.testing.assert_close(reduced.coords[1], coords[[4, 1]])
     torch.testing.assert_close(reduced.values[0], values[0, [0, 3]])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("learn_inner_lr", True), ("second_order", False), ("context_selection", "gradient")],
+)
+def test_options_that_the_learner_has_not_are_refused(small_encoder, X, name, value):
+    enc = small_encoder(learner="varpro", **{name: value})
+    for method in (enc.fit, enc.partial_fit):
+        with pytest.raises(ValueError, match=f"{name}={value!r} .*learner='varpro'"):
+            method(X)
+    assert not hasattr(enc, "codec_")

@@ -175,9 +175,16 @@ class Learner(ABC):
     Parameters
     ----------
     settings : Settings
+
+    Attributes
+    ----------
+    name : str
+    without : tuple of str
+        Settings that this learner has no use for, and that are refused unless at their defaults.
     """
 
     name: ClassVar[str]
+    without: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -126,6 +126,7 @@ class Varpro(Learner):
     """
 
     name: ClassVar[str] = "varpro"
+    without: ClassVar[tuple[str, ...]] = ("learn_inner_lr", "second_order", "context_selection")
 
     @classmethod
     def defaults(cls, problem: Problem) -> Settings:
