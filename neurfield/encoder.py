@@ -786,6 +786,8 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
     def _check_continuation(self, what: str) -> None:
         """Refuse to go on with a field of another shape than the parameters ask for."""
         field = self.codec_.field
+        if self.field == field.family:
+            field.check(field.in_dim, self.get_params(deep=False))
         there = {"field": field.family, **field.config()}
         del there["in_dim"], there["out_dim"]
         del there["output_scale"]  # matters to initial weights only
