@@ -413,7 +413,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         device = resolve_device(self.device)
         previous = None
         if self.warm_start and hasattr(self, "codec_"):
-            self._check_continuation("warm_start=True")
+            self._check_shape_of_field("warm_start=True continues")
             previous = copy.deepcopy(self.codec_)
         signals = self._read(X, reset=previous is None)
         patches = self._patches(signals, previous)
@@ -449,7 +449,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         device = resolve_device(self.device)
         previous = getattr(self, "codec_", None)
         if previous is not None:
-            self._check_continuation("partial_fit")
+            self._check_shape_of_field("partial_fit continues")
         signals = self._read(X, reset=previous is None)
         signals.check()
         patches = self._patches(signals, previous)
@@ -752,6 +752,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         field.to(device, resolve_dtype(estimator.precision, device))
         codec, learner = estimator._published_codec(field, layout)
         estimator._accept(codec, learner, layout)
+        estimator._check_shape_of_field("published weights make")
         estimator.loss_curve_, estimator.psnr_curve_, estimator.validation_curve_ = [], [], []
         estimator.n_iter_ = 0
         return estimator
@@ -783,8 +784,8 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
                     f"checkpoint must name a file in a folder that exists, got {str(path)!r}"
                 )
 
-    def _check_continuation(self, what: str) -> None:
-        """Refuse to go on with a field of another shape than the parameters ask for."""
+    def _check_shape_of_field(self, what: str) -> None:
+        """Refuse a field of another shape than the parameters ask for."""
         field = self.codec_.field
         if self.field == field.family:
             field.check(field.in_dim, self.get_params(deep=False))
@@ -798,14 +799,12 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
             elif name == "latent_grid":
                 asked = cells_along_axes(asked, field.in_dim)
             if asked is not None and asked != value:
-                raise ValueError(
-                    f"{what} continues a field with {name}={value}, got {name}={asked}"
-                )
+                raise ValueError(f"{what} a field with {name}={value}, got {name}={asked}")
         patches = patches_of(self.codec_)
         seen = None if patches is None else patches.size
         if _as_sizes(self.patch_size, self.layout_.n_axes) != seen:
             raise ValueError(
-                f"{what} continues a field with patch_size={seen}, got patch_size={self.patch_size}"
+                f"{what} a field with patch_size={seen}, got patch_size={self.patch_size}"
             )
 
     def _read(self, X: Any, reset: bool) -> Signals:

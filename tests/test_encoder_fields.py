@@ -189,9 +189,7 @@ def test_warm_start_refuses_another_grid(digits):
     encoder.fit(digits[:20])
     with pytest.raises(ValueError, match=r"latent_grid=\(2, 3\), got latent_grid=\(3, 2\)"):
         encoder.set_params(latent_grid=(3, 2)).fit(digits[:20])
-    with pytest.raises(
-        ValueError, match=r"latent_grid must .* 2 axes .*\(2, 3, 1\)"
-    ):
+    with pytest.raises(ValueError, match=r"latent_grid must .* 2 axes .*\(2, 3, 1\)"):
         encoder.set_params(latent_grid=(2, 3, 1)).fit(digits[:20])
 
 

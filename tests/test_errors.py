@@ -111,6 +111,16 @@ def test_from_medfuncta_checks_its_parameters():
         FunctaEncoder.from_medfuncta(state, omega=10.0, device="abacus")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("latent_dim", 4), ("hidden_dim", 8), ("residual_scale", 0.5), ("modulation", "shift_scale")],
+)
+def test_from_medfuncta_takes_no_parameters_that_the_weights_contradict(name, value):
+    state = FunctaEncoderState().state
+    with pytest.raises(ValueError, match=f"weights make a field with {name}=.*got {name}={value}"):
+        FunctaEncoder.from_medfuncta(state, omega=10.0, device="cpu", **{name: value})
+
+
 class FunctaEncoderState:
     """A published state dict of two layers."""
 
