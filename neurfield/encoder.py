@@ -422,6 +422,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         with matrix_products(self.precision):
             codec, state = fit_codec(signals, plan, self.isotropic, previous)
         self._accept(codec, learner, signals.layout if previous is None else self.layout_)
+        self.__dict__.pop("_trainer", None)  # it is of the field before
         self.loss_curve_ = state.loss_curve
         self.psnr_curve_ = state.psnr_curve
         self.validation_curve_ = state.validation_curve
@@ -432,8 +433,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Pass once over some signals in mini-batches, continuing from where the last call left θ.
 
-        The first call fixes coordinates and scaling, from the extent and range of its signals. The
-        learning rate stays constant.
+        The first call fixes coordinates and scaling, from the extent and range of its signals, and
+        what the learner takes where parameters are None. The learning rate stays constant. The
+        optimiser goes on from call to call, unless parameters of the training have changed.
 
         Parameters
         ----------
@@ -453,9 +455,9 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         signals = self._read(X, reset=previous is None)
         signals.check()
         patches = self._patches(signals, previous)
-        learner = self._learner(signals, patches)
-        plan = self._plan(signals, learner, device, patches)
         trainer = getattr(self, "_trainer", None)
+        learner = self._learner(signals, patches, None if trainer is None else trainer.learner)
+        plan = self._plan(signals, learner, device, patches)
         with matrix_products(self.precision):
             codec, self._trainer, losses, levels = partial_fit_codec(
                 signals, plan, self.isotropic, previous, trainer
@@ -873,10 +875,12 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
             return patches_of(previous)
         return None if self.patch_size is None else PatchGrid.of_signals(signals, self.patch_size)
 
-    def _learner(self, signals: Signals, patches: PatchGrid | None = None) -> Learner:
+    def _learner(
+        self, signals: Signals, patches: PatchGrid | None = None, before: Learner | None = None
+    ) -> Learner:
         pieces = signals if patches is None else patches.split(signals)
         problem = problem_of(pieces, self.latent_dim)
-        return make_learner(self.learner, problem, self._chosen())
+        return make_learner(self.learner, problem, self._chosen(), before)
 
     def _field_maker(self, layout: Layout, learner: Learner) -> Callable[..., Field]:
         family = available_fields()[self.field]

@@ -73,7 +73,9 @@ class FitPlan:
     patches: PatchGrid | None = None
 
 
-def make_learner(name: str, problem: Problem, chosen: Mapping[str, Any]) -> Learner:
+def make_learner(
+    name: str, problem: Problem, chosen: Mapping[str, Any], before: Learner | None = None
+) -> Learner:
     """Return a learner with its defaults, and what the caller chose instead of them.
 
     Parameters
@@ -82,6 +84,9 @@ def make_learner(name: str, problem: Problem, chosen: Mapping[str, Any]) -> Lear
     problem : Problem
     chosen : mapping
         Values for :class:`Settings` by field name; None keeps the default.
+    before : Learner, optional
+        Whose settings are the defaults where it is of this name: the problem may have changed since
+        it began.
 
     Raises
     ------
@@ -96,6 +101,8 @@ def make_learner(name: str, problem: Problem, chosen: Mapping[str, Any]) -> Lear
                 f"where it must be {f.default!r}"
             )
     overrides = {f.name: chosen[f.name] for f in fields(Settings) if chosen[f.name] is not None}
+    if before is not None and before.name == name:
+        return learner(replace(before.settings, **overrides))
     return learner(replace(learner.defaults(problem), **overrides))
 
 
@@ -185,7 +192,7 @@ def partial_fit_codec(
     previous : Codec, optional
         Continue from these weights, coordinates and scaling; its field is trained in place.
     trainer : Trainer, optional
-        Of the pass before; taken up again where it trains the field of `previous`.
+        Of the field of `previous`, from the pass before; taken up again where nothing has changed.
 
     Returns
     -------
@@ -205,7 +212,7 @@ def partial_fit_codec(
     else:
         field = previous.field
     learner = plan.learner
-    if trainer is None or trainer.field is not field:
+    if trainer is None or not _train_alike(trainer.learner, learner):
         trainer = Trainer(
             learner=learner,
             field=field,
@@ -232,6 +239,11 @@ def partial_fit_codec(
         )
     codec = Codec(field, learner.solver(trainer.meta_step, store), frame, scaler)
     return with_patches(codec, plan.patches), trainer, losses, levels
+
+
+def _train_alike(one: Learner, other: Learner) -> bool:
+    steps = other.settings.transform_steps  # has no part in training
+    return one.name == other.name and replace(one.settings, transform_steps=steps) == other.settings
 
 
 def _units(

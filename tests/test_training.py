@@ -543,6 +543,52 @@ def test_partial_fit_continues_after_fit_and_after_pickling(small_encoder, X):
     assert copied.partial_fit(X).score(X) > score - 1
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"learner": "varpro"}, {"learner": "cavia"}),
+        ({"learner": "cavia"}, {"learner": "varpro"}),
+        ({"learner": "cavia"}, {"meta_lr": 1e-2}),
+        ({"learner": "cavia"}, {"learn_inner_lr": True}),
+    ],
+)
+def test_partial_fit_follows_changed_parameters(small_encoder, X, before, after):
+    enc = small_encoder(**before).partial_fit(X)
+    as_before, changed = copy.deepcopy(enc), copy.deepcopy(enc)
+    as_before.partial_fit(X)  # like a pickle, a copy begins with a new optimiser
+    changed.set_params(**after).partial_fit(X)
+    enc.set_params(**after).partial_fit(X)
+    np.testing.assert_array_equal(enc.transform(X), changed.transform(X))
+    assert not np.array_equal(enc.transform(X), as_before.transform(X))
+    assert enc.settings_ == changed.settings_
+
+
+def test_partial_fit_is_the_same_for_any_number_of_steps_to_encode(small_encoder, X):
+    enc, other = (small_encoder().partial_fit(X) for _ in range(2))
+    enc.partial_fit(X)
+    other.set_params(transform_steps=1).partial_fit(X)
+    assert enc.loss_curve_ == other.loss_curve_
+
+
+def test_partial_fit_goes_on_when_defaults_for_fewer_signals_would_differ(
+    small_encoder, rng, monkeypatch
+):
+    monkeypatch.setattr("neurfield.learning.learners.varpro._MANY_SIGNALS", 20)
+    images = rng.random((20, 12, 12))
+    enc = small_encoder(n_layers=None).partial_fit(images)
+    settings = enc.settings_
+    assert settings.inner_steps > 1
+    assert enc.partial_fit(images[:5]).settings_ == settings
+
+
+def test_partial_fit_after_fit_trains_the_newer_field(small_encoder, X):
+    enc = small_encoder().partial_fit(X).fit(X)
+    other = small_encoder().fit(X)
+    np.testing.assert_array_equal(
+        enc.partial_fit(X).transform(X), other.partial_fit(X).transform(X)
+    )
+
+
 def test_partial_fit_refuses_other_signals_than_before(small_encoder, X):
     enc = small_encoder().partial_fit(X)
     with pytest.raises(ValueError, match="12"):
