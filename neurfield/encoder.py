@@ -417,7 +417,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
             previous = copy.deepcopy(self.codec_)
         signals = self._read(X, reset=previous is None)
         patches = self._patches(signals, previous)
-        learner = self._learner(signals, patches)
+        learner = self._learner(signals, patches, previous)
         plan = self._plan(signals, learner, device, patches)
         with matrix_products(self.precision):
             codec, state = fit_codec(signals, plan, self.isotropic, previous)
@@ -456,7 +456,8 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         signals.check()
         patches = self._patches(signals, previous)
         trainer = getattr(self, "_trainer", None)
-        learner = self._learner(signals, patches, None if trainer is None else trainer.learner)
+        before = None if trainer is None else trainer.learner
+        learner = self._learner(signals, patches, previous, before)
         plan = self._plan(signals, learner, device, patches)
         with matrix_products(self.precision):
             codec, self._trainer, losses, levels = partial_fit_codec(
@@ -876,11 +877,19 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         return None if self.patch_size is None else PatchGrid.of_signals(signals, self.patch_size)
 
     def _learner(
-        self, signals: Signals, patches: PatchGrid | None = None, before: Learner | None = None
+        self,
+        signals: Signals,
+        patches: PatchGrid | None = None,
+        previous: Codec | None = None,
+        before: Learner | None = None,
     ) -> Learner:
         pieces = signals if patches is None else patches.split(signals)
         problem = problem_of(pieces, self.latent_dim)
-        return make_learner(self.learner, problem, self._chosen(), before)
+        chosen = self._chosen()
+        if previous is not None:  # A field that is there has its shape, whatever defaults are now.
+            shape = previous.field.config()
+            chosen |= {name: shape[name] for name in chosen if name in shape}
+        return make_learner(self.learner, problem, chosen, before)
 
     def _field_maker(self, layout: Layout, learner: Learner) -> Callable[..., Field]:
         family = available_fields()[self.field]

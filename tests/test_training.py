@@ -589,6 +589,15 @@ def test_partial_fit_after_fit_trains_the_newer_field(small_encoder, X):
     )
 
 
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_settings_tell_the_shape_of_a_field_that_is_continued(small_encoder, X, method):
+    enc = small_encoder(n_layers=None, warm_start=True).fit(X)
+    enc.set_params(learner="cavia", inner_steps=1)  # whose default is another number of layers
+    settings = getattr(enc, method)(X).settings_
+    assert settings.n_layers == enc.field_.n_layers
+    assert settings.residual_scale == enc.field_.residual_scale
+
+
 def test_partial_fit_refuses_other_signals_than_before(small_encoder, X):
     enc = small_encoder().partial_fit(X)
     with pytest.raises(ValueError, match="12"):
