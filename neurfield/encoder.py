@@ -509,7 +509,7 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
 
         Parameters
         ----------
-        X : array-like of shape (n, latent_dim)
+        X : array-like of shape (n, latent_dim), or (n, n_patches * latent_dim) with ``patch_size``
             Latents.
         grid : sequence of d int, optional
             Number of points along each axis, over the same extent.
