@@ -266,6 +266,7 @@ def with_posterior(
     store: ContextStore,
     frame: CoordinateFrame,
     axes: Axes,
+    augmentation: float,
     generator: torch.Generator,
 ) -> tuple[LevenbergMarquardt, Posterior | None]:
     """Give a solver the training latents as its prior, and calibrate the posterior that follows.
@@ -280,6 +281,8 @@ def with_posterior(
     frame : CoordinateFrame
     axes : tuple of d arrays
         Grid of fit, in the caller's units.
+    augmentation : float
+        Strength of the deformations that training saw.
     generator : torch.Generator
 
     Returns
@@ -287,7 +290,7 @@ def with_posterior(
     LevenbergMarquardt, Posterior or None
         The solver as it was and None, where there are too few signals to tell.
     """
-    sample = draw_sample(network, solver, store, generator)
+    sample = draw_sample(network, solver, store, augmentation, generator)
     prior = estimate_prior(network, sample)
     if prior is None:
         return solver, None
