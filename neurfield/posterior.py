@@ -277,7 +277,7 @@ def with_posterior(
         Its latents are turned to their principal axes, in place.
     solver : LevenbergMarquardt
     store : ContextStore
-        The training set, of which at most 2048 signals are used.
+        The training set, of which at most 4096 signals are used.
     frame : CoordinateFrame
     axes : tuple of d arrays
         Grid of fit, in the caller's units.

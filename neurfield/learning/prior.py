@@ -17,7 +17,7 @@ from neurfield.learning.context import Context
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent
 from neurfield.learning.store import ContextStore
 
-_MOST_SIGNALS, _MOST_POINTS = 2048, 4096
+_MOST_SIGNALS, _MOST_POINTS = 4096, 4096
 _ERROR_POINTS = 2**16  # on which errors of the full field are measured
 _NUMBERS_AT_ONCE = 2**24
 _LEAST_NOISE = 1e-6  # of the variance of the values: latents that fit the training set exactly
@@ -108,7 +108,7 @@ def draw_sample(
     augmentation: float,
     generator: torch.Generator,
 ) -> PriorSample:
-    """Draw at most 2048 training signals at 4096 common points, and fit their tangent models.
+    """Draw at most 4096 training signals at 4096 common points, and fit their tangent models.
 
     Where training saw deformed signals, so does the sample: a few signals do not show all the
     directions in which others will differ.
