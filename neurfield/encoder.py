@@ -114,8 +114,8 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
         α, step size of gradient descent in the inner loop ("cavia").
     learn_inner_lr : bool, default=False
         Learn α together with θ, one step size for each entry of the latent, as Meta-SGD does
-        ("cavia"). They start at random in [0.005, 0.1], whatever ``inner_lr`` is, and stay in
-        [0, 1].
+        ("cavia"). They start at random in [0.005, 0.1], whatever ``inner_lr`` is, or where a fit
+        that is continued has left them, and stay in [0, 1].
     second_order : bool, default=True
         Take the meta-gradient through the gradients of the inner loop ("cavia"). False, its
         first-order approximation, takes less time and memory; the authors of MedFuncta found it
