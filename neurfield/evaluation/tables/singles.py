@@ -32,8 +32,8 @@ def single_settings(method: str, budget: Budget, data: TableData) -> dict[str, A
     what ``NeuralField`` does by default. Parameters of the caller hold where ``NeuralField`` has
     one of that name.
     """
-    n_signals, chosen = len(data.test), {}
-    seconds = budget.max_time
+    n_signals, seconds = len(data.test), budget.max_time
+    chosen: dict[str, Any] = {}
     if not budget.full:
         n_signals = min(n_signals, REDUCED_SIGNALS)
         seconds = seconds or REDUCED_SECONDS
