@@ -148,9 +148,9 @@ def fit_codec(
     solver = plan.learner.finish(trainer.meta_step, store, generator)
     posterior = None
     if isinstance(solver, LevenbergMarquardt):
-        solver, posterior = with_posterior(
-            field, solver, store, frame, _usual_axes(signals, plan.patches), generator
-        )
+        axes = _usual_axes(signals, plan.patches)
+        strength = plan.learner.settings.augmentation
+        solver, posterior = with_posterior(field, solver, store, frame, axes, strength, generator)
     codec = Codec(field, solver, frame, scaler, posterior)
     return with_patches(codec, plan.patches), state
 

@@ -266,6 +266,7 @@ def with_posterior(
     store: ContextStore,
     frame: CoordinateFrame,
     axes: Axes,
+    augmentation: float,
     generator: torch.Generator,
 ) -> tuple[LevenbergMarquardt, Posterior | None]:
     """Give a solver the training latents as its prior, and calibrate the posterior that follows.
@@ -276,10 +277,12 @@ def with_posterior(
         Its latents are turned to their principal axes, in place.
     solver : LevenbergMarquardt
     store : ContextStore
-        The training set, of which at most 2048 signals are used.
+        The training set, of which at most 4096 signals are used.
     frame : CoordinateFrame
     axes : tuple of d arrays
         Grid of fit, in the caller's units.
+    augmentation : float
+        Strength of the deformations that training saw.
     generator : torch.Generator
 
     Returns
@@ -287,7 +290,7 @@ def with_posterior(
     LevenbergMarquardt, Posterior or None
         The solver as it was and None, where there are too few signals to tell.
     """
-    sample = draw_sample(network, solver, store, generator)
+    sample = draw_sample(network, solver, store, augmentation, generator)
     prior = estimate_prior(network, sample)
     if prior is None:
         return solver, None

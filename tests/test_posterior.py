@@ -11,7 +11,9 @@ from sklearn.covariance import LedoitWolf
 
 from neurfield import FunctaEncoder
 from neurfield.learning import Context
+from neurfield.learning.prior import draw_sample, estimate_prior
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent
+from neurfield.signals import read_signals
 
 NOISE = 0.02
 T = np.linspace(0, 1, 40)
@@ -42,6 +44,8 @@ def part(X):
 
 
 def test_prior_is_that_of_the_training_latents(encoder):
+    parameters = {**encoder.get_params(), "augmentation": 0.0}
+    encoder = FunctaEncoder(**parameters).fit(draw(300, 0))
     prior = encoder.codec_.posterior.prior
     latents = encoder.transform(draw(300, 0)).astype(float)
     expected = LedoitWolf().fit(latents)
@@ -51,6 +55,23 @@ def test_prior_is_that_of_the_training_latents(encoder):
     np.testing.assert_allclose(scaled, expected.covariance_ / np.outer(spread, spread), atol=0.15)
     scale = encoder.codec_.scaler.scale[0]
     assert np.sqrt(prior.noise) * scale == pytest.approx(NOISE, rel=0.25)
+
+
+def test_the_prior_counts_deformed_signals_as_signals(encoder):
+    field, solver, signals = encoder.field_, encoder.codec_.solver, draw(12, 0)
+    store = encoder.codec_.store(read_signals(signals))
+    sample = draw_sample(field, solver, store, 0.5, torch.Generator().manual_seed(0))
+    assert sample.deformed.shape == (16 * 12, 4)
+    latents = torch.cat([sample.latents, sample.deformed]).double().numpy()
+    expected = LedoitWolf().fit(latents)
+    prior = estimate_prior(field, sample)
+    np.testing.assert_allclose(prior.covariance, expected.covariance_, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(prior.mean, expected.location_)
+    # A small deformation is a small change of the signal.
+    moved = sample.deformed.reshape(16, 12, 4) - sample.latents
+    assert 0 < moved.std() < 0.5 * sample.latents.std()
+    without = draw_sample(field, solver, store, 0.0, torch.Generator().manual_seed(0))
+    assert without.deformed is None
 
 
 def test_fully_observed_signals_lose_nothing(encoder, X):

@@ -338,3 +338,15 @@ def test_a_solver_is_rebuilt_from_its_state(field, context, solver):
     torch.testing.assert_close(
         twin.solve(field, context), solver.solve(field, context), rtol=0, atol=0
     )
+
+
+def test_a_coarse_signal_is_no_part_of_a_fine_one(context):
+    mean = torch.zeros(P, dtype=torch.float64)
+    coarse = context.at_points(torch.arange(N // 4))
+    # 60 values are a fine signal here, and so is the context: nothing of it is missing.
+    mixed = LevenbergMarquardt(1, prior(), 40.0, mean, whole_count=15.0)
+    alone = LevenbergMarquardt(1, prior(), 40.0, mean)
+    few = float(coarse.counts()[0])
+    assert float(mixed.strength(context)[0]) == pytest.approx(0.5 / (60 / 40))
+    assert float(mixed.strength(coarse)[0]) == pytest.approx((0.5 + (1 - few / 15) * 4) * 40 / few)
+    assert float(mixed.strength(coarse)[0]) < float(alone.strength(coarse)[0])

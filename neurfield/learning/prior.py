@@ -12,16 +12,19 @@ from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from neurfield.fields import Field
+from neurfield.learning.augmentation import deform
 from neurfield.learning.context import Context
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent
 from neurfield.learning.store import ContextStore
 
-_MOST_SIGNALS, _MOST_POINTS = 2048, 4096
+_MOST_SIGNALS, _MOST_POINTS = 4096, 4096
 _ERROR_POINTS = 2**16  # on which errors of the full field are measured
 _NUMBERS_AT_ONCE = 2**24
 _LEAST_NOISE = 1e-6  # of the variance of the values: latents that fit the training set exactly
 _LEAST_VARIANCE = 1e-6  # of the greatest variance of a latent
 _MOST_LEVERAGE = 0.9
+_MOST_DEFORMATIONS = 16
+_WIDER = 2.0  # deformations than in training, which they would slow down there
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,14 @@ class PriorSample:
     tangent : Tangent
     latents : Tensor of shape (n, P)
         Closed-form fits.
+    deformed : Tensor of shape (m, P), optional
+        Closed-form fits of the signals after small deformations.
     """
 
     context: Context
     tangent: Tangent
     latents: Tensor
+    deformed: Tensor | None = None
 
     def few(self) -> PriorSample:
         """Return as many of the signals as it takes to measure errors of the full field."""
@@ -96,16 +102,50 @@ class PriorSample:
 
 @torch.no_grad()
 def draw_sample(
-    field: Field, solver: LevenbergMarquardt, store: ContextStore, generator: torch.Generator
+    field: Field,
+    solver: LevenbergMarquardt,
+    store: ContextStore,
+    augmentation: float,
+    generator: torch.Generator,
 ) -> PriorSample:
-    """Draw at most 2048 training signals at 4096 common points, and fit their tangent models."""
+    """Draw at most 4096 training signals at 4096 common points, and fit their tangent models.
+
+    Where training saw deformed signals, so does the sample: a few signals do not show all the
+    directions in which others will differ.
+    """
     if len(store.grids) == 1:  # gaps stay gaps
         positions = torch.randperm(len(store), generator=generator)[:_MOST_SIGNALS].numpy()
         context = store.batch(positions, _MOST_POINTS, generator)
     else:
         context = store.aligned_sample(_MOST_SIGNALS, _MOST_POINTS, generator)
+    found = [
+        _at_coords(field, solver, context, coords)
+        for coords in _deformations(context, store, augmentation, generator)
+    ]
     tangent = Tangent.at_origin(field, context.coords)
-    return PriorSample(context, tangent, closed_form(tangent, context, solver))
+    return PriorSample(
+        context,
+        tangent,
+        closed_form(tangent, context, solver),
+        torch.cat(found) if found else None,
+    )
+
+
+def _deformations(
+    context: Context, store: ContextStore, augmentation: float, generator: torch.Generator
+) -> Iterator[Tensor]:
+    if not augmentation:
+        return
+    strength = min(1.0, _WIDER * augmentation)
+    for _ in range(max(1, min(_MOST_DEFORMATIONS, _MOST_SIGNALS // len(context)))):
+        yield deform(context.coords, store.finest_spacing, strength, generator)
+
+
+def _at_coords(
+    field: Field, solver: LevenbergMarquardt, context: Context, coords: Tensor
+) -> Tensor:
+    moved = replace(context, coords=coords)
+    return closed_form(Tangent.at_origin(field, coords), moved, solver)
 
 
 def closed_form(tangent: Tangent, context: Context, solver: LevenbergMarquardt) -> Tensor:
@@ -129,9 +169,10 @@ def estimate_prior(field: Field, sample: PriorSample) -> LatentPrior | None:
     field : Field
     sample : PriorSample
     """
-    latents = sample.latents.double().cpu().numpy()
-    if len(latents) < 2:
+    if len(sample.latents) < 2:
         return None
+    known = [sample.latents] if sample.deformed is None else [sample.latents, sample.deformed]
+    latents = torch.cat(known).double().cpu().numpy()
     shrunk = LedoitWolf().fit(latents)
     variances, axes = np.linalg.eigh(shrunk.covariance_)
     if not variances[-1] > 0:

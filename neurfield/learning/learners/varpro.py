@@ -27,6 +27,7 @@ _STEP_DAMPING = 1e-2
 _POINTS_PER_LATENT, _LEAST_POINTS = 8, 128
 _AUGMENTATION = (0.1, 0.5)  # where signals are many for the latent, and where they are few
 _SHORT_LATENT, _MANY_SIGNALS = 24, 1000
+_SHARED_BY = 8  # signals on a grid, from which on they share its Jacobian
 _ERROR_FLOOR = 0.1  # relative to the batch's mean error
 _FULL_FIELD_SIGNALS, _FULL_FIELD_POINTS = 64, 96  # on which the full field is evaluated
 
@@ -145,8 +146,8 @@ class Varpro(Learner):
             transform_steps=3,
             meta_lr=1e-3,
             lr_schedule="cosine",
-            # A grid of its own costs each signal a Jacobian of its own.
-            batch_size=512 if problem.n_grids == 1 else 16,
+            # Signals on grids of their own have Jacobians of their own, too.
+            batch_size=512 if problem.n_signals >= _SHARED_BY * problem.n_grids else 16,
             max_iter=1000,
             damping=1e-3,
             augmentation=_AUGMENTATION[1] if bends else _augmentation(problem),
