@@ -2,13 +2,14 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import xarray as xr
 from sklearn.decomposition import PCA
 
-from neurfield import FunctaEncoder, list_presets
+from neurfield import FunctaEncoder, NeuralField, list_presets
 from neurfield.cli import main
 from neurfield.cli.tables import NAMES
 from neurfield.datasets import digits
@@ -16,6 +17,7 @@ from neurfield.evaluation import psnr
 from neurfield.evaluation.tables import TABLES, Budget, CellStore, Table, make_data, run_table
 from neurfield.evaluation.tables.base import summarise
 from neurfield.evaluation.tables.fits import encoder_methods, kept_mebibytes
+from neurfield.evaluation.tables.singles import SINGLES, measure_single, single_settings
 from neurfield.learning import available_learners
 
 pytest.importorskip("matplotlib")
@@ -183,7 +185,7 @@ def test_every_preset_and_learner_is_a_method():
 
 def test_equal_latent_size_and_time(data):
     cells = TABLES["methods"]().cells(data, Budget(latent_dim=16, max_time=5.0, seeds=(0, 1)))
-    fitted = [cell for cell in cells if "parameters" in cell]
+    fitted = [cell for cell in cells if cell["method"] in encoder_methods(2)]
     lengths = {cell["method"]: cell["parameters"]["latent_dim"] for cell in fitted}
     assert lengths.pop("coin++-patched") == 4  # for each of 2 × 2 patches
     assert set(lengths.values()) == {16}
@@ -199,6 +201,54 @@ def test_equal_latent_size_and_time(data):
     assert [c["parameters"] for c in full if c["method"] == "medfuncta-2d-64"] == [
         {"latent_dim": 256}
     ]
+
+
+def test_latents_longer_than_the_published_rank(data):
+    long = TABLES["methods"]().cells(data, Budget(latent_dim=300, methods=["lrm-functa"]))
+    assert [cell["parameters"]["intermediate_dim"] for cell in long] == [300]
+
+
+def test_networks_of_single_signals(data, tmp_path):
+    budget = Budget(latent_dim=5, seeds=(0, 1), methods=["mean", *SINGLES])
+    cells = [c for c in TABLES["methods"]().cells(data, budget) if c["method"] in SINGLES]
+    assert len(cells) == 4
+    assert all(c["signals"] == 8 for c in cells)  # of 15
+    assert {c["parameters"]["max_time"] for c in cells} == {60 / 8}
+    few = replace(budget, max_time=4.0, parameters={**TINY, "max_iter": 30})
+    _, siren, fourier = run_table(TABLES["methods"](), data, few, tmp_path, quiet)
+    for row in (siren, fourier):
+        assert (row["signals"], row["cells"]) == (8, 2)
+        assert row["latent_dim"] == row["parameters"]
+        assert np.isfinite([row["psnr"], row["encode_ms"]]).all()
+    # Three layers of 8: two coordinates go in, or sine and cosine of eight frequencies.
+    assert siren["latent_dim"] == (2 * 8 + 8) + (8 * 8 + 8) + (8 + 1)
+    assert fourier["latent_dim"] == (16 * 8 + 8) + (8 * 8 + 8) + (8 + 1)
+    full = TABLES["methods"]().cells(data, replace(budget, full=True, parameters={}))
+    assert [c["signals"] for c in full if c["method"] in SINGLES] == [15] * 4
+    assert {len(c["parameters"]) for c in full if c["method"] in SINGLES} == {0}
+
+
+@pytest.mark.parametrize("shape", [(400,), (28, 28), (28, 28, 3), (8, 12, 8)])
+@pytest.mark.parametrize("method", SINGLES)
+def test_a_single_network_is_as_wide_as_a_quarter_of_the_values(rng, shape, method):
+    dims = ("sample", "z", "y", "x")[: len(shape) + 1]
+    dims = ("sample", "y", "x", "channel") if shape == (28, 28, 3) else dims
+    data = make_data(xr.DataArray(rng.random((4, *shape)), dims=dims))
+    chosen = single_settings(method, Budget(parameters={"max_iter": 1}), data)["parameters"]
+
+    def weights(**other):
+        return measure_single(method, 1, {**chosen, **other}, data, 0)["parameters"]
+
+    assert weights() <= np.prod(shape) / 4 < weights(hidden_dim=chosen["hidden_dim"] + 1)
+
+
+def test_single_networks_are_measured_by_the_same_rule(data):
+    chosen = {"hidden_dim": 6, "n_layers": 3, "max_iter": 40, "device": "cpu"}
+    figures = measure_single("inr-siren", len(data.test), chosen, data, 7)
+    fields = [NeuralField(**chosen, random_state=7).fit(image) for image in data.test]
+    decoded = np.clip([field.predict().values for field in fields], 0, 1)
+    assert figures["psnr"] == pytest.approx(psnr(data.test.values, decoded).mean(), abs=1e-3)
+    assert figures["latent_dim"] == fields[0].field_.n_parameters
 
 
 def test_unknown_methods_are_refused(data):
@@ -229,10 +279,10 @@ def test_signals_on_grids_of_their_own(rng, tmp_path):
         for i in range(8)
     ]
     data = make_data(volumes)
-    budget = Budget(latent_dim=3, parameters=TINY, methods=["pca", "varpro"])
-    pca, varpro = run_table(TABLES["methods"](), data, budget, tmp_path, quiet)
+    budget = Budget(latent_dim=3, parameters=TINY, methods=["pca", "inr-siren", "varpro"])
+    pca, single, varpro = run_table(TABLES["methods"](), data, budget, tmp_path, quiet)
     assert "grids of their own" in pca["error"]
-    assert np.isfinite(varpro["psnr"])
+    assert np.isfinite([single["psnr"], varpro["psnr"]]).all()
     assert "classes" in str(error_of(lambda: run("classification", data, tmp_path)))
 
 

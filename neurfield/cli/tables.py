@@ -11,7 +11,7 @@ from neurfield.cli.inputs import describe, read_input
 
 #: Names and contents, told here so that help texts need no import of what computes the tables.
 NAMES = {
-    "methods": "reconstruction by every preset and learner, PCA, the mean",
+    "methods": "presets, learners, networks of single signals, PCA, the mean",
     "classification": "k-NN and MLP on latents and PCA, CNNs on the signals",
     "gamma": "context ratio: PSNR, SSIM, memory, time",
     "omega": "heat map of PSNR over ω_1 and δ = ω_K/ω_1",
@@ -59,7 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--latent-dim", type=int, dest="table_latent_dim", metavar="P", help="numbers in a latent"
     )
     group.add_argument(
-        "--methods", nargs="+", metavar="NAME", help="presets and learners, to leave others out"
+        "--methods", nargs="+", metavar="NAME", help="names of rows, to leave others out"
     )
     group.add_argument(
         "--set",

@@ -85,6 +85,8 @@ def latents_of_length(method: str, latent_dim: int, data: TableData) -> dict[str
         halves = [math.ceil(size / 2) for size in data.shape]
         return {"patch_size": halves, "latent_dim": max(1, latent_dim // 2 ** len(halves))}
     chosen: dict[str, Any] = {"latent_dim": latent_dim}
+    if "intermediate_dim" in preset:  # the latent is a rank, which it bounds
+        chosen["intermediate_dim"] = max(preset["intermediate_dim"], latent_dim)
     if "latent_grid" in preset:
         cells, d = 1, data.n_axes
         while (2 * cells) ** (2 * d) <= latent_dim and latent_dim % (2 * cells) ** d == 0:

@@ -20,6 +20,7 @@ from neurfield.evaluation.tables.fits import (
     measure_pca,
     minute_of,
 )
+from neurfield.evaluation.tables.singles import SINGLES, measure_single, single_settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,11 +29,12 @@ _FULL_LATENT_DIM = 256
 
 
 class Methods(Table):
-    """Every preset and learner, PCA and the mean signal.
+    """Every preset and learner, networks of single signals, PCA and the mean signal.
 
-    All methods have the latent size P. In the reduced form they also have one network size and 60
-    seconds of training each, and those trained by CAVIA one learning rate; in full, each has its
-    published network, learning rate and number of steps.
+    Presets, learners and PCA have the latent size P. In the reduced form encoders also have one
+    network size and 60 seconds of training each, and those trained by CAVIA one learning rate; in
+    full, each has its published network, learning rate and number of steps. Networks of single
+    signals have no latent: ``latent_dim`` is the number of their weights.
     """
 
     name = "methods"
@@ -40,9 +42,12 @@ class Methods(Table):
 
     def cells(self, data: TableData, budget: Budget) -> list[Settings]:
         latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
-        check_methods(budget.methods, ["mean", "pca", *encoder_methods(data.n_axes)])
+        check_methods(budget.methods, ["mean", "pca", *SINGLES, *encoder_methods(data.n_axes)])
         cells: list[Settings] = [{"method": "mean", "seed": 0}]
         cells += [{"method": "pca", "latent_dim": latent_dim, "seed": 0}]
+        for method in SINGLES:
+            settings = single_settings(method, budget, data)
+            cells += [{"method": method, **settings, "seed": seed} for seed in budget.seeds]
         for method in encoder_methods(data.n_axes):
             parameters = encoder_parameters(
                 method, budget, minute_of(method), **latents_of_length(method, latent_dim, data)
@@ -55,12 +60,25 @@ class Methods(Table):
         ]
 
     def compute(self, settings: Settings, data: TableData) -> Figures:
-        method, seed = settings["method"], settings["seed"]
-        if method == "mean":
-            return measure_mean(data)
-        if method == "pca":
-            return measure_pca(settings["latent_dim"], data, seed)
-        return measure_encoder(make_encoder(method, settings["parameters"], seed), data)
+        return {"signals": len(data.test), **_measure(settings, data)}
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
-        points(figure, rows, [row["method"] for row in rows], MEASURES)
+        points(figure, rows, [_label(row) for row in rows], MEASURES)
+
+
+def _measure(settings: Settings, data: TableData) -> Figures:
+    method, seed = settings["method"], settings["seed"]
+    if method == "mean":
+        return measure_mean(data)
+    if method == "pca":
+        return measure_pca(settings["latent_dim"], data, seed)
+    if method in SINGLES:
+        return measure_single(method, settings["signals"], settings["parameters"], data, seed)
+    return measure_encoder(make_encoder(method, settings["parameters"], seed), data)
+
+
+def _label(row: Row) -> str:
+    """Return the name of a method; with the weights that are the code of each signal, if any."""
+    if row["method"] in SINGLES:
+        return f"{row['method']}: {row['latent_dim']:.0f} weights a signal"
+    return str(row["method"])
