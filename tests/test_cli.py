@@ -185,6 +185,16 @@ def test_fit_reports_and_saves_what_was_asked_for(capsys, tmp_path):
     assert (encoder.n_layers, encoder.batch_size, encoder.random_state) == (3, 16, 0)
 
 
+def test_fit_with_a_preset_of_which_options_replace_a_part(capsys, tmp_path):
+    arguments = ["fit", "digits", "--limit", "40", "-o", tmp_path / "a.field", *TINY, "-q"]
+    assert run(*arguments, "--preset", "lrm-functa") == 0
+    encoder = FunctaEncoder.load(tmp_path / "a.field")
+    assert (encoder.field, encoder.learner, encoder.omega) == ("low-rank", "cavia", (10.0, 200.0))
+    error = error_of(capsys, *arguments[:-1], "--overwrite", "--preset", "nonesuch")
+    assert "one of" in error
+    assert "'nonesuch'" in error
+
+
 def test_fit_quietly_with_one_omega(capfd, tmp_path):
     arguments = ["fit", "digits", "--limit", "40", "-o", tmp_path / "a.field", *TINY, "-q"]
     assert run(*arguments, "--omega", "7") == 0

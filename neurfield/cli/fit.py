@@ -17,6 +17,7 @@ examples:
   neurfield fit pneumoniamnist.npz --split train -o xray.field --max-time 300 --early-stopping
   neurfield fit mitbih/ --split ds1 -o beats.field --latent-dim 64 --hidden-dim 64
   neurfield fit volumes/ -o brain.field --checkpoint brain.checkpoint
+  neurfield fit digits -o functa.field --preset functa --max-time 60
 
 Interrupted (Ctrl-C), the command saves the best field so far. With
 --checkpoint, running the same command again goes on where it was stopped, even
@@ -38,6 +39,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add_output(parser, "MODEL", "file to save the fitted encoder in")
     add_input(parser)
     model = parser.add_argument_group("model")
+    model.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="published configuration, of which all other options replace a part",
+    )
+    model.add_argument(
+        "--field", metavar="NAME", help="family of fields: siren, spatial or low-rank"
+    )
     model.add_argument("--latent-dim", type=int, metavar="P", help="numbers in a latent vector")
     model.add_argument("--hidden-dim", type=int, metavar="L", help="width of the network")
     model.add_argument("--n-layers", type=int, metavar="K", help="layers of the network")
@@ -94,6 +103,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 _PARAMETERS = (
+    "field",
     "latent_dim",
     "hidden_dim",
     "n_layers",
@@ -123,11 +133,15 @@ def run(args: argparse.Namespace) -> None:
     if args.patch_size is not None:
         several = len(args.patch_size) > 1
         parameters["patch_size"] = tuple(args.patch_size) if several else args.patch_size[0]
-    signals = read_input(args)
 
     from neurfield import FunctaEncoder
 
-    encoder = FunctaEncoder(**parameters, verbose=0 if args.quiet else 1)
+    parameters["verbose"] = 0 if args.quiet else 1
+    if args.preset is None:
+        encoder = FunctaEncoder(**parameters)
+    else:
+        encoder = FunctaEncoder.from_preset(args.preset, **parameters)
+    signals = read_input(args)
     start = time.perf_counter()
     encoder.fit(signals)
     seconds = time.perf_counter() - start
