@@ -12,8 +12,10 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
-from neurfield import FunctaEncoder
-from neurfield.datasets import load_npz
+from neurfield import FunctaEncoder, list_presets
+from neurfield.datasets import load_nifti, load_npz, load_wfdb
+from neurfield.evaluation.tables import TABLES, Budget, make_data
+from neurfield.evaluation.tables.fits import encoder_methods
 
 BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "main_job.py"
 SMALL = {"latent_dim": 32, "hidden_dim": 64, "max_iter": 60, "random_state": 0}
@@ -38,6 +40,34 @@ def test_held_out_psnr_after_less_than_a_minute_of_fit(shared_data, tmp_path, ca
     with table.open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert float(row["psnr_db"]) >= least
+
+
+def real_signals(shared_data, n_axes):
+    if n_axes == 1:
+        return load_wfdb(shared_data / "mitbih", split="DS1")[::100], None
+    if n_axes == 2:
+        images = load_npz(shared_data / "pneumoniamnist.npz", split="train")
+        return images[:200], images[200:240]
+    return load_nifti(shared_data / "hippocampus" / "images")[:48], None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_axes", [1, 2, 3])
+def test_every_preset_in_small_beats_the_mean_signal(shared_data, n_axes):
+    grid = (8, 12, 8) if n_axes == 3 else None
+    data = make_data(*real_signals(shared_data, n_axes), grid=grid)
+    presets = sorted(set(encoder_methods(n_axes)) & set(list_presets()))
+    settings = {"max_iter": 60, "batch_size": 16, "meta_lr": 1e-3, "device": "cpu"}
+    budget = Budget(methods=["mean", *presets], parameters=settings)
+    table, found = TABLES["methods"](), {}
+    for cell in table.cells(data, budget):
+        if cell["method"] == "coin++-patched":  # whose batches are patches of few signals
+            cell["parameters"] |= {"max_iter": 150, "meta_lr": 3e-4}
+        found[cell["method"]] = table.compute(cell, data)["psnr"]
+    print(found)
+    assert found.keys() == {"mean", *presets}
+    least = found.pop("mean") + 1.0
+    assert {name: psnr for name, psnr in found.items() if psnr < least} == {}
 
 
 @pytest.fixture(scope="module")
