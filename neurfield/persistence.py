@@ -91,7 +91,9 @@ def load_fitted(path: str | Path, device: str) -> tuple[Codec, dict[str, Any]]:
     try:
         with safe_open(source, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            # Copies: in the file's own memory tensors start at odd addresses, where products of
+            # matrices round otherwise than in the encoder that was saved.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{str(source)!r} is truncated or no safetensors file: {error}") from error
     if metadata.get("format") != _FORMAT:

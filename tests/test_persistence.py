@@ -118,6 +118,15 @@ def test_save_and_load_in_double_precision(small_encoder, X, tmp_path):
     assert_equivalent(enc, loaded, X)
 
 
+@pytest.mark.parametrize("length", [0, 8, 24])
+def test_latents_are_equal_wherever_the_file_puts_the_tensors(small_encoder, X, tmp_path, length):
+    labelled = xr.DataArray(X, dims=("sample", "row", "col"), attrs={"note": length * "x"})
+    enc = small_encoder(latent_dim=24).fit(labelled)
+    enc.save(tmp_path / "f")
+    loaded = FunctaEncoder.load(tmp_path / "f")
+    np.testing.assert_array_equal(loaded.transform(labelled), enc.transform(labelled))
+
+
 @pytest.mark.parametrize("container", ["dataarray", "dataset", "channels", "list", "labelled list"])
 def test_save_and_load_keep_the_container(small_encoder, X, tmp_path, container):
     coords = {
