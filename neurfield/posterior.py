@@ -400,7 +400,7 @@ def _noise_map(network: Field, posterior: Posterior, sample: PriorSample) -> np.
     weights = sample.context.weights
     seen = torch.ones_like(squared) if weights is None else weights.double()
     total, count = squared.sum(dim=0).cpu().numpy(), seen.sum(dim=0).cpu().numpy()
-    # So that the mean over all values is σ², which allows for what the latents took up.
+    # So that the mean over all values is σ².
     total *= prior.noise * count.sum() / max(total.sum(), 1e-300)
     noise = np.empty((int(np.prod(sizes)), total.shape[-1]))
     for channel in range(total.shape[-1]):

@@ -22,7 +22,6 @@ _ERROR_POINTS = 2**16  # on which errors of the full field are measured
 _NUMBERS_AT_ONCE = 2**24
 _LEAST_NOISE = 1e-6  # of the variance of the values: latents that fit the training set exactly
 _LEAST_VARIANCE = 1e-6  # of the greatest variance of a latent
-_MOST_LEVERAGE = 0.9
 _MOST_DEFORMATIONS = 16
 _WIDER = 2.0  # deformations than in training, which they would slow down there
 
@@ -37,7 +36,8 @@ class LatentPrior:
     covariance : float64 array of shape (P, P)
         Shrunk towards a multiple of the identity as far as the number of signals asks for.
     noise : float
-        Variance σ² of a value around the field, in scaled units.
+        Variance σ² of a value around the field, in scaled units: the training signals' mean squared
+        error.
 
     References
     ----------
@@ -111,7 +111,7 @@ def draw_sample(
     """Draw at most 4096 training signals at 4096 common points, and fit their tangent models.
 
     Where training saw deformed signals, so does the sample: a few signals do not show all the
-    directions in which others will differ.
+    directions in which others will differ. 4096 signals in all do.
     """
     if len(store.grids) == 1:  # gaps stay gaps
         positions = torch.randperm(len(store), generator=generator)[:_MOST_SIGNALS].numpy()
@@ -137,7 +137,7 @@ def _deformations(
     if not augmentation:
         return
     strength = min(1.0, _WIDER * augmentation)
-    for _ in range(max(1, min(_MOST_DEFORMATIONS, _MOST_SIGNALS // len(context)))):
+    for _ in range(min(_MOST_DEFORMATIONS, _MOST_SIGNALS // len(context) - 1)):
         yield deform(context.coords, store.finest_spacing, strength, generator)
 
 
@@ -184,11 +184,10 @@ def estimate_prior(field: Field, sample: PriorSample) -> LatentPrior | None:
     floor = _LEAST_NOISE * float(observed.double().var()) + 1e-12
     part = sample.few()
     left = residuals(field, part.context, part.latents)
-    # A signal's own latents take up P of its n degrees of freedom.
-    n_values = float(part.context.counts().mean())
-    free = 1.0 - min(len(axes) / n_values, _MOST_LEVERAGE)
-    mse = float(left.double().square().sum()) / (n_values * len(left))
-    return LatentPrior(shrunk.location_, covariance, max(mse / free, floor))
+    # No degrees of freedom are taken off: what latents cannot express is no noise that they fit,
+    # and together they have the variance of the values.
+    mse = float(left.double().square().sum()) / float(part.context.counts().sum())
+    return LatentPrior(shrunk.location_, covariance, max(mse, floor))
 
 
 @torch.no_grad()
