@@ -12,6 +12,7 @@ from torch.nn import functional
 from neurfield.fields.coordinate import CoordinateField
 from neurfield.fields.linears import blank_stack, check_n_layers
 from neurfield.fields.schedule import omega_schedule
+from neurfield.fields.sine import sine
 
 
 class Siren(CoordinateField):
@@ -85,5 +86,5 @@ class Siren(CoordinateField):
         hidden, output = coords, self.layers[-1]
         for omega, layer in zip(self.omegas, self.layers[:-1], strict=False):
             # ω_k multiplies the weights, which are few, and not the features.
-            hidden = torch.sin(functional.linear(hidden, omega * layer.weight, omega * layer.bias))
+            hidden = sine(functional.linear(hidden, omega * layer.weight, omega * layer.bias))
         return output(hidden)

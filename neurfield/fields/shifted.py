@@ -14,6 +14,7 @@ from torch.nn import functional
 from neurfield.fields.base import Field, Linearization
 from neurfield.fields.linears import blank_linear, blank_stack, check_n_layers
 from neurfield.fields.schedule import omega_schedule
+from neurfield.fields.sine import sine, sine_and_cosine
 
 
 class ShiftedSiren(Field):
@@ -101,7 +102,7 @@ class ShiftedSiren(Field):
     def hidden(self, coords: Tensor, latents: Tensor) -> Tensor:
         hidden = self._seen(coords)
         for k, layer in enumerate(self._modulated(coords, latents)):
-            branch = torch.sin(layer.phase(layer.product(hidden)))
+            branch = sine(layer.phase(layer.product(hidden)))
             hidden = self._join(hidden, branch) if k else branch
         return hidden
 
@@ -159,11 +160,11 @@ class ShiftedSiren(Field):
         for k, layer in enumerate(self._modulated(coords, latents)):
             product = layer.product(hidden)
             phase = layer.phase(product)
-            slopes.append((gain if k else 1.0) * self.omegas[k] * torch.cos(phase))
+            branch, cosine = sine_and_cosine(phase)
+            slopes.append((gain if k else 1.0) * self.omegas[k] * cosine)
             if layer.scale is not None:
                 scales.append(layer.scale)
                 products.append(product / self.omegas[k])
-            branch = torch.sin(phase)
             hidden = self._join(hidden, branch) if k else branch
         return Trace(self.output(hidden) + 0.5, slopes, scales, products)
 

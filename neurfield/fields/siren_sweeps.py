@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from neurfield.fields.base import Block, Sweeps
+from neurfield.fields.sine import write_cosine, write_sine
 
 if TYPE_CHECKING:
     from neurfield.fields.siren import ModulatedSiren
@@ -106,8 +106,8 @@ class SirenSweeps(Sweeps):
             else:
                 torch.mm(before, self.weights[k], out=tape.sines[k])
                 tape.sines_by_signal[k].add_(bias)
-            _cos(tape.sines[k], tape.cosines[k])
-            _sin(tape.sines[k], tape.sines[k])
+            write_cosine(tape.sines[k], tape.cosines[k])
+            write_sine(tape.sines[k], tape.sines[k])
             before = self._hidden_after(tape, k)
         values = functional.linear(before, self.output, self.offset)
         residual = values.view_as(block.values).sub_(block.values)
@@ -239,22 +239,3 @@ class SirenSweeps(Sweeps):
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor, sign: float = 1.0) -> None:
     torch.addmm(total, left, right, alpha=sign, out=total)
-
-
-def _sin(phase: Tensor, out: Tensor) -> None:
-    if _numpy_is_quicker(phase):
-        np.sin(phase.numpy(), out=out.numpy())
-    else:
-        torch.sin(phase, out=out)
-
-
-def _cos(phase: Tensor, out: Tensor) -> None:
-    if _numpy_is_quicker(phase):
-        np.cos(phase.numpy(), out=out.numpy())
-    else:
-        torch.cos(phase, out=out)
-
-
-def _numpy_is_quicker(phase: Tensor) -> bool:
-    """NumPy's sine in single precision takes less than half of torch's time."""
-    return phase.dtype == torch.float32 and phase.device.type == "cpu"
