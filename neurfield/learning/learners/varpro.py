@@ -144,7 +144,7 @@ class Varpro(Learner):
             inner_steps=3 if bends else 1,
             inner_lr=1.0,
             context_ratio=min(1.0, _POINTS_PER_STEP / problem.n_points),
-            transform_steps=3,
+            transform_steps=5 if bends else 3,
             meta_lr=1e-3,
             lr_schedule="cosine",
             # Signals on grids of their own have Jacobians of their own, too.
