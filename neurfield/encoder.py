@@ -33,7 +33,6 @@ from neurfield.device import PRECISIONS, matrix_products, resolve_device, resolv
 from neurfield.display import SummaryMixin
 from neurfield.fields import Field, ModulatedSiren, available_fields
 from neurfield.fields.schedule import check_omega
-from neurfield.fields.spatial import cells_along_axes
 from neurfield.fitting import FitPlan, fit_codec, make_learner, partial_fit_codec, problem_of
 from neurfield.learning import (
     ContextStore,
@@ -56,6 +55,7 @@ from neurfield.signals.containers import (
 )
 from neurfield.signals.lazy import LazyValues
 from neurfield.signals.patches import PatchGrid, Reader
+from neurfield.sizes import along_axes
 
 _CURVES = ("loss_curve_", "psnr_curve_", "validation_curve_")
 _UNKNOWN_GRID = 32  # points per axis on which a checkpoint without a grid is looked at
@@ -800,12 +800,15 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
             if name == "omega":
                 asked, value = _as_pair(asked), _as_pair(value)
             elif name == "latent_grid":
-                asked = cells_along_axes(asked, field.in_dim)
+                asked = along_axes(asked, field.in_dim)
             if asked is not None and asked != value:
                 raise ValueError(f"{what} a field with {name}={value}, got {name}={asked}")
         patches = patches_of(self.codec_)
         seen = None if patches is None else patches.size
-        if _as_sizes(self.patch_size, self.layout_.n_axes) != seen:
+        asked = self.patch_size
+        if asked is not None:
+            asked = along_axes(asked, self.layout_.n_axes)
+        if asked != seen:
             raise ValueError(
                 f"{what} a field with patch_size={seen}, got patch_size={self.patch_size}"
             )
@@ -983,12 +986,6 @@ class FunctaEncoder(SummaryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMi
 def _as_pair(omega: float | Sequence[float]) -> tuple[float, float]:
     first, last = omega if isinstance(omega, Sequence) else (omega, omega)
     return float(first), float(last)
-
-
-def _as_sizes(patch_size: int | Sequence[int] | None, n_axes: int) -> tuple[int, ...] | None:
-    if patch_size is None or isinstance(patch_size, Sequence):
-        return None if patch_size is None else tuple(patch_size)
-    return (patch_size,) * n_axes
 
 
 def _plain(value: Any) -> Any:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
+from numbers import Integral
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from neurfield.fields.shifted import ModulatedLayer, ShiftedLinearization, ShiftedSiren, Trace
+from neurfield.sizes import along_axes
 
 
 class SpatialSiren(ShiftedSiren):
@@ -100,7 +101,7 @@ class SpatialSiren(ShiftedSiren):
         generator: torch.Generator | None = None,
     ) -> None:
         self.check(in_dim, {"latent_dim": latent_dim, "latent_grid": latent_grid})
-        grid = cells_along_axes(latent_grid, in_dim)
+        grid = tuple(map(int, along_axes(latent_grid, in_dim)))
         super().__init__(
             in_dim,
             out_dim,
@@ -121,15 +122,14 @@ class SpatialSiren(ShiftedSiren):
     @classmethod
     def check(cls, in_dim: int, options: Mapping[str, Any]) -> None:
         latent_dim, latent_grid = options["latent_dim"], options["latent_grid"]
-        sizes: list[Any] = np.atleast_1d(latent_grid).tolist()
-        if not all(isinstance(size, int) and size > 0 for size in sizes):
+        grid = along_axes(latent_grid, in_dim)
+        if not all(isinstance(size, Integral) and size > 0 for size in grid):
             raise ValueError(f"latent_grid must hold positive integers, got {latent_grid!r}")
-        if np.ndim(latent_grid) and len(sizes) != in_dim:
+        if len(grid) != in_dim:
             raise ValueError(
                 f"latent_grid must have one number for each of the {in_dim} axes of the signals, "
                 f"got {latent_grid!r}"
             )
-        grid = cells_along_axes(latent_grid, in_dim)
         if latent_dim % math.prod(grid):
             cells = " × ".join(map(str, grid))
             raise ValueError(
@@ -218,11 +218,6 @@ class SpatialSiren(ShiftedSiren):
             )
         weight = self.modulation.weight.double()
         self.set_shift_weight(torch.linalg.solve(block.T, weight.T).T)
-
-
-def cells_along_axes(latent_grid: int | Sequence[int], in_dim: int) -> tuple[int, ...]:
-    """Return the number of cells along each axis, where one number stands for all."""
-    return tuple(np.broadcast_to(latent_grid, in_dim).tolist())
 
 
 def _cell(position: Tensor, size: Tensor | int) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 from neurfield.signals.containers import SignalGroup, Signals
 from neurfield.signals.frame import CoordinateFrame, grid_points
 from neurfield.signals.patch_values import PatchValues, source_of
+from neurfield.sizes import along_axes
 
 #: Evaluates latents at points, (n, P) and (M, d), as one or more arrays of shape (n, M, c).
 Reader = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
@@ -102,8 +103,7 @@ class PatchGrid:
             If the patch does not fit into the grid, or an axis is not evenly spaced.
         """
         shape = tuple(len(axis) for axis in axes)
-        size: tuple[Any, ...]
-        size = tuple(patch_size) if isinstance(patch_size, Sequence) else (patch_size,) * len(shape)
+        size: tuple[Any, ...] = along_axes(patch_size, len(shape))
         whole = all(isinstance(n, int | np.integer) and n > 0 for n in size)
         if len(size) != len(shape) or not whole:
             raise ValueError(
