@@ -17,7 +17,8 @@ _NUMBERS_SHARED = 2**25  # of a Jacobian at φ = 0 that is kept for all signals:
 _FIRST_DAMPING = 1e-3  # relative to the mean diagonal of JᵀJ
 _EASE, _STIFFEN = 0.2, 10.0
 _SHORTENINGS, _SHORTEN = 6, 0.3
-_PART = 0.25  # fraction missing from which on a learnt prior has its full weight, 1 + _WHOLE
+_PART = 0.25  # fraction missing from which on a learnt prior has its full weight
+_FULL = 2.0  # that weight
 _WHOLE = 0.5  # weight of a learnt prior on a signal observed as fully as the training signals
 
 
@@ -156,7 +157,7 @@ class LevenbergMarquardt(InnerSolver):
         What a field leaves of a signal is mostly what latents cannot express, and no independent
         noise. On a whole signal it is orthogonal to what they can express and misleads nothing, on
         a part of one it does: so a prior learnt from the training latents counts half on a whole
-        signal, and one and a half where a quarter of it or more is missing.
+        signal, and twice where a quarter of it or more is missing.
         """
         return self._strength(context.counts())
 
@@ -166,7 +167,7 @@ class LevenbergMarquardt(InnerSolver):
             return 1.0 / observed
         whole = self.reference_count if self.whole_count is None else self.whole_count
         missing = ((1.0 - counts / whole) / _PART).clamp(0.0, 1.0)
-        return (_WHOLE + missing) / observed
+        return (_WHOLE + (_FULL - _WHOLE) * missing) / observed
 
     def reparametrize(self, matrix: Tensor) -> None:
         """Follow a change of the latent's coordinates to ``matrix @ φ``."""
