@@ -36,28 +36,23 @@ def sine_and_cosine(phase: Tensor) -> tuple[Tensor, Tensor]:
     return found
 
 
-def write_sine(phase: Tensor, out: Tensor) -> None:
-    """Write sin(phase) to ``out``, which may be ``phase``, in the calling thread.
+def write_sine_and_cosine(phase: Tensor, sine: Tensor, cosine: Tensor) -> None:
+    """Write sin(phase) and cos(phase), in the calling thread where NumPy does it.
 
     Parameters
     ----------
-    phase, out : Tensor
+    phase : Tensor
         Without gradients.
+    sine, cosine : Tensor
+        Of the phase's shape; the sine may take its place.
     """
     if _numpy_is_quicker(phase):
         with np.errstate(invalid="ignore"):
-            np.sin(phase.numpy(), out=out.numpy())
+            np.cos(phase.numpy(), out=cosine.numpy())
+            np.sin(phase.numpy(), out=sine.numpy())
     else:
-        torch.sin(phase, out=out)
-
-
-def write_cosine(phase: Tensor, out: Tensor) -> None:
-    """Write cos(phase) to ``out``, as :func:`write_sine` does."""
-    if _numpy_is_quicker(phase):
-        with np.errstate(invalid="ignore"):
-            np.cos(phase.numpy(), out=out.numpy())
-    else:
-        torch.cos(phase, out=out)
+        torch.cos(phase, out=cosine)
+        torch.sin(phase, out=sine)
 
 
 class _SineAndCosine(torch.autograd.Function):
@@ -67,8 +62,7 @@ class _SineAndCosine(torch.autograd.Function):
     def forward(phase: Tensor) -> tuple[Tensor, Tensor]:
         phase = phase.detach()
         found = torch.empty_like(phase), torch.empty_like(phase)
-        write_sine(phase, found[0])
-        write_cosine(phase, found[1])
+        write_sine_and_cosine(phase, *found)
         return found
 
     @staticmethod

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from neurfield.fields.base import Block, Sweeps
-from neurfield.fields.sine import write_cosine, write_sine
+from neurfield.fields.sine import write_sine_and_cosine
 
 if TYPE_CHECKING:
     from neurfield.fields.siren import ModulatedSiren
@@ -106,8 +106,7 @@ class SirenSweeps(Sweeps):
             else:
                 torch.mm(before, self.weights[k], out=tape.sines[k])
                 tape.sines_by_signal[k].add_(bias)
-            write_cosine(tape.sines[k], tape.cosines[k])
-            write_sine(tape.sines[k], tape.sines[k])
+            write_sine_and_cosine(tape.sines[k], tape.sines[k], tape.cosines[k])
             before = self._hidden_after(tape, k)
         values = functional.linear(before, self.output, self.offset)
         residual = values.view_as(block.values).sub_(block.values)
