@@ -18,7 +18,8 @@ from neurfield.learning import (
     Problem,
     Schedule,
     Trainer,
-    unrolled,
+    lanes,
+    workspace,
 )
 from neurfield.learning.learners.cavia import Cavia, CaviaStep
 from neurfield.learning.optimizers import lr_factor
@@ -67,7 +68,7 @@ def test_meta_gradient_agrees_with_nested_autograd(d, gamma, gaps):
 @pytest.mark.parametrize("gamma", [1.0, 0.4])
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_meta_gradient_of_every_variant(variant, gamma, activations, checkpointing, monkeypatch):
-    monkeypatch.setitem(unrolled._ACTIVATIONS, "cpu", activations)
+    monkeypatch.setitem(workspace._ACTIVATIONS, "cpu", activations)
     field, batch = problem(2, gamma, **variant)
     twin = copy.deepcopy(field)
     loss = CaviaStep(field, 3, 0.1, checkpointing)(batch)
@@ -114,7 +115,7 @@ def test_one_meta_step_leaves_nothing_to_the_next(precision):
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("activations", [30, 2**18], ids=["many chunks", "few chunks"])
 def test_threads_change_no_more_than_the_order_of_sums(activations, checkpointing, monkeypatch):
-    monkeypatch.setitem(unrolled._ACTIVATIONS, "cpu", activations)
+    monkeypatch.setitem(workspace._ACTIVATIONS, "cpu", activations)
     field, batch = problem(2, 0.4, gaps=True)
     threads, gradients = torch.get_num_threads(), []
     step = CaviaStep(field, 3, 0.1, checkpointing)
@@ -151,7 +152,7 @@ def test_a_failing_lane_leaves_the_number_of_threads(two_threads):
         raise RuntimeError(f"lane {lane}")
 
     with pytest.raises(RuntimeError, match="lane 0"):
-        unrolled.Workspace().in_lanes(fail, 2)
+        lanes.in_lanes(fail, 2)
     assert _threads_of_a_new_thread() == 2
 
 

@@ -9,7 +9,7 @@ from inner_loops import VARIANTS, assert_same_gradients, cavia_by_autograd, prob
 
 from neurfield import FunctaEncoder
 from neurfield.fields import Field, ModulatedSiren
-from neurfield.learning import Context, unrolled
+from neurfield.learning import Context, workspace
 from neurfield.learning.learners.cavia import CaviaStep, hardest_points
 
 RATES = torch.tensor([0.02, 0.3, 0.0, 0.1], dtype=torch.float64)
@@ -30,7 +30,7 @@ def learning_step(field, **options):
 @pytest.mark.parametrize("gamma", [1.0, 0.4])
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_gradient_at_the_step_sizes(variant, gamma, activations, checkpointing, monkeypatch):
-    monkeypatch.setitem(unrolled._ACTIVATIONS, "cpu", activations)
+    monkeypatch.setitem(workspace._ACTIVATIONS, "cpu", activations)
     field, batch = problem(2, gamma, **variant)
     twin, rates = copy.deepcopy(field), RATES.clone().requires_grad_()
     step = learning_step(field, checkpointing=checkpointing)

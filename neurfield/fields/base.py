@@ -48,6 +48,8 @@ class Field(nn.Module, ABC):
         What the constructor takes beside the numbers of axes and channels.
     in_dim, out_dim, latent_dim : int
         Number of coordinate axes d, of channels c, and length of the latent P.
+    hidden_dim : int
+        Width of the hidden layers.
     modulation_size : int
         How many numbers the latent modulates at each point, such as the (K-1)·L shifts, and what it
         takes to find them: the measure of how much memory a point needs.
@@ -59,6 +61,7 @@ class Field(nn.Module, ABC):
     in_dim: int
     out_dim: int
     latent_dim: int
+    hidden_dim: int
     modulation_size: int
 
     @abstractmethod
@@ -198,7 +201,18 @@ class Sweeps(ABC):
     """Derivatives of ℓ with respect to the shifts and θ, up to second order, block by block.
 
     Derivatives with respect to θ add up inside until :meth:`gradients` is asked for them.
+
+    Attributes
+    ----------
+    rows : int
+        Most points of a block, over all its signals.
     """
+
+    rows: int
+
+    @abstractmethod
+    def refresh(self, field: Any) -> None:
+        """Take over the weights of a field of the same shape, and forget what was added up."""
 
     @abstractmethod
     def tape(self) -> Any:
@@ -217,8 +231,23 @@ class Sweeps(ABC):
         """Carry a direction from the latents to the shifts."""
 
     @abstractmethod
+    def evaluate(self, tape: Any, block: Block, shifts: Tensor) -> Tensor:
+        """Return f − y, zero where nothing was observed, and leave the activations on the tape."""
+
+    @abstractmethod
+    def carry_back(self, tape: Any, block: Block, cotangent: Tensor) -> Tensor:
+        """Return Σ cotangent · ∂f/∂m of the block on the tape, of shape (B, (K-1)·L)."""
+
+    @abstractmethod
+    def jacobian(self, tape: Any, block: Block) -> Tensor:
+        """Return ∂f/∂φ of the block on the tape, of shape (B, M, c, P), in a buffer used again."""
+
     def descend(self, tape: Any, block: Block, shifts: Tensor) -> tuple[Tensor, Tensor]:
         """Return ℓ of shape (B,) and ∂ℓ/∂m, and leave on the tape what the others need."""
+        residual = self.evaluate(tape, block, shifts)
+        losses = residual.square().sum(dim=(1, 2)) / block.counts
+        cotangent = residual.mul_(2.0 / block.counts[:, None, None])
+        return losses, self.carry_back(tape, block, cotangent)
 
     @abstractmethod
     def collect(self, tape: Any, block: Block) -> None:

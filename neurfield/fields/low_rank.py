@@ -173,8 +173,8 @@ class LowRankSweeps(SirenSweeps):
         Most points, over all signals, of a block.
     """
 
-    def __init__(self, field: LowRankSiren, rows: int) -> None:
-        super().__init__(field, rows)
+    def refresh(self, field: Any) -> None:
+        super().refresh(field)
         self._field = field
 
     def gradients(self) -> dict[str, Tensor]:

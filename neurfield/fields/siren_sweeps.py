@@ -64,8 +64,15 @@ class SirenSweeps(Sweeps):
     def __init__(self, field: ModulatedSiren, rows: int) -> None:
         self.skips, self.residual_scale = field.skip_connections, field.residual_scale
         self.n_sines, self.width, self.rows = len(field.layers), field.hidden_dim, rows
+        self._jacobian: Tensor | None = None
+        self.refresh(field)
+        self._flow, self._tangent, self._change, self._hidden = (
+            self.output.new_empty(rows, self.width) for _ in range(4)
+        )
+
+    def refresh(self, field: ModulatedSiren) -> None:
         omegas = field.omegas[: self.n_sines]
-        gain = field.residual_scale if field.skip_connections else 1.0
+        gain = self.residual_scale if self.skips else 1.0
         scales = [omegas[0], *(gain * omega for omega in omegas[1:])]
         weights = [layer.weight.detach() for layer in field.layers]
         self.weights = [(w * omega).T for w, omega in zip(weights, omegas, strict=True)]
@@ -74,6 +81,8 @@ class SirenSweeps(Sweeps):
         self._scales = weights[0].new_tensor(scales)[:, None]
         self.output, self.offset = field.output.weight.detach(), field.output.bias.detach() + 0.5
         self.modulation, offset = (part.detach() for part in field.shift_map())
+        of_phases = self.modulation.unflatten(0, (self.n_sines, -1)) * self._scales[..., None]
+        self._map_of_phases = of_phases.flatten(0, 1)
         biases = torch.cat([layer.bias.detach() for layer in field.layers])
         self.biases = biases + offset
         self._weight_gradients = [torch.zeros_like(weight) for weight in weights]
@@ -81,9 +90,6 @@ class SirenSweeps(Sweeps):
         self._offset_gradient = torch.zeros_like(self.offset)
         self._shift_gradient = torch.zeros_like(self.biases)
         self._outer_products: list[tuple[Tensor, Tensor]] = []
-        self._flow, self._tangent, self._change, self._hidden = (
-            self.output.new_empty(rows, self.width) for _ in range(4)
-        )
 
     def tape(self) -> SirenTape:
         return SirenTape(self.n_sines, self.rows, self.width, self.output)
@@ -97,7 +103,7 @@ class SirenSweeps(Sweeps):
     def push(self, direction: Tensor) -> Tensor:
         return direction @ self.modulation.T
 
-    def descend(self, tape: SirenTape, block: Block, shifts: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(self, tape: SirenTape, block: Block, shifts: Tensor) -> Tensor:
         tape.fit(*block.values.shape[:2])
         before = self.output
         for k, bias in enumerate(self._phase_shifts(shifts)):
@@ -110,13 +116,10 @@ class SirenSweeps(Sweeps):
             before = self._hidden_after(tape, k)
         values = functional.linear(before, self.output, self.offset)
         residual = values.view_as(block.values).sub_(block.values)
-        if block.weights is not None:
-            residual.mul_(block.weights)
-        losses = residual.square().sum(dim=(1, 2)) / block.counts
-        tape.cotangent = residual.mul_(2.0 / block.counts[:, None, None]).flatten(0, 1)
-        return losses, self._backward(tape, block)
+        return residual if block.weights is None else residual.mul_(block.weights)
 
-    def _backward(self, tape: SirenTape, block: Block) -> Tensor:
+    def carry_back(self, tape: SirenTape, block: Block, cotangent: Tensor) -> Tensor:
+        tape.cotangent = cotangent.flatten(0, 1)
         delta = self._change[: len(tape.cotangent)]
         delta_by_signal = delta.unflatten(0, block.values.shape[:2])
         torch.mm(tape.cotangent, self.output, out=tape.flows[-1])
@@ -128,6 +131,26 @@ class SirenSweeps(Sweeps):
                 flow, beta = tape.flows[k], int(self.skips)
                 torch.addmm(flow, delta, self.back[k], beta=beta, out=tape.flows[k - 1])
         return self._of_shifts(sums)
+
+    def jacobian(self, tape: SirenTape, block: Block) -> Tensor:
+        n_signals, n_points, n_channels = block.values.shape
+        rows = n_signals * n_points
+        if self._jacobian is None:
+            shifts = self.n_sines * self.width
+            self._deltas = self.output.new_empty(self.rows, shifts)
+            self._jacobian = self.output.new_empty(self.rows * n_channels, self.modulation.shape[1])
+        deltas, found = self._deltas[:rows], self._jacobian[: rows * n_channels]
+        flow, by_layer = self._flow[:rows], deltas.split(self.width, dim=1)
+        for channel, row in enumerate(self.output.split(1)):
+            above = row
+            for k in reversed(range(self.n_sines)):
+                torch.mul(above, tape.cosines[k], out=by_layer[k])
+                if k:
+                    torch.addmm(above, by_layer[k], self.back[k], beta=int(self.skips), out=flow)
+                above = flow
+            torch.mm(deltas, self._map_of_phases, out=found[channel * rows : (channel + 1) * rows])
+        by_signal = found.view(n_channels, n_signals, n_points, -1)
+        return by_signal.movedim(0, 2)
 
     def collect(self, tape: SirenTape, block: Block) -> None:
         delta, before = self._change[: len(tape.cotangent)], self.output

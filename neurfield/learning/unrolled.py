@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,15 +9,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from neurfield.fields import Field
-from neurfield.fields.base import Block, Sweeps
+from neurfield.fields.base import Sweeps
 from neurfield.learning.context import Context
-
-# Numbers in one layer's activations of a block: on a CPU few enough for its caches and enough to
-# outweigh the start of an operation; a GPU wants many at once.
-_ACTIVATIONS = {"cpu": 2**18, "cuda": 2**24}
-
-# Most chunks at a time on a CPU. Their threads take turns at starting operations.
-_LANES = 8
+from neurfield.learning.lanes import chunks, in_lanes, lane_count
+from neurfield.learning.workspace import Workspace, blocks, most_rows
 
 
 def unrolled_loss(
@@ -30,7 +22,7 @@ def unrolled_loss(
     latents: Tensor,
     inner_lr: float | Tensor,
     checkpointing: bool,
-    workspace: Workspace,
+    workspaces: dict[int, Workspace],
     second_order: bool = True,
 ) -> Tensor:
     """Return the mean loss after gradient descent on the latents, for a field with sweeps.
@@ -54,8 +46,9 @@ def unrolled_loss(
         α, one for all or one for each entry of the latents.
     checkpointing : bool
         Keep the activations of one block of one step only, and compute them again on the way back.
-    workspace : Workspace
-        Where the activations are written; it serves one meta-step after another.
+    workspaces : dict of Workspace
+        By lane, made as they are needed: where the activations are written, one meta-step after
+        another.
     second_order : bool, default=True
         Let the gradient pass through the gradients that the inner steps follow.
 
@@ -68,53 +61,8 @@ def unrolled_loss(
     ----------
     Zintgraf et al., "Fast Context Adaptation via Meta-Learning", ICML 2019, equations 3 and 4.
     """
-    problem = (field, context, subsets, checkpointing, workspace, second_order)
+    problem = (field, context, subsets, checkpointing, workspaces, second_order)
     return _UnrolledLoss.apply(problem, latents, inner_lr, *field.parameters())
-
-
-class Workspace:
-    """Tapes and threads of one field's meta-steps, kept from one to the next.
-
-    Memory fresh from the system is cleared page by page on its first use, which takes longer than
-    what a meta-step then writes there.
-    """
-
-    def __init__(self) -> None:
-        self._kind: tuple[Any, ...] = ()
-        self._tapes: dict[Any, Any] = {}
-        self._pool: ThreadPoolExecutor | None = None
-
-    def __reduce__(self) -> tuple[type[Workspace], tuple[()]]:
-        """Copy and pickle as an empty one: threads cannot go along, and tapes need not."""
-        return Workspace, ()
-
-    def fit(self, rows: int, like: Tensor) -> None:
-        """Let go of tapes made for blocks of another size, precision or device."""
-        kind = (rows, like.dtype, like.device)
-        if kind != self._kind:
-            self._kind, self._tapes = kind, {}
-
-    def tape(self, sweeps: Sweeps, name: Any) -> Any:
-        """Return the tape of that name; it holds what was last written there."""
-        if name not in self._tapes:
-            self._tapes[name] = sweeps.tape()
-        return self._tapes[name]
-
-    def in_lanes(self, work: Callable[[int], Any], lanes: int) -> list[Any]:
-        """Return what ``work`` makes of each lane's number, in order; lanes run side by side.
-
-        A processor then has its own chunk in its own cache, and no operation waits for the others'
-        part of it, as it does when torch divides each one between the processors.
-        """
-        if lanes == 1:
-            return [work(0)]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(initializer=_divide_no_operation)
-        threads = torch.get_num_threads()
-        try:
-            return list(self._pool.map(torch.no_grad()(work), range(lanes)))
-        finally:  # Threads still to come would take over a lane's setting.
-            torch.set_num_threads(threads)
 
 
 class _UnrolledLoss(torch.autograd.Function):
@@ -128,18 +76,17 @@ class _UnrolledLoss(torch.autograd.Function):
         inner_lr: float | Tensor,
         *parameters: Tensor,
     ) -> Tensor:
-        field, context, subsets, checkpointing, workspace, second_order = problem
+        field, context, subsets, checkpointing, workspaces, second_order = problem
         wanted = any(ctx.needs_input_grad)
         n_points = context.n_points if subsets[:1] in ([], [None]) else len(subsets[0])
-        lanes = min(_LANES, torch.get_num_threads()) if latents.device.type == "cpu" else 1
-        rows = max(1, _ACTIVATIONS.get(latents.device.type, 2**24) // field.hidden_dim)
-        chunks = _chunks(len(context), max(1, rows // n_points), lanes)
-        lanes = min(lanes, len(chunks))
-        rows = min(rows, n_points * max(chunk.stop - chunk.start for chunk in chunks))
-        workspace.fit(rows, latents)
+        lanes, rows = lane_count(latents.device), most_rows(field, context)
+        signal_chunks = chunks(len(context), max(1, rows // n_points), lanes)
+        lanes = min(lanes, len(signal_chunks))
+        rows = min(rows, n_points * max(chunk.stop - chunk.start for chunk in signal_chunks))
 
         def work(lane: int) -> tuple[list[Any], dict[str, Tensor], Tensor | None]:
-            sweeps = field.sweeps(rows)
+            workspace = workspaces[lane]
+            sweeps = workspace.sweeps(field, rows)
             unrolled = _Unrolled(
                 sweeps,
                 rows,
@@ -149,16 +96,15 @@ class _UnrolledLoss(torch.autograd.Function):
                 checkpointing,
                 workspace,
                 second_order,
-                lane,
             )
             parts = [
                 unrolled.run(context.of_signals(signals), latents[signals], len(context))
-                for signals in chunks[lane::lanes]
+                for signals in signal_chunks[lane::lanes]
             ]
             return parts, sweeps.gradients() if wanted else {}, unrolled.rate_gradient
 
-        done = workspace.in_lanes(work, lanes)
-        parts = [done[i % lanes][0][i // lanes] for i in range(len(chunks))]
+        done = in_lanes(work, lanes)
+        parts = [done[i % lanes][0][i // lanes] for i in range(len(signal_chunks))]
         loss = torch.stack([part for part, _ in parts]).sum()
         if wanted:
             ordered = [
@@ -193,14 +139,12 @@ class _Unrolled:
         checkpointing: bool,
         workspace: Workspace,
         second_order: bool,
-        lane: int,
     ) -> None:
         self.sweeps, self.rows, self.subsets, self.inner_lr = sweeps, rows, subsets, inner_lr
         self.wanted, self.bends = wanted, wanted and second_order
         self.keep = self.bends and not checkpointing
         self.rate_gradient = torch.zeros_like(inner_lr) if isinstance(inner_lr, Tensor) else None
-        self._workspace, self._lane = workspace, lane
-        self._scratch = workspace.tape(sweeps, (lane, "scratch"))
+        self._workspace, self._scratch = workspace, workspace.tape("scratch")
 
     def run(self, context: Context, latents: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
         """Return these signals' part of the mean loss, and its gradient at their first latents."""
@@ -212,7 +156,7 @@ class _Unrolled:
             latents = latents - self.inner_lr * slope
         shifts, adjoint = sweeps.shifts(latents), []
         loss = latents.new_zeros(())
-        for signals, block in self._blocks(context, context.counts() * batch_size):
+        for signals, block in blocks(context, context.counts() * batch_size, self.rows):
             losses, gradient = sweeps.descend(self._scratch, block, shifts[signals])
             loss += losses.sum()
             if self.wanted:
@@ -225,7 +169,7 @@ class _Unrolled:
     def _inner_gradient(self, context: Context, step: int, latents: Tensor) -> Tensor:
         shifts, found = self.sweeps.shifts(latents), []
         reduced = self._reduced(context, step)
-        for i, (signals, block) in enumerate(self._blocks(reduced, reduced.counts())):
+        for i, (signals, block) in enumerate(blocks(reduced, reduced.counts(), self.rows)):
             tape = self._tape(step, i)
             found.append((signals, self.sweeps.descend(tape, block, shifts[signals])[1]))
         return _summed(found, shifts)
@@ -246,7 +190,7 @@ class _Unrolled:
             direction = -self.inner_lr * adjoint
             pushed, shifts, bent = sweeps.push(direction), sweeps.shifts(latents), []
             reduced = self._reduced(context, step)
-            for i, (signals, block) in enumerate(self._blocks(reduced, reduced.counts())):
+            for i, (signals, block) in enumerate(blocks(reduced, reduced.counts(), self.rows)):
                 tape = self._tape(step, i)
                 if not self.keep:
                     sweeps.descend(tape, block, shifts[signals])
@@ -264,31 +208,7 @@ class _Unrolled:
     def _tape(self, step: int, index: int) -> Any:
         if not self.keep:
             return self._scratch
-        return self._workspace.tape(self.sweeps, (self._lane, step, index))
-
-    def _blocks(self, context: Context, counts: Tensor) -> Iterator[tuple[slice, Block]]:
-        n_signals = max(1, self.rows // context.n_points)
-        for i in range(0, len(context), n_signals):
-            signals = slice(i, i + n_signals)
-            part = context.of_signals(signals)
-            for j in range(0, context.n_points, self.rows):
-                points = slice(j, j + self.rows)
-                weights = None if part.weights is None else part.weights[:, points]
-                coords, values = part.coords[..., points, :], part.values[:, points]
-                yield signals, Block(coords, values, weights, counts[signals])
-
-
-def _chunks(n_signals: int, most: int, lanes: int) -> list[slice]:
-    """Divide signals into chunks of one size, as many for each lane: none waits for the others."""
-    n_chunks = -(-n_signals // most)
-    n_chunks = min(n_signals, -(-n_chunks // lanes) * lanes)
-    bounds = [n_signals * i // n_chunks for i in range(n_chunks + 1)]
-    return [slice(*pair) for pair in pairwise(bounds)]
-
-
-def _divide_no_operation() -> None:
-    torch.get_num_threads()  # The first call in a thread takes over the setting of the process.
-    torch.set_num_threads(1)
+        return self._workspace.tape((step, index))
 
 
 def _summed(parts: list[tuple[slice, Tensor]], like: Tensor) -> Tensor:

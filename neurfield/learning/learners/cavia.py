@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +14,8 @@ from neurfield.learning.context import Context, random_subsets
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.solvers import GradientDescent, InnerSolver, gradient_step
 from neurfield.learning.store import ContextStore
-from neurfield.learning.unrolled import Workspace, unrolled_loss
+from neurfield.learning.unrolled import unrolled_loss
+from neurfield.learning.workspace import Workspace
 
 # Of learnt step sizes, as Functa has them.
 _LEARNT_START, _LEARNT_RANGE = (0.005, 0.1), (0.0, 1.0)
@@ -57,7 +59,7 @@ class CaviaStep(MetaStep):
         self.inner_steps, self.checkpointing = inner_steps, checkpointing
         self.second_order, self.selected_ratio = second_order, selected_ratio
         self._step, self._loss = gradient_step, _mean_loss
-        self._workspace = Workspace()
+        self._workspaces: dict[int, Workspace] = defaultdict(Workspace)
         self._is_compiled = False
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -90,7 +92,7 @@ class CaviaStep(MetaStep):
                 latents,
                 self.inner_lr,
                 self.checkpointing,
-                self._workspace,
+                self._workspaces,
                 self.second_order,
             )
         self.mse.copy_(loss.detach())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from typing import ClassVar
 
@@ -14,10 +15,13 @@ from neurfield.learning.augmentation import deform
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
 from neurfield.learning.canonical import canonicalise, sensitivity_matrix
 from neurfield.learning.context import Context, random_points, random_subsets
+from neurfield.learning.field_errors import FieldErrors
 from neurfield.learning.initialisation import start_from_data
+from neurfield.learning.lanes import chunks, in_lanes, lane_count
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent, damped_step
 from neurfield.learning.store import ContextStore
+from neurfield.learning.workspace import Workspace
 
 _POINTS_PER_STEP = 1024
 # Where Gauss–Newton steps follow the closed form in training:
@@ -66,6 +70,8 @@ class VarproStep(MetaStep):
         super().__init__(field)
         self.inner_steps, self.damping = inner_steps, damping
         self.full_field_signals = full_field_signals
+        self._errors_at_start, self._errors = FieldErrors(), FieldErrors()
+        self._workspaces: dict[int, Workspace] = defaultdict(Workspace)
 
     def forward(self, batch: MetaBatch) -> Tensor:
         context = batch.context
@@ -78,22 +84,31 @@ class VarproStep(MetaStep):
         latents = latents[: len(part)]
         penalty = self.field.penalty()
         if self.inner_steps == 1:
-            full_loss = self._full_loss(_reduced(part, batch, 0), latents)
+            full_loss = self._full_loss(self._errors, _reduced(part, batch, 0), latents)
             return tangent_loss + full_loss + penalty
-        start_loss = self._full_loss(_reduced(part, batch, 1, _POINTS_OF_START), latents)
+        few = _reduced(part, batch, 1, _POINTS_OF_START)
+        start_loss = self._full_loss(self._errors_at_start, few, latents)
         part = _reduced(part, batch, 0, max(_LEAST_POINTS, _POINTS_PER_LATENT * latents.shape[1]))
-        bent_loss = self._full_loss(part, self._minimise(part, latents, prior))
+        bent_loss = self._full_loss(self._errors, part, self._minimise(part, latents, prior))
         tangent_loss = _TANGENT_WEIGHT * tangent_loss
         return tangent_loss + _START_WEIGHT * start_loss + bent_loss + penalty
 
     @torch.no_grad()
     def _minimise(self, context: Context, latents: Tensor, prior: Tensor) -> Tensor:
-        for _ in range(self.inner_steps - 1):
-            latents = damped_step(self.field, context, latents, prior, _STEP_DAMPING)
-        return latents
+        lanes = chunks(len(context), len(context), lane_count(latents.device))
 
-    def _full_loss(self, context: Context, latents: Tensor) -> Tensor:
-        errors = context.mse(self.field(context.coords, latents))
+        def work(lane: int) -> Tensor:
+            part, found = context.of_signals(lanes[lane]), latents[lanes[lane]]
+            for _ in range(self.inner_steps - 1):
+                found = damped_step(
+                    self.field, part, found, prior, _STEP_DAMPING, self._workspaces[lane]
+                )
+            return found
+
+        return torch.cat(in_lanes(work, len(lanes)))
+
+    def _full_loss(self, errors_of: FieldErrors, context: Context, latents: Tensor) -> Tensor:
+        errors = errors_of(self.field, context, latents)
         self.mse.copy_(errors.detach().mean())
         return geometric_mean(errors)
 

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from neurfield.fields import Field
+from neurfield.fields.base import Sweeps
 from neurfield.learning.context import Context
 from neurfield.learning.solvers.base import InnerSolver
 from neurfield.learning.solvers.tangent import Tangent, solve_dual, solve_positive
+from neurfield.learning.workspace import Workspace, blocks, most_rows
 
 _POINTS_AT_ONCE = 4096  # points of a signal linearized at once; bounds memory on large grids
 _NUMBERS_SHARED = 2**25  # of a Jacobian at φ = 0 that is kept for all signals: 128 MiB in float32
@@ -126,12 +128,13 @@ class LevenbergMarquardt(InnerSolver):
     @torch.no_grad()
     def solve(self, field: Field, context: Context, shared: SharedFit | None = None) -> Tensor:
         strength = self.strength(context)
-        latents, before = self._closed_form(field, context, strength, shared)
+        workspace = Workspace()
+        latents, before = self._closed_form(field, context, strength, shared, workspace)
         if self.steps == 1:
             return latents
-        best, system = self._linear_system(field, context, latents, strength)
+        best, system = self._linear_system(field, context, latents, strength, workspace)
         latents, best, system = self._shortened(
-            field, context, latents, strength, before, best, system
+            field, context, latents, strength, before, best, system, workspace
         )
         damping = torch.full_like(best, _FIRST_DAMPING)
         for step in range(1, self.steps):
@@ -139,7 +142,7 @@ class LevenbergMarquardt(InnerSolver):
             if step == self.steps - 1:  # nothing follows that would need a system
                 better = self._objective(field, context, trial, strength) < best
                 return torch.where(better[:, None], trial, latents)
-            objective, at_trial = self._linear_system(field, context, trial, strength)
+            objective, at_trial = self._linear_system(field, context, trial, strength, workspace)
             better = objective < best
             latents = torch.where(better[:, None], trial, latents)
             best = torch.where(better, objective, best)
@@ -202,7 +205,12 @@ class LevenbergMarquardt(InnerSolver):
         }
 
     def _closed_form(
-        self, field: Field, context: Context, strength: Tensor, shared: SharedFit | None
+        self,
+        field: Field,
+        context: Context,
+        strength: Tensor,
+        shared: SharedFit | None,
+        workspace: Workspace,
     ) -> tuple[Tensor, Tensor]:
         """Return the fit of the tangent, and the objective at φ = 0."""
         if shared is not None:
@@ -215,7 +223,7 @@ class LevenbergMarquardt(InnerSolver):
             return latents + self.mean, before + strength * self._penalty(-self.mean)
         origin = field.zero_latents(len(context))
         start = origin[:1] if context.is_shared else origin
-        before, system = self._linear_system(field, context, start, strength)
+        before, system = self._linear_system(field, context, start, strength, workspace)
         return self._step(context, origin, strength, system, torch.zeros_like(before)), before
 
     def _shortened(
@@ -227,6 +235,7 @@ class LevenbergMarquardt(InnerSolver):
         before: Tensor,
         after: Tensor,
         system: System,
+        workspace: Workspace,
     ) -> tuple[Tensor, Tensor, System]:
         """Shorten the closed-form step where it overshoots, down to none at all."""
         worse = torch.nonzero(~(after < before))[:, 0]
@@ -240,14 +249,19 @@ class LevenbergMarquardt(InnerSolver):
             trial = torch.where(pending[:, None], _SHORTEN * trial, trial)
             objective = self._objective(field, part, trial, weight)
         trial = torch.where((objective < start)[:, None], trial, 0.0)
-        after[worse], found = self._linear_system(field, part, trial, weight)
+        after[worse], found = self._linear_system(field, part, trial, weight, workspace)
         latents[worse] = trial
         for whole, shortened in zip(system, found, strict=True):
             whole[worse] = shortened
         return latents, after, system
 
     def _linear_system(
-        self, field: Field, context: Context, latents: Tensor, strength: Tensor
+        self,
+        field: Field,
+        context: Context,
+        latents: Tensor,
+        strength: Tensor,
+        workspace: Workspace,
     ) -> tuple[Tensor, System]:
         """Return the objective, and what :meth:`_step` needs: JᵀWJ/n and JᵀW(y − f)/n.
 
@@ -256,7 +270,7 @@ class LevenbergMarquardt(InnerSolver):
         """
         penalty = strength * self._penalty(self._away(latents))
         if not _has_few_values(field, context):
-            error, gram, descent = _normal_equations(field, context, latents)
+            error, gram, descent = _normal_equations(field, context, latents, workspace)
             return error + penalty, (gram, descent)
         linearization = field.linearize(context.coords, latents)
         residual = context.residual(linearization.values)
@@ -311,6 +325,7 @@ def damped_step(
     latents: Tensor,
     prior: Tensor,
     damping: Tensor | float,
+    workspace: Workspace | None = None,
 ) -> Tensor:
     """Take one damped Gauss–Newton step on MSE(f(φ)) + φᵀ prior φ for each signal.
 
@@ -325,24 +340,32 @@ def damped_step(
     prior : Tensor of shape (P, P) or (B, P, P)
     damping : Tensor of shape (B,) or float
         Relative to the mean diagonal of each signal's JᵀWJ/n.
+    workspace : Workspace, optional
+        Kept from one step to the next.
 
     Returns
     -------
     Tensor of shape (B, P)
     """
-    gram, descent = normal_equations(field, context, latents)
+    workspace = Workspace() if workspace is None else workspace
+    _, gram, descent = _normal_equations(field, context, latents, workspace)
     return latents + _damped_solution(gram, descent, prior, latents, damping)
 
 
 def normal_equations(field: Field, context: Context, latents: Tensor) -> tuple[Tensor, Tensor]:
     """Return JᵀWJ/n and JᵀW(y − f)/n, of shapes (B, P, P) and (B, P), at the given latents."""
-    return _normal_equations(field, context, latents)[1:]
+    return _normal_equations(field, context, latents, Workspace())[1:]
 
 
 def _normal_equations(
-    field: Field, context: Context, latents: Tensor
+    field: Field, context: Context, latents: Tensor, workspace: Workspace
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the mean squared error too; latents of shape (1, P) are those of all signals."""
+    if len(latents) == len(context) and not torch.is_grad_enabled():
+        rows = min(most_rows(field, context), len(context) * context.n_points)
+        sweeps = workspace.sweeps(field, rows)
+        if sweeps is not None:
+            return _swept(sweeps, workspace, context, latents)
     error: Tensor | float = 0.0
     gram: Tensor | float = 0.0
     descent: Tensor | float = 0.0
@@ -359,6 +382,25 @@ def _normal_equations(
         descent = descent + (residual[:, None] @ weighted)[:, 0]
     counts = context.counts()
     return error / counts, gram / counts[:, None, None], descent / counts[:, None]
+
+
+def _swept(
+    sweeps: Sweeps, workspace: Workspace, context: Context, latents: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Do the same block by block, in the workspace's buffers."""
+    counts, shifts, tape = context.counts(), sweeps.shifts(latents), workspace.tape("linearized")
+    error, descent = torch.zeros_like(counts), torch.zeros_like(latents)
+    gram = latents.new_zeros(*latents.shape, latents.shape[1])
+    for signals, block in blocks(context, counts, sweeps.rows):
+        residual = sweeps.evaluate(tape, block, shifts[signals]).flatten(1)
+        jacobian = sweeps.jacobian(tape, block).flatten(1, 2)
+        weighted = jacobian
+        if block.weights is not None:
+            weighted = jacobian * block.weights.flatten(1)[..., None]
+        error[signals] += residual.square().sum(dim=1)
+        gram[signals].baddbmm_(weighted.transpose(1, 2), jacobian)
+        descent[signals] -= (residual[:, None] @ weighted)[:, 0]
+    return error / counts, gram.div_(counts[:, None, None]), descent / counts[:, None]
 
 
 def _damped_solution(

@@ -1,0 +1,80 @@
+"""Signals divided between the threads of a CPU, each with its own part of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+# Most parts at a time. Their threads take turns at starting operations.
+_LANES = 8
+
+_pool: ThreadPoolExecutor | None = None
+
+
+def lane_count(device: torch.device) -> int:
+    """Return how many lanes work side by side on a device.
+
+    Parameters
+    ----------
+    device : torch.device
+    """
+    return min(_LANES, torch.get_num_threads()) if device.type == "cpu" else 1
+
+
+def in_lanes(work: Callable[[int], Any], lanes: int) -> list[Any]:
+    """Return what ``work`` makes of each lane's number, in order; lanes run side by side.
+
+    A processor then has its own signals in its own cache, and no operation waits for the others'
+    part of it, as it does when torch divides each one between the processors.
+
+    Parameters
+    ----------
+    work : callable
+        Called with the number of a lane, without gradients where there are several.
+    lanes : int
+    """
+    global _pool
+    if lanes == 1:
+        return [work(0)]
+    if _pool is None:
+        _pool = ThreadPoolExecutor(_LANES, "lane", initializer=_divide_no_operation)
+    threads = torch.get_num_threads()
+    try:
+        return list(_pool.map(torch.no_grad()(work), range(lanes)))
+    finally:  # Threads still to come would take over a lane's setting.
+        torch.set_num_threads(threads)
+
+
+def chunks(n_signals: int, most: int, lanes: int) -> list[slice]:
+    """Divide signals into chunks of one size, as many for each lane: none waits for the others.
+
+    Parameters
+    ----------
+    n_signals : int
+    most : int
+        Signals in a chunk.
+    lanes : int
+    """
+    n_chunks = -(-n_signals // most)
+    n_chunks = min(n_signals, -(-n_chunks // lanes) * lanes)
+    bounds = [n_signals * i // n_chunks for i in range(n_chunks + 1)]
+    return [slice(*pair) for pair in pairwise(bounds)]
+
+
+def _divide_no_operation() -> None:
+    torch.get_num_threads()  # The first call in a thread takes over the setting of the process.
+    torch.set_num_threads(1)
+
+
+def _forget_threads() -> None:
+    """Threads do not follow into a forked process."""
+    global _pool
+    _pool = None
+
+
+os.register_at_fork(after_in_child=_forget_threads)

@@ -1,0 +1,100 @@
+"""Buffers and blocks for sweeps through a field that are derived by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from neurfield.fields import Field
+from neurfield.fields.base import Block, Sweeps
+from neurfield.learning.context import Context
+
+# Numbers in one layer's activations of a block: on a CPU few enough for its caches and enough to
+# outweigh the start of an operation; a GPU wants many at once.
+_ACTIVATIONS = {"cpu": 2**18, "cuda": 2**24}
+
+
+def most_rows(field: Field, context: Context) -> int:
+    """Return how many points, over all signals, a block has at most.
+
+    Parameters
+    ----------
+    field : Field
+        With sweeps.
+    context : Context
+        What is to be divided into blocks.
+    """
+    activations = _ACTIVATIONS.get(context.values.device.type, 2**24)
+    return max(1, activations // field.hidden_dim)
+
+
+class Workspace:
+    """Sweeps and tapes of one lane, kept from one use to the next.
+
+    Memory fresh from the system is cleared page by page on its first use, which takes longer than
+    what a meta-step then writes there.
+    """
+
+    def __init__(self) -> None:
+        self._kind: tuple[Any, ...] = ()
+        self._sweeps: Sweeps | None = None
+        self._tapes: dict[Any, Any] = {}
+
+    def __reduce__(self) -> tuple[type[Workspace], tuple[()]]:
+        """Copy and pickle as an empty one: what is in it need not go along."""
+        return Workspace, ()
+
+    def sweeps(self, field: Field, rows: int) -> Sweeps | None:
+        """Return sweeps for the field's weights as they stand, None where it has none.
+
+        Parameters
+        ----------
+        field : Field
+        rows : int
+            Most points of a block. Sweeps and tapes for another number, precision or device, or for
+            a field of another shape, are let go.
+        """
+        like = next(field.parameters())
+        kind = (type(field), rows, like.dtype, like.device, field.config())
+        if kind != self._kind:
+            self._kind, self._tapes = kind, {}
+            self._sweeps = field.sweeps(rows)
+        elif self._sweeps is not None:
+            self._sweeps.refresh(field)
+        return self._sweeps
+
+    def tape(self, name: Any) -> Any:
+        """Return the tape of that name; it holds what was last written there."""
+        assert self._sweeps is not None
+        if name not in self._tapes:
+            self._tapes[name] = self._sweeps.tape()
+        return self._tapes[name]
+
+
+def blocks(context: Context, counts: Tensor, rows: int) -> Iterator[tuple[slice, Block]]:
+    """Divide a context into blocks, signals first and then points.
+
+    Parameters
+    ----------
+    context : Context
+    counts : Tensor of shape (B,)
+        What each signal's sum of squares is divided by.
+    rows : int
+        Most points of a block.
+
+    Yields
+    ------
+    (slice, Block)
+        Which signals, and some points of theirs.
+    """
+    n_signals = max(1, rows // context.n_points)
+    for i in range(0, len(context), n_signals):
+        signals = slice(i, i + n_signals)
+        part = context.of_signals(signals)
+        for j in range(0, context.n_points, rows):
+            points = slice(j, j + rows)
+            weights = None if part.weights is None else part.weights[:, points]
+            coords, values = part.coords[..., points, :], part.values[:, points]
+            yield signals, Block(coords, values, weights, counts[signals])
