@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +12,10 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
+from neurfield.learning.lanes import chunks, in_lanes, lane_count
 from neurfield.learning.solvers import InnerSolver
 from neurfield.learning.store import ContextStore
+from neurfield.learning.workspace import Workspace
 
 _CPU_NUMBERS, _DEVICE_NUMBERS = 2**22, 2**25  # 16 and 128 MiB in float32
 
@@ -61,6 +65,7 @@ def encode_store(
     latents = torch.empty(len(positions), field.latent_dim, dtype=store.dtype, device=store.device)
     per_point = solver.floats_per_point(field, store.is_uniform)
     most_points = max(1, numbers_at_once(store.device) // per_point)
+    workspaces: dict[int, Workspace] = defaultdict(Workspace)
     coords, shared = None, None
     for block, context in store.blocks(most_points, positions, n_points, generator):
         if not context.is_shared:
@@ -68,8 +73,23 @@ def encode_store(
         elif coords is not context.coords:
             shared = solver.share(field, context)
         coords = context.coords
-        found = solver.solve(field, context, shared)
+        found = _solve_in_lanes(field, solver, context, shared, workspaces)
         latents[rank[block]] = found
         if visit is not None:
             visit(block, context, found)
     return latents
+
+
+def _solve_in_lanes(
+    field: Field,
+    solver: InnerSolver,
+    context: Context,
+    shared: Any,
+    workspaces: dict[int, Workspace],
+) -> Tensor:
+    parts = chunks(len(context), len(context), lane_count(context.values.device))
+
+    def work(lane: int) -> Tensor:
+        return solver.solve(field, context.of_signals(parts[lane]), shared, workspaces[lane])
+
+    return torch.cat(in_lanes(work, len(parts)))

@@ -53,12 +53,12 @@ class Workspace:
         ----------
         field : Field
         rows : int
-            Most points of a block. Sweeps and tapes for another number, precision or device, or for
-            a field of another shape, are let go.
+            Most points of a block. Sweeps and tapes for fewer, for another precision or device, or
+            for a field of another shape, are let go.
         """
         like = next(field.parameters())
-        kind = (type(field), rows, like.dtype, like.device, field.config())
-        if kind != self._kind:
+        kind = (type(field), like.dtype, like.device, field.config())
+        if kind != self._kind or (self._sweeps is not None and self._sweeps.rows < rows):
             self._kind, self._tapes = kind, {}
             self._sweeps = field.sweeps(rows)
         elif self._sweeps is not None:

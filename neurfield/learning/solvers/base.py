@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
+from neurfield.learning.workspace import Workspace
 
 
 class InnerSolver(ABC):
@@ -22,7 +23,13 @@ class InnerSolver(ABC):
         return None
 
     @abstractmethod
-    def solve(self, field: Field, context: Context, shared: Any = None) -> Tensor:
+    def solve(
+        self,
+        field: Field,
+        context: Context,
+        shared: Any = None,
+        workspace: Workspace | None = None,
+    ) -> Tensor:
         """Return latents of shape (B, P).
 
         Parameters
@@ -31,6 +38,8 @@ class InnerSolver(ABC):
         context : Context
         shared : object, optional
             What :meth:`share` returned for the same coordinates.
+        workspace : Workspace, optional
+            Kept from one call to the next.
         """
 
     @abstractmethod

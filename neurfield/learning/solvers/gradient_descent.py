@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
 from neurfield.learning.solvers.base import InnerSolver
+from neurfield.learning.workspace import Workspace, blocks, most_rows
 
 
 def gradient_step(
@@ -65,10 +67,28 @@ class GradientDescent(InnerSolver):
     def __init__(self, steps: int, inner_lr: float | Tensor) -> None:
         self.steps, self.inner_lr = steps, inner_lr
 
-    def solve(self, field: Field, context: Context, shared: Any = None) -> Tensor:
-        latents = field.zero_latents(len(context))
+    @torch.no_grad()
+    def solve(
+        self,
+        field: Field,
+        context: Context,
+        shared: Any = None,
+        workspace: Workspace | None = None,
+    ) -> Tensor:
+        workspace = Workspace() if workspace is None else workspace
+        rows = min(most_rows(field, context), len(context) * context.n_points)
+        sweeps, latents = workspace.sweeps(field, rows), field.zero_latents(len(context))
+        if sweeps is None:
+            for _ in range(self.steps):
+                latents = gradient_step(field, context, latents, self.inner_lr)
+            return latents
+        tape, counts = workspace.tape("descent"), context.counts()
         for _ in range(self.steps):
-            latents = gradient_step(field, context, latents, self.inner_lr)
+            shifts = sweeps.shifts(latents)
+            slopes = torch.zeros_like(shifts)
+            for signals, block in blocks(context, counts, rows):
+                slopes[signals] += sweeps.descend(tape, block, shifts[signals])[1]
+            latents = latents - self.inner_lr * sweeps.pull(slopes)
         return latents
 
     def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:

@@ -126,9 +126,15 @@ class LevenbergMarquardt(InnerSolver):
         return SharedFit(at_origin, tangent, precision, float(whole))
 
     @torch.no_grad()
-    def solve(self, field: Field, context: Context, shared: SharedFit | None = None) -> Tensor:
+    def solve(
+        self,
+        field: Field,
+        context: Context,
+        shared: SharedFit | None = None,
+        workspace: Workspace | None = None,
+    ) -> Tensor:
         strength = self.strength(context)
-        workspace = Workspace()
+        workspace = Workspace() if workspace is None else workspace
         latents, before = self._closed_form(field, context, strength, shared, workspace)
         if self.steps == 1:
             return latents
@@ -365,7 +371,7 @@ def _normal_equations(
         rows = min(most_rows(field, context), len(context) * context.n_points)
         sweeps = workspace.sweeps(field, rows)
         if sweeps is not None:
-            return _swept(sweeps, workspace, context, latents)
+            return _swept(sweeps, workspace, context, latents, rows)
     error: Tensor | float = 0.0
     gram: Tensor | float = 0.0
     descent: Tensor | float = 0.0
@@ -385,13 +391,13 @@ def _normal_equations(
 
 
 def _swept(
-    sweeps: Sweeps, workspace: Workspace, context: Context, latents: Tensor
+    sweeps: Sweeps, workspace: Workspace, context: Context, latents: Tensor, rows: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Do the same block by block, in the workspace's buffers."""
     counts, shifts, tape = context.counts(), sweeps.shifts(latents), workspace.tape("linearized")
     error, descent = torch.zeros_like(counts), torch.zeros_like(latents)
     gram = latents.new_zeros(*latents.shape, latents.shape[1])
-    for signals, block in blocks(context, counts, sweeps.rows):
+    for signals, block in blocks(context, counts, rows):
         residual = sweeps.evaluate(tape, block, shifts[signals]).flatten(1)
         jacobian = sweeps.jacobian(tape, block).flatten(1, 2)
         weighted = jacobian
