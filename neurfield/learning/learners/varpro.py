@@ -34,6 +34,7 @@ _SHORT_LATENT, _MANY_SIGNALS = 24, 1000
 _SHARED_BY = 8  # signals on a grid, from which on they share its Jacobian
 _ERROR_FLOOR = 0.1  # relative to the batch's mean error
 _FULL_FIELD_SIGNALS, _FULL_FIELD_POINTS = 64, 96  # on which the full field is evaluated
+_BENT_SIGNALS = 32  # whose minima are found; fewer of them are more meta-steps in the same time
 
 
 class VarproStep(MetaStep):
@@ -178,7 +179,8 @@ class Varpro(Learner):
 
     def meta_step(self, field: Field) -> VarproStep:
         settings = self.settings
-        return VarproStep(field, settings.inner_steps, settings.damping, _FULL_FIELD_SIGNALS)
+        n_signals = _FULL_FIELD_SIGNALS if settings.inner_steps == 1 else _BENT_SIGNALS
+        return VarproStep(field, settings.inner_steps, settings.damping, n_signals)
 
     def optimizers(self, step: MetaStep) -> Optimizers:
         field, rate, decay = step.field, self.settings.meta_lr, self.settings.weight_decay
