@@ -27,7 +27,7 @@ def most_rows(field: Field, context: Context) -> int:
         What is to be divided into blocks.
     """
     activations = _ACTIVATIONS.get(context.values.device.type, 2**24)
-    return max(1, activations // field.hidden_dim)
+    return max(1, min(activations // field.hidden_dim, len(context) * context.n_points))
 
 
 class Workspace:
@@ -89,7 +89,7 @@ def blocks(context: Context, counts: Tensor, rows: int) -> Iterator[tuple[slice,
     (slice, Block)
         Which signals, and some points of theirs.
     """
-    n_signals = max(1, rows // context.n_points)
+    n_signals = max(1, rows // max(1, context.n_points))
     for i in range(0, len(context), n_signals):
         signals = slice(i, i + n_signals)
         part = context.of_signals(signals)

@@ -76,7 +76,7 @@ class GradientDescent(InnerSolver):
         workspace: Workspace | None = None,
     ) -> Tensor:
         workspace = Workspace() if workspace is None else workspace
-        rows = min(most_rows(field, context), len(context) * context.n_points)
+        rows = most_rows(field, context)
         sweeps, latents = workspace.sweeps(field, rows), field.zero_latents(len(context))
         if sweeps is None:
             for _ in range(self.steps):

@@ -368,7 +368,7 @@ def _normal_equations(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the mean squared error too; latents of shape (1, P) are those of all signals."""
     if len(latents) == len(context) and not torch.is_grad_enabled():
-        rows = min(most_rows(field, context), len(context) * context.n_points)
+        rows = most_rows(field, context)
         sweeps = workspace.sweeps(field, rows)
         if sweeps is not None:
             return _swept(sweeps, workspace, context, latents, rows)
