@@ -297,13 +297,13 @@ def test_selection_reaches_the_meta_step_from_the_encoder(small_encoder, X):
 
 @pytest.mark.parametrize("learner", ["cavia", "varpro"])
 def test_weight_decay_reaches_the_optimiser(small_encoder, X, learner):
-    weights = {}
-    for decay in (None, 0.0, 0.01, 0.5):
+    weights, decay_by_length = {}, 4 / len(X)
+    for decay in (None, 0.0, 0.01, decay_by_length, 0.5):
         enc = small_encoder(
             learner=learner, max_iter=1, meta_lr=0.1, weight_decay=decay, precision="float64"
         ).fit(X)
         weights[decay] = enc.field_.state_dict()["layers.1.weight"]
-    default = 0.01 if learner == "cavia" else 0.0
+    default = 0.01 if learner == "cavia" else decay_by_length
     torch.testing.assert_close(weights[None], weights[default], rtol=0, atol=0)
     little, much = (weights[0.0] - weights[decay] for decay in (0.01, 0.5))
     assert float(little.abs().min()) > 0

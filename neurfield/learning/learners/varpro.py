@@ -167,7 +167,7 @@ class Varpro(Learner):
             batch_size=512 if problem.n_signals >= _SHARED_BY * problem.n_grids else 16,
             max_iter=1000,
             damping=1e-3,
-            weight_decay=1.0 if bends else min(1.0, problem.latent_dim / problem.n_signals),
+            weight_decay=1.0 if bends else _weight_decay(problem),
             augmentation=_AUGMENTATION[1] if bends else _augmentation(problem),
         )
 
@@ -228,6 +228,10 @@ class Varpro(Learner):
         return LevenbergMarquardt(
             steps, damping * eye, store.observed_per_signal, whole_count=store.whole_count
         )
+
+
+def _weight_decay(problem: Problem) -> float:
+    return float(min(1.0, problem.latent_dim / problem.n_signals))
 
 
 def _augmentation(problem: Problem) -> float:
