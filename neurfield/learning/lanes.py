@@ -23,7 +23,9 @@ def lane_count(device: torch.device) -> int:
     ----------
     device : torch.device
     """
-    return min(_LANES, torch.get_num_threads()) if device.type == "cpu" else 1
+    if device.type != "cpu" or torch.compiler.is_compiling():
+        return 1
+    return min(_LANES, torch.get_num_threads())
 
 
 def in_lanes(work: Callable[[int], Any], lanes: int) -> list[Any]:

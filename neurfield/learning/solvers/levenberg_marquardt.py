@@ -367,7 +367,8 @@ def _normal_equations(
     field: Field, context: Context, latents: Tensor, workspace: Workspace
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the mean squared error too; latents of shape (1, P) are those of all signals."""
-    if len(latents) == len(context) and not torch.is_grad_enabled():
+    by_hand = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    if by_hand and len(latents) == len(context):
         rows = most_rows(field, context)
         sweeps = workspace.sweeps(field, rows)
         if sweeps is not None:
