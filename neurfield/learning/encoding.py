@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
-from neurfield.learning.lanes import chunks, in_lanes, lane_count
+from neurfield.learning.lanes import in_lanes, lane_parts
 from neurfield.learning.solvers import InnerSolver
 from neurfield.learning.store import ContextStore
 from neurfield.learning.workspace import Workspace
@@ -87,7 +87,7 @@ def _solve_in_lanes(
     shared: Any,
     workspaces: dict[int, Workspace],
 ) -> Tensor:
-    parts = chunks(len(context), len(context), lane_count(context.values.device))
+    parts = lane_parts(len(context), context.values.device)
 
     def work(lane: int) -> Tensor:
         return solver.solve(field, context.of_signals(parts[lane]), shared, workspaces[lane])

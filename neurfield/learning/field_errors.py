@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
-from neurfield.learning.lanes import chunks, in_lanes, lane_count
+from neurfield.learning.lanes import in_lanes, lane_parts
 from neurfield.learning.workspace import Workspace, blocks, most_rows
 
 
@@ -50,8 +50,7 @@ class _Errors(torch.autograd.Function):
         *parameters: Tensor,
     ) -> Tensor:
         errors, field, context = problem
-        lanes = lane_count(latents.device)
-        parts = chunks(len(context), len(context), lanes)
+        parts = lane_parts(len(context), latents.device)
         rows = most_rows(field, context)
         rows = min(rows, context.n_points * max(part.stop - part.start for part in parts))
 

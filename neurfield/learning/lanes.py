@@ -68,6 +68,17 @@ def chunks(n_signals: int, most: int, lanes: int) -> list[slice]:
     return [slice(*pair) for pair in pairwise(bounds)]
 
 
+def lane_parts(n_signals: int, device: torch.device) -> list[slice]:
+    """Divide signals into one part for each lane.
+
+    Parameters
+    ----------
+    n_signals : int
+    device : torch.device
+    """
+    return chunks(n_signals, n_signals, lane_count(device))
+
+
 def _divide_no_operation() -> None:
     torch.get_num_threads()  # The first call in a thread takes over the setting of the process.
     torch.set_num_threads(1)

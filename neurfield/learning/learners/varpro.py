@@ -17,7 +17,7 @@ from neurfield.learning.canonical import canonicalise, sensitivity_matrix
 from neurfield.learning.context import Context, random_points, random_subsets
 from neurfield.learning.field_errors import FieldErrors
 from neurfield.learning.initialisation import start_from_data
-from neurfield.learning.lanes import chunks, in_lanes, lane_count
+from neurfield.learning.lanes import in_lanes, lane_parts
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent, damped_step
 from neurfield.learning.store import ContextStore
@@ -96,17 +96,17 @@ class VarproStep(MetaStep):
 
     @torch.no_grad()
     def _minimise(self, context: Context, latents: Tensor, prior: Tensor) -> Tensor:
-        lanes = chunks(len(context), len(context), lane_count(latents.device))
+        parts = lane_parts(len(context), latents.device)
 
         def work(lane: int) -> Tensor:
-            part, found = context.of_signals(lanes[lane]), latents[lanes[lane]]
+            part, found = context.of_signals(parts[lane]), latents[parts[lane]]
             for _ in range(self.inner_steps - 1):
                 found = damped_step(
                     self.field, part, found, prior, _STEP_DAMPING, self._workspaces[lane]
                 )
             return found
 
-        return torch.cat(in_lanes(work, len(lanes)))
+        return torch.cat(in_lanes(work, len(parts)))
 
     def _full_loss(self, errors_of: FieldErrors, context: Context, latents: Tensor) -> Tensor:
         errors = errors_of(self.field, context, latents)
