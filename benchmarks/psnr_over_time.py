@@ -80,7 +80,12 @@ def fit_textbook(split: Split, latent_dim: int, seconds: float, seed: int) -> tu
 
 
 def fit_ours(
-    learner: str, split: Split, latent_dim: int, seconds: float, seed: int
+    learner: str,
+    split: Split,
+    latent_dim: int,
+    seconds: float,
+    seed: int,
+    weight_decay: float | None,
 ) -> tuple[float, int]:
     """Fit the estimator for some seconds; return held-out PSNR and meta-steps."""
     encoder = FunctaEncoder(
@@ -90,12 +95,19 @@ def fit_ours(
         max_time=seconds,
         max_iter=10**6,
         random_state=seed,
+        weight_decay=weight_decay,
     ).fit(split.train)
     return evaluate(encoder, split.held_out), encoder.n_iter_
 
 
 def cell(
-    method: str, name: str, split: Split, latent_dim: int, seconds: float, seeds: list[int]
+    method: str,
+    name: str,
+    split: Split,
+    latent_dim: int,
+    seconds: float,
+    seeds: list[int],
+    weight_decay: float | None,
 ) -> dict[str, Any]:
     """Return one row: the median over seeds."""
     if method == "pca":
@@ -106,7 +118,7 @@ def cell(
         runs = [
             fit_textbook(split, latent_dim, seconds, seed)
             if method == "textbook"
-            else fit_ours(method, split, latent_dim, seconds, seed)
+            else fit_ours(method, split, latent_dim, seconds, seed, weight_decay)
             for seed in seeds
         ]
         scores, steps = [score for score, _ in runs], [count for _, count in runs]
@@ -137,6 +149,7 @@ def main() -> None:
         default=["varpro", "cavia", "textbook", "pca"],
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--weight-decay", type=float, help="of the estimator")
     parser.add_argument("--threads", type=int, help="of torch")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
@@ -150,7 +163,8 @@ def main() -> None:
                 if isinstance(split.train, list) and method in ("textbook", "pca"):
                     continue  # both need one grid
                 for seconds in args.seconds[: 1 if method == "pca" else None]:
-                    rows.append(cell(method, name, split, latent_dim, seconds, args.seeds))
+                    choice = (method, name, split, latent_dim, seconds, args.seeds)
+                    rows.append(cell(*choice, args.weight_decay))
                     print(rows[-1], flush=True)
     print_table(rows)
     if args.csv is not None:
