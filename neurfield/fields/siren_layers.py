@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 
-from neurfield.fields.sine import write_sine_and_cosine
+from neurfield.fields.sine import few_threads, write_sine_and_cosine
 
 
 class SirenTape:
@@ -283,10 +284,21 @@ def add_product(total: Tensor, left: Tensor, right: Tensor, sign: float = 1.0) -
 
 
 def layers_for(like: Tensor) -> type[SineLayers]:
-    """Return the class for tensors like the given one.
+    """Return the class that is quickest for tensors like the given one, in this thread.
 
     Parameters
     ----------
     like : Tensor
     """
+    if like.device.type == "cpu" and like.dtype == torch.float32 and few_threads():
+        return _fused() or SineLayers
     return SineLayers
+
+
+@cache
+def _fused() -> type[SineLayers] | None:
+    try:
+        from neurfield.fields.fused import FusedSineLayers
+    except ImportError:  # without Numba
+        return None
+    return FusedSineLayers

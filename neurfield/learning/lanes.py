@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -41,15 +42,25 @@ def in_lanes(work: Callable[[int], Any], lanes: int) -> list[Any]:
     lanes : int
     """
     global _pool
-    if lanes == 1:
-        return [work(0)]
-    if _pool is None:
-        _pool = ThreadPoolExecutor(_LANES, "lane", initializer=_divide_no_operation)
     threads = torch.get_num_threads()
-    try:
-        return list(_pool.map(torch.no_grad()(work), range(lanes)))
-    finally:  # Threads still to come would take over a lane's setting.
-        torch.set_num_threads(threads)
+    with _blas().limit(limits=threads // lanes):
+        if lanes == 1:
+            return [work(0)]
+        if _pool is None:
+            _pool = ThreadPoolExecutor(_LANES, "lane", initializer=_divide_no_operation)
+        try:
+            return list(_pool.map(torch.no_grad()(work), range(lanes)))
+        finally:  # Threads still to come would take over a lane's setting.
+            torch.set_num_threads(threads)
+
+
+@cache
+def _blas() -> Any:
+    """Return the libraries of matrix products that NumPy, SciPy and Numba call."""
+    import scipy.linalg  # noqa: F401 - for its library to be there
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def chunks(n_signals: int, most: int, lanes: int) -> list[slice]:

@@ -1,0 +1,133 @@
+"""Sweeps compiled by Numba, in single precision, against torch's operations in double precision."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from neurfield.fields import ModulatedSiren, siren_layers
+from neurfield.fields.base import Block
+from neurfield.learning import MetaBatch, lanes
+from neurfield.learning.context import Context, random_subsets
+from neurfield.learning.learners.cavia import CaviaStep
+
+numba = pytest.importorskip("numba", reason='needs the extra "fast", for Numba')
+fused = pytest.importorskip("neurfield.fields.fused.layers")
+fused_sine = pytest.importorskip("neurfield.fields.fused.sine").sine_and_cosine
+
+FIELDS = {
+    "skips": lambda c: ModulatedSiren(2, c, 5, 12, 4, (3.0, 9.0), residual_scale=0.6),
+    "no skips": lambda c: ModulatedSiren(2, c, 5, 12, 4, (3.0, 9.0), skip_connections=False),
+    "one sine": lambda c: ModulatedSiren(2, c, 5, 12, 2, 5.0),
+    "wide": lambda c: ModulatedSiren(2, c, 5, 600, 3, 5.0),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Compiled sweeps are taken where torch has few threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@numba.njit
+def sines_and_cosines(phases, sines, cosines):
+    for i in range(phases.size):
+        sines[i], cosines[i] = fused_sine(phases[i])
+
+
+def evaluated(phases):
+    phases = np.asarray(phases, dtype=np.float32)
+    found = np.empty_like(phases), np.empty_like(phases)
+    sines_and_cosines(phases, *found)
+    return phases.astype(np.float64), *found
+
+
+@pytest.mark.parametrize(("largest", "error"), [(10.0, 2e-7), (1e3, 2e-7), (1e5, 2e-6)])
+def test_sine_and_cosine(largest, error):
+    phases, sines, cosines = evaluated(np.linspace(-largest, largest, 100_001))
+    np.testing.assert_allclose(sines, np.sin(phases), rtol=0, atol=error)
+    np.testing.assert_allclose(cosines, np.cos(phases), rtol=0, atol=error)
+
+
+def test_a_small_phase_keeps_its_relative_precision():
+    phases, sines, _ = evaluated([0.0, 1e-30, -3e-5, 1e-3])
+    np.testing.assert_allclose(sines, np.sin(phases), rtol=2e-7)
+
+
+def test_phases_out_of_reach():
+    _, sines, cosines = evaluated([np.nan, np.inf, -np.inf])
+    assert np.isnan(sines).all()
+    assert np.isnan(cosines).all()
+    _, sines, cosines = evaluated([1e9, -1e20, 3e38])
+    assert (np.abs(sines) <= 1.001).all()
+    assert (np.abs(cosines) <= 1.001).all()
+
+
+def swept(field, block, latents, direction):
+    """Return what all sweeps find, by name."""
+    sweeps = field.sweeps(block.values.shape[0] * block.values.shape[1] + 3)
+    tape, shifts = sweeps.tape(), sweeps.shifts(latents)
+    losses, gradient = sweeps.descend(tape, block, shifts)
+    jacobian = sweeps.jacobian(tape, block).clone()
+    sweeps.collect(tape, block)
+    bent = sweeps.bend(tape, block, sweeps.push(direction))
+    sweeps.collect_shifts(gradient, latents, direct=True)
+    first = {"losses": losses, "gradient": gradient, "jacobian": jacobian, "bent": bent}
+    return first | sweeps.gradients(), type(sweeps._layers)
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["all observed", "gaps"])
+@pytest.mark.parametrize("shared", [True, False], ids=["shared points", "own points"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("product", [10**6, 12**2 * 7], ids=["large pieces", "pieces of 7 rows"])
+@pytest.mark.parametrize("name", FIELDS)
+def test_all_sweeps(name, product, channels, shared, gaps, monkeypatch):
+    monkeypatch.setattr(fused, "_PRODUCT", product)
+    torch.manual_seed(0)
+    field = FIELDS[name](channels)
+    coords = 2.0 * torch.rand(5, 20, 2) - 1.0
+    weights = (torch.rand(5, 20, channels) > 0.4).float() if gaps else None
+    values, counts = torch.rand(5, 20, channels), 20.0 + torch.arange(5.0)
+    block = Block(coords[0] if shared else coords, values, weights, counts)
+    latents, direction = torch.randn(2, 5, 5)
+    found, kind = swept(field, block, latents, direction)
+    assert kind is fused.FusedSineLayers
+    double = (part if part is None else part.double() for part in vars(block).values())
+    exact, kind = swept(
+        copy.deepcopy(field).double(), Block(*double), latents.double(), direction.double()
+    )
+    assert kind is siren_layers.SineLayers
+    for key, expected in exact.items():
+        scale = expected.abs().max().item()
+        torch.testing.assert_close(found[key].double(), expected, rtol=0, atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_with_and_without_numba(threads, monkeypatch):
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    context = Context(torch.rand(30, 2), torch.rand(6, 30, 1))
+    generator = torch.Generator().manual_seed(0)
+    batch = MetaBatch(context, random_subsets(context, 20, 3, generator))
+
+    def gradients():
+        field = ModulatedSiren(2, 1, 4, 16, 4, 9.0, generator=torch.Generator().manual_seed(1))
+        CaviaStep(field, 3, 0.1)(batch).backward()
+        return [parameter.grad for parameter in field.parameters()]
+
+    compiled = gradients()
+    monkeypatch.setattr(siren_layers, "_fused", lambda: None)
+    torch.testing.assert_close(compiled, gradients(), rtol=1e-4, atol=1e-6)
+
+
+def test_lanes_divide_no_matrix_product():
+    blas = lanes._blas()
+    torch.set_num_threads(2)
+    before = [library["num_threads"] for library in blas.info()]
+    seen = lanes.in_lanes(lambda lane: [one["num_threads"] for one in blas.info()], 2)
+    assert all(threads == 1 for one in seen for threads in one)
+    assert [library["num_threads"] for library in blas.info()] == before
