@@ -2,8 +2,10 @@
 
     python benchmarks/meta_step.py [--only medfuncta-1d reduced-2d-28] [--threads 2] [--csv out.csv]
 
-Each row runs in a process of its own, on the same weights, signals and reduced contexts. Memory is
-what the first step adds to the peak of the process (on a GPU: what torch has allocated at most).
+Each row is measured in fresh processes, one in each round, in turn with the others: a machine's
+speed changes with the minutes. Times and memory are medians over rounds of each one's median. All
+have the same weights, signals and reduced contexts. Memory is what the first step adds to the peak
+of the process (on a GPU: what torch has allocated at most).
 ``cpu_ms`` is the processor time of a step, which a busy machine disturbs less than its duration.
 ``gradient`` and ``loss`` are relative differences to the textbook, of the whole meta-gradient and
 of the meta-loss. The row of the default learner, varpro, has its own batch size and network and the
@@ -121,12 +123,20 @@ def _peak(device: torch.device) -> float:
 
 def run(name: str, methods: list[str], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure one configuration and return its rows."""
+    rounds = []
+    for _ in range(args.rounds):
+        rounds.append({})
+        for method in methods:
+            # A fresh process: the peak of a process never falls.
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                work = (method, CONFIGURATIONS[name], args.device, args.threads, args.repeats)
+                rounds[-1][method] = pool.apply(measure, work)
     found = {}
     for method in methods:
-        # A fresh process: the peak of a process never falls.
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            work = (method, CONFIGURATIONS[name], args.device, args.threads, args.repeats)
-            found[method] = pool.apply(measure, work)
+        figures, (_, _, _, loss, gradient) = [], rounds[-1][method]
+        for i in range(3):
+            figures.append(statistics.median(one[method][i] for one in rounds))
+        found[method] = (*figures, loss, gradient)
     rows = []
     peer = found.get(PEER)
     for method, (seconds, cpu, memory, loss, gradient) in found.items():
@@ -158,7 +168,8 @@ def main() -> None:
     parser.add_argument("--methods", choices=METHODS, nargs="+", default=list(METHODS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5, help="steps that are timed in a round")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     rows = [row for name in args.only for row in run(name, args.methods, args)]
