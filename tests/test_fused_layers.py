@@ -1,6 +1,7 @@
 """Sweeps compiled by Numba, in single precision, against torch's operations in double precision."""
 
 import copy
+import threading
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ FIELDS = {
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Compiled sweeps are taken where torch has few threads."""
+    """Compiled sweeps are taken where torch has one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -130,4 +131,23 @@ def test_lanes_divide_no_matrix_product():
     before = [library["num_threads"] for library in blas.info()]
     seen = lanes.in_lanes(lambda lane: [one["num_threads"] for one in blas.info()], 2)
     assert all(threads == 1 for one in seen for threads in one)
+    assert [library["num_threads"] for library in blas.info()] == before
+
+
+def test_limits_of_matrix_products_are_lifted_by_the_last_of_several_threads():
+    blas = lanes._blas()
+    torch.set_num_threads(1)
+    before = [library["num_threads"] for library in blas.info()]
+    inside, outside = threading.Event(), threading.Event()
+
+    def hold(lane):
+        inside.set()
+        assert outside.wait(timeout=60)
+
+    holder = threading.Thread(target=lanes.in_lanes, args=(hold, 1))
+    holder.start()
+    assert inside.wait(timeout=60)
+    lanes.in_lanes(lambda lane: None, 1)
+    outside.set()
+    holder.join()
     assert [library["num_threads"] for library in blas.info()] == before

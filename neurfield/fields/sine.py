@@ -85,12 +85,8 @@ class _SineAndCosine(torch.autograd.Function):
         return tangent * cosine, -tangent * sine
 
 
-def few_threads() -> bool:
-    """Return whether work on one thread loses little to torch's division between threads."""
-    return torch.get_num_threads() <= _FEW_THREADS
-
-
 def _numpy_is_quicker(phase: Tensor) -> bool:
     """In single precision NumPy takes half of torch's time, on one thread."""
+    few_threads = torch.get_num_threads() <= _FEW_THREADS
     is_plain = phase.device.type == "cpu" and phase.is_contiguous()
-    return is_plain and phase.dtype == torch.float32 and few_threads()
+    return few_threads and is_plain and phase.dtype == torch.float32

@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from neurfield.fields.sine import few_threads, write_sine_and_cosine
+from neurfield.fields.sine import write_sine_and_cosine
 
 
 class SirenTape:
@@ -110,8 +110,8 @@ class SineLayers:
         weights : LayerWeights
         """
         self._weights = weights
-        self.weight_gradients = torch.zeros_like(weights.back)
-        self.output_gradient = torch.zeros_like(weights.output)
+        self.weight_gradients = weights.back.new_zeros(weights.back.shape)
+        self.output_gradient = weights.output.new_zeros(weights.output.shape)
 
     def evaluate(self, tape: SirenTape, first: Tensor, shifts: Tensor) -> Tensor:
         """Return the values without their offset, of shape (B·N, c).
@@ -290,7 +290,8 @@ def layers_for(like: Tensor) -> type[SineLayers]:
     ----------
     like : Tensor
     """
-    if like.device.type == "cpu" and like.dtype == torch.float32 and few_threads():
+    alone = like.device.type == "cpu" and torch.get_num_threads() == 1
+    if alone and like.dtype == torch.float32:
         return _fused() or SineLayers
     return SineLayers
 

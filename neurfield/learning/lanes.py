@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -15,6 +17,8 @@ import torch
 _LANES = 8
 
 _pool: ThreadPoolExecutor | None = None
+_blas_lock, _blas_users = threading.Lock(), 0
+_blas_limits: Any = None
 
 
 def lane_count(device: torch.device) -> int:
@@ -42,8 +46,10 @@ def in_lanes(work: Callable[[int], Any], lanes: int) -> list[Any]:
     lanes : int
     """
     global _pool
+    if torch.compiler.is_compiling():
+        return [work(lane) for lane in range(lanes)]
     threads = torch.get_num_threads()
-    with _blas().limit(limits=threads // lanes):
+    with _blas_threads(threads // lanes):
         if lanes == 1:
             return [work(0)]
         if _pool is None:
@@ -52,6 +58,27 @@ def in_lanes(work: Callable[[int], Any], lanes: int) -> list[Any]:
             return list(_pool.map(torch.no_grad()(work), range(lanes)))
         finally:  # Threads still to come would take over a lane's setting.
             torch.set_num_threads(threads)
+
+
+@contextmanager
+def _blas_threads(limit: int) -> Iterator[None]:
+    """Hold the libraries of matrix products to some threads.
+
+    Where several of the caller's threads are in here, the first sets the limit and the last lifts
+    it: one after another they would take each other's limit for what there was before.
+    """
+    global _blas_users, _blas_limits
+    with _blas_lock:
+        _blas_users += 1
+        if _blas_users == 1:
+            _blas_limits = _blas().limit(limits=limit)
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_users -= 1
+            if not _blas_users:
+                _blas_limits.restore_original_limits()
 
 
 @cache
@@ -96,9 +123,9 @@ def _divide_no_operation() -> None:
 
 
 def _forget_threads() -> None:
-    """Threads do not follow into a forked process."""
-    global _pool
-    _pool = None
+    """Threads do not follow into a forked process, nor do those who hold a lock."""
+    global _pool, _blas_lock, _blas_users
+    _pool, _blas_lock, _blas_users = None, threading.Lock(), 0
 
 
 os.register_at_fork(after_in_child=_forget_threads)
