@@ -80,9 +80,9 @@ def _carry(products, above, flows, cosines, deltas, tile, sums, adds):  # type: 
     add_tile(tile, sums)
 
 
-@sweep(*GEOMETRY, STACK, MATRIX, TAPE, STACK, MATRIX, STACK)
+@sweep("int64", "boolean", STACK, MATRIX, TAPE, STACK, MATRIX, STACK)
 def carry_back(  # type: ignore[no-untyped-def]
-    n_points, skips, rho, back, output, tape, scratch, cotangent, sums
+    n_points, skips, back, output, tape, scratch, cotangent, sums
 ):
     """Add a gradient at the phases to ``sums``, and leave that at the activations on the tape."""
     piece, last, tile = scratch.shape[1], tape.shape[0] - 1, new_tile(tape.shape[3])

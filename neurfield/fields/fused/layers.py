@@ -12,7 +12,7 @@ from neurfield.fields.fused.first_order import carry_back, collect, evaluate, ja
 from neurfield.fields.siren_layers import SineLayers, SirenTape
 
 # Multiplications in the product of two matrices. Up to here OpenBLAS does without copies of them on
-# processors with AVX-512, which is a fifth quicker than with larger ones.
+# processors with AVX-512, which is quicker than with larger ones.
 _PRODUCT = 10**6
 
 
@@ -45,7 +45,8 @@ class FusedSineLayers(SineLayers):
     def carry_back(self, tape: SirenTape, cotangent: Tensor) -> Tensor:
         weights, sums = self._weights, self._no_sums(tape)
         arrays = _arrays(weights.back, weights.output, tape.whole)
-        carry_back(*self._geometry(tape), *arrays, self._scratch, *_arrays(cotangent, sums))
+        found = _arrays(cotangent, sums)
+        carry_back(tape.n_points, weights.skips, *arrays, self._scratch, *found)
         return sums
 
     def jacobian(self, tape: SirenTape, channel: int, out: Tensor) -> None:
@@ -54,7 +55,7 @@ class FusedSineLayers(SineLayers):
         jacobian(channel, weights.skips, *arrays, self._scratch, out.numpy())
 
     def collect(self, tape: SirenTape, cotangent: Tensor) -> None:
-        _, skips, rho = self._geometry(tape)
+        skips, rho = self._weights.skips, self._weights.residual_scale
         found = _arrays(cotangent, self.weight_gradients, self.output_gradient)
         collect(skips, rho, tape.whole.numpy(), self._scratch, *found)
 
