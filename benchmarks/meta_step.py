@@ -133,10 +133,8 @@ def run(name: str, methods: list[str], args: argparse.Namespace) -> list[dict[st
                 rounds[-1][method] = pool.apply(measure, work)
     found = {}
     for method in methods:
-        figures, (_, _, _, loss, gradient) = [], rounds[-1][method]
-        for i in range(3):
-            figures.append(statistics.median(one[method][i] for one in rounds))
-        found[method] = (*figures, loss, gradient)
+        medians = [statistics.median(one[method][i] for one in rounds) for i in range(3)]
+        found[method] = (*medians, *rounds[-1][method][3:])
     rows = []
     peer = found.get(PEER)
     for method, (seconds, cpu, memory, loss, gradient) in found.items():
