@@ -149,15 +149,25 @@ class Field(nn.Module, ABC):
         """Return what the weights themselves add to the meta-loss, a scalar; nothing by default."""
         return 0.0
 
-    def sweeps(self, rows: int) -> Sweeps | None:
-        """Return hand-derived sweeps, where the field has them.
+    @property
+    def has_sweeps(self) -> bool:
+        """Whether there are sweeps that are derived by hand; no by default."""
+        return False
+
+    def sweeps(self, rows: int) -> Sweeps:
+        """Return hand-derived sweeps, if the field has them.
 
         Parameters
         ----------
         rows : int
             Most points of a block, over all its signals.
+
+        Raises
+        ------
+        NotImplementedError
+            If it has none.
         """
-        return None
+        raise NotImplementedError(f"{type(self).__name__} has no sweeps derived by hand")
 
     def zero_latents(self, n_signals: int) -> Tensor:
         """Return the latents every inner loop starts from, of shape (n_signals, P).

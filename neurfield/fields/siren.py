@@ -115,8 +115,12 @@ class ModulatedSiren(ShiftedSiren):
     def linearize(self, coords: Tensor, latents: Tensor) -> SirenLinearization:
         return SirenLinearization(self, self._trace(coords, latents))
 
-    def sweeps(self, rows: int) -> SirenSweeps | None:
-        return None if self.modulates_scale else SirenSweeps(self, rows)
+    @property
+    def has_sweeps(self) -> bool:
+        return not self.modulates_scale
+
+    def sweeps(self, rows: int) -> SirenSweeps:
+        return SirenSweeps(self, rows)
 
     def _modulated(self, coords: Tensor, latents: Tensor) -> Iterable[ModulatedLayer]:
         modulations = torch.nn.functional.linear(latents, *self.shift_map())

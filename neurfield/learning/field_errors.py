@@ -35,7 +35,7 @@ class FieldErrors:
         latents : Tensor of shape (B, P)
         """
         by_hand = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        if not by_hand or field.sweeps(1) is None:
+        if not by_hand or not field.has_sweeps:
             return context.mse(field(context.coords, latents))
         found: Tensor = _Errors.apply((self, field, context), latents, *field.parameters())
         return found
@@ -57,7 +57,6 @@ class _Errors(torch.autograd.Function):
         def work(lane: int) -> tuple[Any, list[Any], Tensor]:
             workspace = errors.workspaces[lane]
             sweeps = workspace.sweeps(field, rows)
-            assert sweeps is not None
             part, start = context.of_signals(parts[lane]), latents[parts[lane]]
             found, left = torch.zeros_like(start[:, 0]), []
             shifts = sweeps.shifts(start)

@@ -46,22 +46,23 @@ class Workspace:
         """Copy and pickle as an empty one: what is in it need not go along."""
         return Workspace, ()
 
-    def sweeps(self, field: Field, rows: int) -> Sweeps | None:
-        """Return sweeps for the field's weights as they stand, None where it has none.
+    def sweeps(self, field: Field, rows: int) -> Sweeps:
+        """Return sweeps for the field's weights as they stand.
 
         Parameters
         ----------
         field : Field
+            With sweeps.
         rows : int
             Most points of a block. Sweeps and tapes for fewer, for another precision or device, or
             for a field of another shape, are let go.
         """
         like = next(field.parameters())
         kind = (type(field), like.dtype, like.device, field.config())
-        if kind != self._kind or (self._sweeps is not None and self._sweeps.rows < rows):
+        if kind != self._kind or self._sweeps is None or self._sweeps.rows < rows:
             self._kind, self._tapes = kind, {}
             self._sweeps = field.sweeps(rows)
-        elif self._sweeps is not None:
+        else:
             self._sweeps.refresh(field)
         return self._sweeps
 

@@ -77,7 +77,7 @@ class CaviaStep(MetaStep):
         latents, done = self.field.zero_latents(len(context)), 0
         if context.is_shared and self.selected_ratio is None:
             latents, done = self._inner_step(context, subsets[0], latents[:1]), 1
-        by_hand = not self._is_compiled and self.field.sweeps(1) is not None
+        by_hand = not self._is_compiled and self.field.has_sweeps
         if not by_hand or self.selected_ratio is not None:
             for subset in subsets[done:]:
                 latents = self._inner_step(context, subset, latents)

@@ -75,13 +75,14 @@ class GradientDescent(InnerSolver):
         shared: Any = None,
         workspace: Workspace | None = None,
     ) -> Tensor:
-        workspace = Workspace() if workspace is None else workspace
-        rows = most_rows(field, context)
-        sweeps, latents = workspace.sweeps(field, rows), field.zero_latents(len(context))
-        if sweeps is None:
+        latents = field.zero_latents(len(context))
+        if not field.has_sweeps:
             for _ in range(self.steps):
                 latents = gradient_step(field, context, latents, self.inner_lr)
             return latents
+        workspace = Workspace() if workspace is None else workspace
+        rows = most_rows(field, context)
+        sweeps = workspace.sweeps(field, rows)
         tape, counts = workspace.tape("descent"), context.counts()
         for _ in range(self.steps):
             shifts = sweeps.shifts(latents)

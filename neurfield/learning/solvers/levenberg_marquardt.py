@@ -368,11 +368,9 @@ def _normal_equations(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the mean squared error too; latents of shape (1, P) are those of all signals."""
     by_hand = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    if by_hand and len(latents) == len(context):
+    if by_hand and field.has_sweeps and len(latents) == len(context):
         rows = most_rows(field, context)
-        sweeps = workspace.sweeps(field, rows)
-        if sweeps is not None:
-            return _swept(sweeps, workspace, context, latents, rows)
+        return _swept(workspace.sweeps(field, rows), workspace, context, latents, rows)
     error: Tensor | float = 0.0
     gram: Tensor | float = 0.0
     descent: Tensor | float = 0.0
