@@ -16,6 +16,8 @@ import torch
 # Most parts at a time. Their threads take turns at starting operations.
 _LANES = 8
 
+_OMP_PAUSE_SOFT = 1  # omp_pause_soft: settings are kept
+
 _pool: ThreadPoolExecutor | None = None
 _blas_lock, _blas_users = threading.Lock(), 0
 _blas_limits: Any = None
@@ -52,6 +54,7 @@ def in_lanes(work: Callable[[int], Any], lanes: int) -> list[Any]:
     with _blas_threads(threads // lanes):
         if lanes == 1:
             return [work(0)]
+        _dismiss_torch_threads()
         if _pool is None:
             _pool = ThreadPoolExecutor(_LANES, "lane", initializer=_divide_no_operation)
         try:
@@ -88,6 +91,26 @@ def _blas() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
+
+
+def _dismiss_torch_threads() -> None:
+    """End the threads between which torch divided operations; it starts others when it needs them.
+
+    For some milliseconds after an operation they wait for the next one in a loop that keeps a
+    processor busy, which a lane has to share with them.
+    """
+    for library in _openmp():
+        library.omp_pause_resource_all(_OMP_PAUSE_SOFT)
+
+
+@cache
+def _openmp() -> list[Any]:
+    """Return the libraries of threads that are loaded and can end them (OpenMP 5.0)."""
+    from threadpoolctl import ThreadpoolController
+
+    found = ThreadpoolController().select(user_api="openmp").lib_controllers
+    libraries = [controller.dynlib for controller in found]
+    return [library for library in libraries if hasattr(library, "omp_pause_resource_all")]
 
 
 def chunks(n_signals: int, most: int, lanes: int) -> list[slice]:
