@@ -60,6 +60,16 @@ def test_defaults_are_within_their_ranges(name, d):
     assert settings.meta_lr > 0
 
 
+@pytest.mark.parametrize(
+    ("n_signals", "n_points", "latent_dim", "expected"),
+    [(10**4, 800, 100, 1.0), (10**4, 799, 100, 0.01), (50, 799, 100, 1.0)],
+    ids=["short latents", "long latents", "few signals"],
+)
+def test_weight_decay_of_the_default_learner(n_signals, n_points, latent_dim, expected):
+    problem = Problem(n_signals, 1, n_points, 2, 1, latent_dim)
+    assert available_learners()["varpro"].defaults(problem).weight_decay == expected
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_the_caller_chose_replaces_a_default(name):
     chosen = {**dict.fromkeys(Settings.__dataclass_fields__), "batch_size": 7}

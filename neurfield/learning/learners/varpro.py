@@ -31,6 +31,7 @@ _STEP_DAMPING = 1e-2
 _POINTS_PER_LATENT, _LEAST_POINTS = 8, 256
 _AUGMENTATION = (0.1, 0.5)  # where signals are many for the latent, and where they are few
 _SHORT_LATENT, _MANY_SIGNALS = 24, 1000
+_POINTS_OF_SHORT_LATENT = 8  # for each of its numbers, from which on weights decay at full strength
 _SHARED_BY = 8  # signals on a grid, from which on they share its Jacobian
 _ERROR_FLOOR = 0.1  # relative to the batch's mean error
 _FULL_FIELD_SIGNALS, _FULL_FIELD_POINTS = 64, 96  # on which the full field is evaluated
@@ -231,7 +232,10 @@ class Varpro(Learner):
 
 
 def _weight_decay(problem: Problem) -> float:
-    return float(min(1.0, problem.latent_dim / problem.n_signals))
+    """Return more the more a field would know its training signals better than others."""
+    if problem.n_points >= _POINTS_OF_SHORT_LATENT * problem.latent_dim:
+        return 1.0
+    return min(1.0, problem.latent_dim / problem.n_signals)
 
 
 def _augmentation(problem: Problem) -> float:
