@@ -61,12 +61,12 @@ def test_defaults_are_within_their_ranges(name, d):
 
 
 @pytest.mark.parametrize(
-    ("n_signals", "n_points", "latent_dim", "expected"),
-    [(10**4, 800, 100, 1.0), (10**4, 799, 100, 0.01), (50, 799, 100, 1.0)],
-    ids=["short latents", "long latents", "few signals"],
+    ("n_signals", "n_points", "n_axes", "expected"),
+    [(10**4, 800, 2, 1.0), (10**4, 800, 1, 0.01), (10**4, 799, 2, 0.01), (50, 799, 2, 1.0)],
+    ids=["short latents", "one axis", "long latents", "few signals"],
 )
-def test_weight_decay_of_the_default_learner(n_signals, n_points, latent_dim, expected):
-    problem = Problem(n_signals, 1, n_points, 2, 1, latent_dim)
+def test_weight_decay_of_the_default_learner(n_signals, n_points, n_axes, expected):
+    problem = Problem(n_signals, 1, n_points, n_axes, 1, latent_dim=100)
     assert available_learners()["varpro"].defaults(problem).weight_decay == expected
 
 

@@ -233,7 +233,8 @@ class Varpro(Learner):
 
 def _weight_decay(problem: Problem) -> float:
     """Return more the more a field would know its training signals better than others."""
-    if problem.n_points >= _POINTS_OF_SHORT_LATENT * problem.latent_dim:
+    is_short = problem.n_points >= _POINTS_OF_SHORT_LATENT * problem.latent_dim
+    if is_short and problem.n_axes > 1:
         return 1.0
     return min(1.0, problem.latent_dim / problem.n_signals)
 
