@@ -83,7 +83,7 @@ def test_a_field_without_sweeps_is_differentiated_by_autograd(monkeypatch):
     field, batch = problem(2, 0.4)
     twin = copy.deepcopy(field)
     CaviaStep(field, 3, 0.1)(batch).backward()
-    monkeypatch.setattr(ModulatedSiren, "sweeps", Field.sweeps)
+    monkeypatch.setattr(ModulatedSiren, "has_sweeps", Field.has_sweeps)
     CaviaStep(twin, 3, 0.1)(batch).backward()
     assert_same_gradients(field, twin)
 

@@ -48,7 +48,7 @@ def test_gradient_at_the_step_sizes(variant, gamma, activations, checkpointing, 
 @pytest.mark.parametrize("by_hand", [True, False])
 def test_gradient_at_the_step_sizes_agrees_with_finite_differences(steps, by_hand, monkeypatch):
     if not by_hand:
-        monkeypatch.setattr(ModulatedSiren, "sweeps", Field.sweeps)
+        monkeypatch.setattr(ModulatedSiren, "has_sweeps", Field.has_sweeps)
     field, batch = problem(2, 0.4)
     step = learning_step(field)
     step.inner_steps = steps
@@ -206,7 +206,7 @@ def first_order_by_autograd(field, batch, steps, inner_lr):
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_first_order_gradient(variant, gamma, by_hand, monkeypatch):
     if not by_hand:
-        monkeypatch.setattr(ModulatedSiren, "sweeps", Field.sweeps)
+        monkeypatch.setattr(ModulatedSiren, "has_sweeps", Field.has_sweeps)
     field, batch = problem(2, gamma, **variant)
     twin, rates = copy.deepcopy(field), RATES.clone().requires_grad_()
     step = learning_step(field, second_order=False)
