@@ -195,13 +195,33 @@ def test_truncated_netcdf_is_named(tmp_path, images):
         load_netcdf(tmp_path / "a.nc")
 
 
-def test_truncated_zarr_is_named(tmp_path):
+def flip_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_bit])
+def test_damaged_zarr_is_named(tmp_path, damage):
     values = np.random.default_rng(0).random((40, 30))
     save_zarr(xr.DataArray(values, dims=("sample", "x")), tmp_path / "a.zarr")
     parts = [path for path in (tmp_path / "a.zarr").rglob("*") if path.is_file()]
-    truncate(max(parts, key=lambda path: path.stat().st_size))
+    damage(max(parts, key=lambda path: path.stat().st_size))
     with pytest.raises(ValueError, match=r"a\.zarr: could not be read as a Zarr store"):
         load_zarr(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize(("save", "load"), [(save_zarr, load_zarr), (save_netcdf, load_netcdf)])
+def test_a_store_of_any_chunks_is_saved_again(tmp_path, images, save, load, zarr_format):
+    packed = {"scan": {"dtype": "int16", "scale_factor": 1e-4, "chunks": (4, 5, 4)}}
+    stored = images.drop_vars("label").to_dataset()
+    stored.to_zarr(tmp_path / "a.zarr", zarr_format=zarr_format, encoding=packed)
+    lazy = load_zarr(tmp_path / "a.zarr", chunks={"sample": 3})
+    save(lazy, tmp_path / "b")
+    again = load(tmp_path / "b")
+    xr.testing.assert_equal(again, lazy.load())
+    assert again.encoding["dtype"] == "int16"
 
 
 def test_zarr_never_replaces_another_folder(tmp_path, images):

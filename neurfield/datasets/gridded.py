@@ -15,6 +15,11 @@ from neurfield.datasets._files import existing, reading, replacing, require
 
 Chunks = dict[str, int] | Literal["auto"] | None
 
+# What of a variable's encoding says how numbers stand for values. The rest (chunks, compressors) is
+# about the file it was read from, which another file need not follow, and dask's blocks could not.
+_NUMBERS = {"dtype", "scale_factor", "add_offset", "_FillValue", "missing_value"}
+_TIMES = {"units", "calendar"}
+
 
 def load_netcdf(
     path: str | os.PathLike[str],
@@ -122,10 +127,15 @@ def save_zarr(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str]) -
     target = Path(path)
     if target.is_dir() and any(target.iterdir()) and not is_zarr(target):
         raise FileExistsError(f"{target}: is a folder of something else than a Zarr store")
+    # A damaged chunk must not be read as numbers: Blosc, the default, notices most but not all.
+    compressor = require("numcodecs", "readers").Zstd(level=3, checksum=True)
+    dataset = _storable(values)
+    for array in dataset.variables.values():
+        array.encoding["compressors"] = [compressor]
     with replacing(target) as temporary:
         # Version 2 of the format is read everywhere, and has text and consolidated metadata in its
         # specification, which version 3 has not.
-        _storable(values).to_zarr(temporary, mode="w", zarr_format=2)
+        dataset.to_zarr(temporary, mode="w", zarr_format=2)
 
 
 def is_zarr(path: Path) -> bool:
@@ -158,7 +168,7 @@ def _select(
 
 
 def _storable(values: xr.DataArray | xr.Dataset) -> xr.Dataset:
-    """Return a Dataset whose attributes the file formats can hold."""
+    """Return a Dataset that the file formats can hold, whichever file it was read from."""
     if isinstance(values, xr.DataArray):
         dataset = values.to_dataset(name="values" if values.name is None else values.name)
     else:
@@ -166,6 +176,7 @@ def _storable(values: xr.DataArray | xr.Dataset) -> xr.Dataset:
     dataset.attrs = _storable_attrs(dataset.attrs)
     for array in dataset.variables.values():
         array.attrs = _storable_attrs(array.attrs)
+        array.encoding = {k: v for k, v in array.encoding.items() if k in _NUMBERS | _TIMES}
     return dataset
 
 
