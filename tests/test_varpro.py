@@ -1,5 +1,8 @@
 """The default learner's meta-step: its gradient goes through every solve."""
 
+import copy
+import shutil
+
 import pytest
 import torch
 
@@ -59,6 +62,21 @@ def test_further_inner_steps_lead_to_the_solver_s_minimum():
     step = VarproStep(field, 40, 1e-3, full_field_signals=B).double()
     step(MetaBatch(context))
     assert float(step.mse) == pytest.approx(float(expected.detach()), rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_and_eager_agree():
+    field, batch = problem(gaps=False)
+    step = VarproStep(field, 2, 1e-2, full_field_signals=3).double()
+    compiled = copy.deepcopy(step)
+    compiled.compile()
+    losses = [step(batch), compiled(batch)]
+    torch.testing.assert_close(*losses)
+    for loss in losses:
+        loss.backward()
+    for parameter, other in zip(step.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad)
 
 
 def test_the_loss_weighs_signals_as_their_mean_psnr_does():
