@@ -312,7 +312,7 @@ def test_gaps_are_filled_and_stay_in_their_patch(fitted, digits):
     assert np.isfinite(R).all()
     touched = (whole != Z)[1:].any(axis=0).reshape(3, 2, 6).any(axis=-1)
     np.testing.assert_allclose(
-        Z.reshape(10, 6, 6)[1:, 3], whole.reshape(10, 6, 6)[1:, 3], atol=1e-4
+        Z.reshape(10, 6, 6)[1:, 3], whole.reshape(10, 6, 6)[1:, 3], atol=2e-3
     )
     assert touched[0, 0]
     seen = ~np.isnan(X)
