@@ -224,6 +224,19 @@ def test_a_store_of_any_chunks_is_saved_again(tmp_path, images, save, load, zarr
     assert again.encoding["dtype"] == "int16"
 
 
+def test_netcdf_stays_compressed(tmp_path, images):
+    packed = {"scan": {"zlib": True, "complevel": 5}}
+    images.to_dataset().to_netcdf(tmp_path / "a.nc", encoding=packed)
+    save_netcdf(load_netcdf(tmp_path / "a.nc"), tmp_path / "b.nc")
+    assert load_netcdf(tmp_path / "b.nc").encoding["complevel"] == 5
+
+
+def test_saving_leaves_the_signals_encoding_alone(tmp_path, images):
+    images.encoding["chunks"] = (3, 5, 4)
+    save_zarr(images, tmp_path / "a.zarr")
+    assert images.encoding == {"chunks": (3, 5, 4)}
+
+
 def test_zarr_never_replaces_another_folder(tmp_path, images):
     (tmp_path / "a.zarr").mkdir()
     (tmp_path / "a.zarr" / "thesis.txt").write_text("dear")

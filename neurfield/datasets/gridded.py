@@ -16,9 +16,16 @@ from neurfield.datasets._files import existing, reading, replacing, require
 Chunks = dict[str, int] | Literal["auto"] | None
 
 # What of a variable's encoding says how numbers stand for values. The rest (chunks, compressors) is
-# about the file it was read from, which another file need not follow, and dask's blocks could not.
-_NUMBERS = {"dtype", "scale_factor", "add_offset", "_FillValue", "missing_value"}
-_TIMES = {"units", "calendar"}
+# about the file it was read from, which a Zarr store need not follow, and dask's blocks could not.
+_MEANING = {
+    "dtype",
+    "scale_factor",
+    "add_offset",
+    "_FillValue",
+    "missing_value",
+    "units",
+    "calendar",
+}
 
 
 def load_netcdf(
@@ -131,7 +138,8 @@ def save_zarr(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str]) -
     compressor = require("numcodecs", "readers").Zstd(level=3, checksum=True)
     dataset = _storable(values)
     for array in dataset.variables.values():
-        array.encoding["compressors"] = [compressor]
+        meaning = {key: value for key, value in array.encoding.items() if key in _MEANING}
+        array.encoding = meaning | {"compressors": [compressor]}
     with replacing(target) as temporary:
         # Version 2 of the format is read everywhere, and has text and consolidated metadata in its
         # specification, which version 3 has not.
@@ -168,7 +176,7 @@ def _select(
 
 
 def _storable(values: xr.DataArray | xr.Dataset) -> xr.Dataset:
-    """Return a Dataset that the file formats can hold, whichever file it was read from."""
+    """Return a Dataset whose attributes the file formats can hold."""
     if isinstance(values, xr.DataArray):
         dataset = values.to_dataset(name="values" if values.name is None else values.name)
     else:
@@ -176,7 +184,6 @@ def _storable(values: xr.DataArray | xr.Dataset) -> xr.Dataset:
     dataset.attrs = _storable_attrs(dataset.attrs)
     for array in dataset.variables.values():
         array.attrs = _storable_attrs(array.attrs)
-        array.encoding = {k: v for k, v in array.encoding.items() if k in _NUMBERS | _TIMES}
     return dataset
 
 
