@@ -11,6 +11,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 from neurfield import FunctaEncoder
@@ -304,6 +305,8 @@ def test_other_grids_of_the_same_extent_are_encoded(rng):
 
 
 def test_gaps_are_filled_and_stay_in_their_patch(fitted, digits):
+    # In double precision, as other gaps make other batches, and rounding moves flat minima.
+    fitted = clone(fitted).set_params(precision="float64").fit(digits)
     X = digits[:10].copy()
     X[:, :2, :4] = np.nan
     X[0, 7, 7] = np.nan
@@ -312,7 +315,7 @@ def test_gaps_are_filled_and_stay_in_their_patch(fitted, digits):
     assert np.isfinite(R).all()
     touched = (whole != Z)[1:].any(axis=0).reshape(3, 2, 6).any(axis=-1)
     np.testing.assert_allclose(
-        Z.reshape(10, 6, 6)[1:, 3], whole.reshape(10, 6, 6)[1:, 3], atol=2e-3
+        Z.reshape(10, 6, 6)[1:, 3], whole.reshape(10, 6, 6)[1:, 3], atol=1e-4
     )
     assert touched[0, 0]
     seen = ~np.isnan(X)
