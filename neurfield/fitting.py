@@ -114,7 +114,7 @@ def problem_of(signals: Signals, latent_dim: int) -> Problem:
         n_points=max(group.n_points for group in signals.groups),
         n_axes=signals.layout.n_axes,
         n_channels=signals.layout.n_channels,
-        latent_dim=latent_dim,
+        latent_dim=int(latent_dim),  # NumPy's numbers would be passed on to settings
     )
 
 

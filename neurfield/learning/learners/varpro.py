@@ -236,7 +236,7 @@ def _weight_decay(problem: Problem) -> float:
     is_short = problem.n_points >= _POINTS_OF_SHORT_LATENT * problem.latent_dim
     if is_short and problem.n_axes > 1:
         return 1.0
-    return float(min(1.0, problem.latent_dim / problem.n_signals))
+    return min(1.0, problem.latent_dim / problem.n_signals)
 
 
 def _augmentation(problem: Problem) -> float:
