@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from torch import Tensor
 from neurfield.fields import Field
 from neurfield.learning import Context, ContextStore, encode_store
 from neurfield.learning.encoding import numbers_at_once
+from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers import InnerSolver
-from neurfield.posterior import Posterior, Recorder
 from neurfield.signals import CoordinateFrame, Signals, ValueScaler, grid_points
 from neurfield.signals.patches import Reader
 
@@ -61,13 +62,31 @@ class Codec:
         """Extent of the signals in fit."""
         return self.frame
 
+    def pieces(self, signals: Signals) -> Signals:
+        """Return what the field describes, given whole signals.
+
+        Parameters
+        ----------
+        signals : Signals
+        """
+        return signals
+
+    def codes(self, latents: np.ndarray) -> np.ndarray:
+        """Return the latents of what the field describes, one a row, given those of whole signals.
+
+        Parameters
+        ----------
+        latents : array of shape (n, latent_size)
+        """
+        return latents.reshape(-1, self.field.latent_dim)
+
     def across(self, read: Reader) -> Reader:
         """Return what evaluates whole signals, given what evaluates what the field describes.
 
         Parameters
         ----------
         read : callable
-            Takes latents and points in the frame's units.
+            Takes rows of :meth:`codes` and points in the frame's units.
         """
         return read
 
@@ -88,7 +107,8 @@ class Codec:
         ----------
         signals : Signals
         """
-        return ContextStore(signals, self.frame, self.scaler, self.dtype, self.device)
+        pieces = self.pieces(signals)
+        return ContextStore(pieces, self.frame, self.scaler, self.dtype, self.device)
 
     def encode(self, signals: Signals) -> np.ndarray:
         """Fit one latent per signal: float32 array of shape (n, P).
@@ -97,13 +117,8 @@ class Codec:
         ----------
         signals : Signals
         """
-        notes = None if self.posterior is None else Recorder(self.posterior, self, signals)
-        visit = None if notes is None else notes.visit
-        found = encode_store(self.field, self.solver, self.store(signals), visit=visit)
-        latents = found.cpu().numpy().astype(np.float32)
-        if notes is not None:
-            notes.finish(latents)
-        return latents
+        found = encode_store(self.field, self.solver, self.store(signals))
+        return found.cpu().numpy().astype(np.float32).reshape(len(signals), self.latent_size)
 
     def decode(self, latents: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Evaluate the field.
@@ -118,16 +133,34 @@ class Codec:
         -------
         float32 array of shape (n, M, c), in the caller's units
         """
+        codes = self.codes(latents)
+        read = self.across(lambda rows, where: [self.values(codes[rows], where)])
+        (values,) = read(np.arange(len(latents)), points)
+        return values
+
+    def values(self, codes: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Evaluate what the field itself describes.
+
+        Parameters
+        ----------
+        codes : array of shape (n, P)
+        points : array of shape (M, d)
+            In the frame's units.
+
+        Returns
+        -------
+        float32 array of shape (n, M, c), in the caller's units
+        """
         coords = torch.as_tensor(self.frame.normalise(points), dtype=self.dtype, device=self.device)
-        codes = torch.as_tensor(latents, dtype=self.dtype, device=self.device)
+        latents = torch.as_tensor(codes, dtype=self.dtype, device=self.device)
         most = max(1, numbers_at_once(self.device) // self.field.modulation_size)
-        decoded = np.empty((len(codes), len(coords), self.field.out_dim), dtype=np.float32)
+        decoded = np.empty((len(latents), len(coords), self.field.out_dim), dtype=np.float32)
         n_points = min(len(coords), most)
         n_signals = max(1, most // n_points)
         with torch.no_grad():
-            for i in range(0, len(codes), n_signals):
+            for i in range(0, len(latents), n_signals):
                 for j in range(0, len(coords), n_points):
-                    block = self.field(coords[j : j + n_points], codes[i : i + n_signals])
+                    block = self.field(coords[j : j + n_points], latents[i : i + n_signals])
                     values = self.scaler.invert(block.cpu().double().numpy())
                     decoded[i : i + n_signals, j : j + n_points] = values
         return decoded
@@ -144,6 +177,37 @@ class Codec:
         points = grid_points(axes)
         shape = tuple(len(axis) for axis in axes)
         return self.decode(latents, points).reshape(len(latents), *shape, -1)
+
+    def std(
+        self,
+        codes: np.ndarray,
+        rows: np.ndarray,
+        points: np.ndarray,
+        observed: ContextStore | None,
+    ) -> np.ndarray:
+        """Return the standard deviation of values at points, as :class:`Posterior` has it.
+
+        Parameters
+        ----------
+        codes : array of shape (n, P)
+            Latents of what the field describes.
+        rows : int array of shape (m,)
+            Which of them.
+        points : array of shape (M, d)
+            In the frame's units.
+        observed : ContextStore or None
+            What was observed of the signals of `codes`; None = all of the grid of fit.
+
+        Returns
+        -------
+        float32 array of shape (m, M, c), in the caller's units
+        """
+        assert self.posterior is not None
+        contexts: list[Context | None] = [None] * len(rows)
+        if observed is not None:
+            contexts = [observed.batch(rows[i : i + 1]) for i in range(len(rows))]
+        scaled = self.posterior.std(self.field, self.frame, codes[rows], points, contexts)
+        return (scaled * self.scaler.scale).astype(np.float32)
 
     def reconstruction_psnr(self, signals: Signals) -> np.ndarray:
         """Encode and decode each signal where it was observed: PSNR in dB, of shape (n,).
@@ -166,6 +230,15 @@ class Codec:
 
         encode_store(self.field, self.solver, store, visit=visit)
         return psnr
+
+    def with_solver(self, solver: InnerSolver) -> Self:
+        """Return the same codec with another solver.
+
+        Parameters
+        ----------
+        solver : InnerSolver
+        """
+        return replace(self, solver=solver)
 
     def to(self, device: torch.device) -> Codec:
         """Move the field and its solver to a device, in place.

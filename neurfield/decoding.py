@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from neurfield.signals import CoordinateFrame, Layout, grid_points
+from neurfield.codec import Codec
+from neurfield.derivatives import gradient
+from neurfield.signals import CoordinateFrame, Layout, Signals, grid_points
 from neurfield.signals.containers import axes_from_coords, real_array
 from neurfield.signals.layout import cast
 from neurfield.signals.patches import Reader
@@ -21,7 +23,7 @@ def decode(
     read: Reader,
     frame: CoordinateFrame,
     layout: Layout,
-    latents: np.ndarray,
+    n_latents: int,
     *,
     grid: Sequence[int] | None,
     coords: Any,
@@ -34,10 +36,11 @@ def decode(
     Parameters
     ----------
     read : callable
-        What to decode: values, derivatives or standard deviations.
+        What to decode, values, derivatives or standard deviations: takes rows of the latents, and
+        points.
     frame : CoordinateFrame
     layout : Layout
-    latents : array of shape (n, P)
+    n_latents : int
     grid, coords, points, dtype
         As in ``FunctaEncoder.inverse_transform``.
     samples : array-like of length n, optional
@@ -54,20 +57,73 @@ def decode(
         raise ValueError(f"give at most one of grid, coords and points, got {given}")
     if dtype is not None:
         dtype = _checked_dtype(dtype)
+    rows = np.arange(n_latents)
     if points is not None:
         where = _checked_points(points, layout)
         frame.warn_outside(where.min(axis=0), where.max(axis=0))
-        found = [cast(values, dtype) for values in read(latents, where)]
+        found = [cast(values, dtype) for values in read(rows, where)]
         return found if layout.has_channels else [values[..., 0] for values in found]
     if coords is not None and not isinstance(coords, Mapping | xr.DataArray):
-        return _on_own_grids(read, frame, layout, latents, coords, dtype)
+        return _on_own_grids(read, frame, layout, rows, coords, dtype)
     if coords is not None:
         axes = axes_from_coords(coords, layout.axis_names)
         _warn_outside(frame, axes)
-        found = _on_grid(read, latents, axes)
+        found = _on_grid(read, rows, axes)
         return [layout.label(cast(values, dtype), axes, samples) for values in found]
     axes = decoding_axes(layout, grid)
-    return [layout.wrap(v, axes, dtype, samples) for v in _on_grid(read, latents, axes)]
+    return [layout.wrap(v, axes, dtype, samples) for v in _on_grid(read, rows, axes)]
+
+
+def decode_latents(
+    codec: Codec,
+    layout: Layout,
+    latents: np.ndarray,
+    *,
+    derivative: str | Sequence[str] | None,
+    return_std: bool,
+    observed: Signals | None,
+    **where: Any,
+) -> Any:
+    """Decode latents, or derivatives of what they decode to, with or without deviations.
+
+    Parameters
+    ----------
+    codec : Codec
+    layout : Layout
+    latents : array of shape (n, P)
+    derivative, return_std
+        As in ``FunctaEncoder.inverse_transform``.
+    observed : Signals, optional
+        The signals of the latents, for their standard deviations.
+    **where
+        As in :func:`decode`.
+
+    Returns
+    -------
+    container, or a tuple of two
+    """
+    extent, codes, dtype = codec.extent, codec.codes(latents), where.pop("dtype")
+
+    def read(reader: Reader, dtype: npt.DTypeLike | None) -> list[Any]:
+        return decode(codec.across(reader), extent, layout, len(latents), dtype=dtype, **where)
+
+    if derivative is not None:
+        if return_std:
+            raise ValueError("return_std=True gives the deviation of values, not of derivative")
+        axes = checked_axes(derivative, layout)
+        partials = read(lambda rows, x: gradient(codec, codes[rows], x, axes), dtype)
+        return label_derivatives(partials, derivative, layout)
+    if return_std and codec.posterior is None:
+        raise ValueError(
+            "return_std=True needs what fit learns about latents with learner='varpro' from at "
+            "least two signals; this estimator has not learnt it"
+        )
+    (values,) = read(lambda rows, x: [codec.values(codes[rows], x)], dtype)
+    if not return_std:
+        return values
+    store = None if observed is None else codec.store(observed)
+    (deviation,) = read(lambda rows, x: [codec.std(codes, rows, x, store)], None)
+    return values, deviation
 
 
 def decoding_axes(layout: Layout, grid: Sequence[int] | None) -> tuple[np.ndarray, ...]:
@@ -129,11 +185,11 @@ def _stack(partials: list[Any], names: list[str]) -> Any:
     return whole.transpose(..., _DERIVATIVE)
 
 
-def _on_grid(read: Reader, latents: np.ndarray, axes: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _on_grid(read: Reader, rows: np.ndarray, axes: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Evaluate on a grid: arrays of shape (n, *shape, c)."""
     points = grid_points(axes)
     shape = tuple(len(axis) for axis in axes)
-    return [values.reshape(len(latents), *shape, -1) for values in read(latents, points)]
+    return [values.reshape(len(rows), *shape, -1) for values in read(rows, points)]
 
 
 def _checked_points(points: npt.ArrayLike, layout: Layout) -> np.ndarray:
@@ -152,21 +208,21 @@ def _on_own_grids(
     read: Reader,
     frame: CoordinateFrame,
     layout: Layout,
-    latents: np.ndarray,
+    rows: np.ndarray,
     coords: Any,
     dtype: npt.DTypeLike | None,
 ) -> list[list[Any]]:
     grids = list(coords) if isinstance(coords, Iterable) else [coords]
     all_axes = [axes_from_coords(one, layout.axis_names) for one in grids]
-    if len(grids) != len(latents):
+    if len(grids) != len(rows):
         raise ValueError(
             f"coords must be one mapping, or one per latent: got {len(grids)} for "
-            f"{len(latents)} latents"
+            f"{len(rows)} latents"
         )
     results = []
-    for latent, axes, grid in zip(latents, all_axes, grids, strict=True):
+    for row, axes, grid in zip(rows, all_axes, grids, strict=True):
         _warn_outside(frame, axes)
-        found = [cast(values, dtype) for values in _on_grid(read, latent[None], axes)]
+        found = [cast(values, dtype) for values in _on_grid(read, rows[row : row + 1], axes)]
         signals = [layout.label(values, axes, None).isel(sample=0) for values in found]
         if isinstance(grid, xr.DataArray):  # which signal this is, and where its volume lies
             signals = [signal.assign_attrs(grid.attrs) for signal in signals]

@@ -6,7 +6,10 @@ import html
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from sklearn.base import ClassNamePrefixFeaturesOutMixin
 
+from neurfield.fields import FieldSpec
 from neurfield.patched import patches_of
 
 _RECENT = 25  # meta-steps that the quality at the end of a fit is averaged over
@@ -25,6 +28,30 @@ class SummaryMixin:
         return bundle
 
 
+class NamedLatentsMixin:
+    """Names latents after the cells or the patches that they describe."""
+
+    def get_feature_names_out(self: Any, input_features: npt.ArrayLike | None = None) -> np.ndarray:
+        """Return the names of the latents; of spatial fields by cell, and of patches by patch.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Only compared with the names seen in fit.
+
+        Returns
+        -------
+        ndarray of str objects
+            Such as "functaencoder3", "functaencoder_y0_x3_c12" or "functaencoder_p0_3_l12".
+        """
+        numbered = ClassNamePrefixFeaturesOutMixin.get_feature_names_out(self, input_features)
+        names = self.codec_.latent_names(self.layout_.axis_names)
+        if names is None:
+            return numbered
+        prefix = type(self).__name__.lower()
+        return np.array([f"{prefix}_{name}" for name in names], dtype=object)
+
+
 def summary(encoder: Any) -> dict[str, str]:
     """Return what is worth knowing of a fitted encoder at a glance, as names and values.
 
@@ -36,10 +63,10 @@ def summary(encoder: Any) -> dict[str, str]:
     field, layout = encoder.field_, encoder.layout_
     facts = {
         "latents": _latents(encoder.codec_),
-        "field": field.family,
+        "field": FieldSpec.family_of(field),
         "parameters": f"{field.n_parameters:,} shared by all signals",
         "grid": _grid(layout),
-        "learner": f"{encoder.learner}, {encoder.n_iter_:,} meta-steps",
+        "learner": f"{encoder.learner_.name}, {encoder.n_iter_:,} meta-steps",
     }
     recent = np.asarray(encoder.psnr_curve_[-_RECENT:], dtype=float)
     if np.isfinite(recent).any():

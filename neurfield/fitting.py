@@ -1,41 +1,39 @@
-"""From signals and settings to a trained codec."""
+"""From signals and settings to a trained codec: start, then continue."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 
 from neurfield.codec import Codec
 from neurfield.fields import Field
 from neurfield.learning import (
+    ContextStore,
     Learner,
+    Pass,
     Problem,
     Progress,
     Schedule,
-    Settings,
     Trainer,
     TrainingState,
-    available_learners,
     store_of,
 )
 from neurfield.learning.checkpoint import load_checkpoint
-from neurfield.learning.solvers import LevenbergMarquardt
 from neurfield.patched import with_patches
-from neurfield.posterior import with_posterior
 from neurfield.signals import CoordinateFrame, Signals, ValueScaler
 from neurfield.signals.lazy import LazyValues, thinned
 from neurfield.signals.patches import PatchGrid
 from neurfield.signals.scaling import thinning
 
+_OF_ONE_PASS = ("data", "pass_from")  # what the fingerprints of two passes may differ in
 _DIGEST_VALUES = 1_000_000  # values of each group that a checkpoint's fingerprint looks at
 
 
@@ -46,6 +44,7 @@ class FitPlan:
     Parameters
     ----------
     learner : Learner
+        That knows its problem.
     schedule : Schedule
     make_field : callable
         Takes ``generator=`` and returns a freshly initialised field.
@@ -57,8 +56,13 @@ class FitPlan:
     callbacks : sequence of callables
     fingerprint : mapping
         Parameters that a checkpoint must agree with.
+    isotropic : bool
+        Whether axes of one unit are scaled alike.
     patches : PatchGrid, optional
         What the field describes; None = whole signals.
+    pass_from : int, optional
+        Meta-steps taken before, where this is one pass over the signals of many; None = as many
+        meta-steps as the schedule has.
     """
 
     learner: Learner
@@ -70,44 +74,21 @@ class FitPlan:
     dtype: torch.dtype
     callbacks: Sequence[Callable[[Progress], bool | None]]
     fingerprint: Mapping[str, Any]
+    isotropic: bool = False
     patches: PatchGrid | None = None
-
-
-def make_learner(
-    name: str, problem: Problem, chosen: Mapping[str, Any], before: Learner | None = None
-) -> Learner:
-    """Return a learner with its defaults, and what the caller chose instead of them.
-
-    Parameters
-    ----------
-    name : str
-    problem : Problem
-    chosen : mapping
-        Values for :class:`Settings` by field name; None keeps the default.
-    before : Learner, optional
-        Whose settings are the defaults where it is of this name: the problem may have changed since
-        it began.
-
-    Raises
-    ------
-    ValueError
-        If something was chosen that the learner has no use for.
-    """
-    learner = available_learners()[name]
-    for f in fields(Settings):
-        if f.name in learner.without and chosen[f.name] not in (None, f.default):
-            raise ValueError(
-                f"{f.name}={chosen[f.name]!r} changes nothing with learner={name!r}, "
-                f"where it must be {f.default!r}"
-            )
-    overrides = {f.name: chosen[f.name] for f in fields(Settings) if chosen[f.name] is not None}
-    if before is not None and before.name == name:
-        return learner(replace(before.settings, **overrides))
-    return learner(replace(learner.defaults(problem), **overrides))
+    pass_from: int | None = None
 
 
 def problem_of(signals: Signals, latent_dim: int) -> Problem:
-    """Measure a data set for a learner's defaults."""
+    """Measure a data set for a learner's defaults.
+
+    Parameters
+    ----------
+    signals : Signals
+        What the field is to describe: whole signals, or their patches.
+    latent_dim : int
+        P.
+    """
     return Problem(
         n_signals=len(signals),
         n_grids=len(signals.groups),
@@ -119,150 +100,124 @@ def problem_of(signals: Signals, latent_dim: int) -> Problem:
 
 
 def fit_codec(
-    signals: Signals, plan: FitPlan, isotropic: bool, previous: Codec | None = None
-) -> tuple[Codec, TrainingState]:
-    """Meta-learn θ on a data set.
-
-    Parameters
-    ----------
-    signals : Signals
-    plan : FitPlan
-    isotropic : bool
-        Whether axes of one unit are scaled alike.
-    previous : Codec, optional
-        Continue from these weights, coordinates and scaling.
-    """
-    signals.check()
-    saved, seed = None, plan.seed
-    path, fingerprint = plan.schedule.checkpoint, {**plan.fingerprint, "data": _digest(signals)}
-    if path is not None and Path(path).exists():
-        saved = load_checkpoint(path, fingerprint)
-        seed = saved["seed"]
-    generator = torch.Generator().manual_seed(seed)
-    train, held_out = _split(signals, plan.validation_fraction, generator)
-    frame, scaler = _units(signals, plan, isotropic, previous)
-    units = (plan.patches, frame, scaler, plan.dtype, plan.device)
-    store = store_of(train, *units)
-    if previous is None:
-        field = plan.make_field(generator=generator).to(plan.device, plan.dtype)
-    else:
-        field = previous.field.to(plan.device, plan.dtype)
-    trainer = Trainer(
-        learner=plan.learner,
-        field=field,
-        store=store,
-        held_out=None if held_out is None else store_of(held_out, *units),
-        schedule=plan.schedule,
-        generator=generator,
-        seed=seed,
-        fingerprint=fingerprint,
-        callbacks=plan.callbacks,
-    )
-    if previous is not None:
-        trainer.meta_step.adopt(previous.solver)
-    elif saved is None:  # a checkpoint brings weights and generator of its own
-        plan.learner.initialise(trainer.meta_step, store, generator)
-    state = trainer.run(saved)
-    solver = plan.learner.finish(trainer.meta_step, store, generator)
-    posterior = None
-    if isinstance(solver, LevenbergMarquardt):
-        axes = _usual_axes(signals, plan.patches)
-        strength = plan.learner.settings.augmentation
-        solver, posterior = with_posterior(field, solver, store, frame, axes, strength, generator)
-    codec = Codec(field, solver, frame, scaler, posterior)
-    return with_patches(codec, plan.patches), state
-
-
-def partial_fit_codec(
     signals: Signals,
     plan: FitPlan,
-    isotropic: bool,
     previous: Codec | None = None,
     trainer: Trainer | None = None,
-) -> tuple[Codec, Trainer, list[float], list[float]]:
-    """Pass once over a data set in mini-batches, at a constant learning rate.
+    history: TrainingState | None = None,
+) -> tuple[Codec, Trainer]:
+    """Meta-learn θ on a data set, from the start or from where an earlier fit has left it.
 
     Parameters
     ----------
     signals : Signals
     plan : FitPlan
-        Its device and precision are for a first pass; later ones stay where the field is.
-    isotropic : bool
-        Whether axes of one unit are scaled alike.
     previous : Codec, optional
-        Continue from these weights, coordinates and scaling; its field is trained in place.
+        Continue from these weights, coordinates and scaling, which stay as they are.
     trainer : Trainer, optional
-        Of the field of `previous`, from the pass before; taken up again where nothing has changed.
+        Of the fit that made `previous`: its optimiser and its random numbers go on.
+    history : TrainingState, optional
+        Curves that new ones are appended to, where there is no `trainer`.
 
     Returns
     -------
     codec : Codec
     trainer : Trainer
-        For the pass to come.
-    losses, levels : list of float
-        Meta-loss, NaN where it was not finite, and PSNR in dB of each meta-step.
+        For a pass to come, with the training's curves in its ``state``.
     """
-    if previous is not None:
-        plan = replace(plan, device=previous.device, dtype=previous.dtype)
-    frame, scaler = _units(signals, plan, isotropic, previous)
-    store = store_of(signals, plan.patches, frame, scaler, plan.dtype, plan.device)
-    if previous is None:
-        field = plan.make_field(generator=torch.Generator().manual_seed(plan.seed))
-        field = field.to(plan.device, plan.dtype)
-    else:
-        field = previous.field
-    learner = plan.learner
-    if trainer is None or not _train_alike(trainer.learner, learner):
-        trainer = Trainer(
-            learner=learner,
-            field=field,
+    signals.check()
+    fingerprint = {**plan.fingerprint, "data": _digest(signals)}
+    if plan.pass_from is not None:
+        fingerprint["pass_from"] = plan.pass_from
+    saved = _saved(plan, fingerprint)
+    seed = plan.seed if saved is None else saved["seed"]
+    generator = torch.Generator().manual_seed(seed) if trainer is None else trainer.generator
+    train, held_out = _split(signals, plan.validation_fraction, generator)
+    frame, scaler = _units(signals, plan, previous)
+    units = (plan.patches, frame, scaler, plan.dtype, plan.device)
+    store = store_of(train, *units)
+    if trainer is None:
+        trainer = _begun(plan, store, generator, seed, previous, history, resumes=saved is not None)
+    trainer.state.begin_pass()
+    trainer.run(
+        Pass(
             store=store,
-            held_out=None,
-            schedule=plan.schedule,
-            generator=torch.Generator().manual_seed(plan.seed),
-        )
-        if previous is None:
-            learner.initialise(trainer.meta_step, store, trainer.generator)
-        else:
-            trainer.meta_step.adopt(previous.solver)
-    trainer.store = store
-    losses, levels = [], []
-    for _ in range(math.ceil(len(store) / learner.settings.batch_size)):
-        losses.append(trainer.step(learner.draw(store, trainer.generator)))
-        levels.append(trainer.psnr(float(trainer.meta_step.mse)))
-    if skipped := int(np.isnan(losses).sum()):
-        warnings.warn(
-            f"the meta-loss was not finite in {skipped} of {len(losses)} meta-steps, which left "
-            "the weights as they were; a lower meta_lr may help",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-    codec = Codec(field, learner.solver(trainer.meta_step, store), frame, scaler)
-    return with_patches(codec, plan.patches), trainer, losses, levels
+            held_out=None if held_out is None else store_of(held_out, *units),
+            schedule=_schedule(plan, len(store)),
+            fingerprint=fingerprint,
+            callbacks=plan.callbacks,
+        ),
+        saved,
+    )
+    # Of a copy: what ends a fit would take the optimiser's state away from its weights.
+    step = copy.deepcopy(trainer.meta_step)
+    finished = plan.learner.finish(step, store, generator)
+    codec = Codec(step.field, finished.solver, frame, scaler, finished.posterior)
+    return with_patches(codec, plan.patches), trainer
 
 
-def _train_alike(one: Learner, other: Learner) -> bool:
-    steps = other.settings.transform_steps  # has no part in training
-    return one.name == other.name and replace(one.settings, transform_steps=steps) == other.settings
+def history_of(encoder: Any) -> TrainingState:
+    """Return the curves of a fitted encoder, as a state that another training goes on with.
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+        Fitted.
+    """
+    return TrainingState(
+        iteration=encoder.n_iter_,
+        loss_curve=list(encoder.loss_curve_),
+        psnr_curve=list(getattr(encoder, "psnr_curve_", [])),
+        validation_curve=list(getattr(encoder, "validation_curve_", [])),
+    )
+
+
+def _begun(
+    plan: FitPlan,
+    store: ContextStore,
+    generator: torch.Generator,
+    seed: int,
+    previous: Codec | None,
+    history: TrainingState | None,
+    resumes: bool,
+) -> Trainer:
+    """Return a trainer of a fresh field, or of one that another fit has trained."""
+    if previous is None:
+        field = plan.make_field(generator=generator)
+    else:
+        field = copy.deepcopy(previous.field)
+    trainer = Trainer(
+        plan.learner, field.to(plan.device, plan.dtype), generator, seed=seed, state=history
+    )
+    if previous is not None:
+        trainer.meta_step.adopt(previous.solver)
+    elif not resumes:  # a checkpoint brings weights and generator of its own
+        plan.learner.initialise(trainer.meta_step, store, generator)
+    return trainer
+
+
+def _schedule(plan: FitPlan, n_signals: int) -> Schedule:
+    """Return the schedule, for one pass with as many meta-steps as there are mini-batches."""
+    if plan.pass_from is None:
+        return plan.schedule
+    n_steps = math.ceil(n_signals / plan.learner.settings.batch_size)
+    return replace(plan.schedule, max_iter=plan.pass_from + n_steps, lr_schedule="constant")
+
+
+def _saved(plan: FitPlan, fingerprint: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the training state of a checkpoint; that of another pass is to be replaced."""
+    path = plan.schedule.checkpoint
+    if path is None or not Path(path).exists():
+        return None
+    return load_checkpoint(path, fingerprint, _OF_ONE_PASS if plan.pass_from is not None else ())
 
 
 def _units(
-    signals: Signals, plan: FitPlan, isotropic: bool, previous: Codec | None
+    signals: Signals, plan: FitPlan, previous: Codec | None
 ) -> tuple[CoordinateFrame, ValueScaler]:
     if previous is None:
-        return units_of(signals, isotropic, plan.patches)
+        return units_of(signals, plan.isotropic, plan.patches)
     return previous.frame, previous.scaler
-
-
-def _usual_axes(signals: Signals, patches: PatchGrid | None) -> tuple[np.ndarray, ...]:
-    """Return the grid of a patch or the signals; of scattered points, one that is as dense."""
-    if patches is not None:
-        return patches.axes
-    layout = signals.layout
-    if layout.axes is not None:
-        return layout.axes
-    n_points = float(np.mean([group.n_points for group in signals.groups]))
-    return layout.resized([max(2, round(n_points ** (1 / layout.n_axes)))] * layout.n_axes)
 
 
 def units_of(

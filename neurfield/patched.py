@@ -52,15 +52,8 @@ class PatchedCodec(Codec):
     def across(self, read: Reader) -> Reader:
         return self.patches.across(read)
 
-    def encode(self, signals: Signals) -> np.ndarray:
-        latents = super().encode(self.patches.split(signals))
-        return latents.reshape(len(signals), self.latent_size)
-
-    def decode(self, latents: np.ndarray, points: np.ndarray) -> np.ndarray:
-        (values,) = self.across(lambda z, x: [super(PatchedCodec, self).decode(z, x)])(
-            latents, points
-        )
-        return values
+    def pieces(self, signals: Signals) -> Signals:
+        return self.patches.split(signals)
 
     def reconstruction_psnr(self, signals: Signals) -> np.ndarray:
         latents = self.encode(signals)

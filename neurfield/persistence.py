@@ -2,29 +2,126 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from neurfield.codec import Codec
 from neurfield.device import resolve_device
-from neurfield.fields import available_fields
+from neurfield.fields import FieldSpec
+from neurfield.learning import Learner, Settings
+from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers import InnerSolver
+from neurfield.legacy import upgraded
 from neurfield.patched import patches_of, with_patches
-from neurfield.posterior import Posterior
 from neurfield.signals import CoordinateFrame, Layout, ValueScaler
 from neurfield.signals.patches import PatchGrid
+from neurfield.spec import plain
 
 _FORMAT = "neurfield"
 # 2 adds the prior and the posterior, 3 learnt step sizes, scale modulation, patches and the family
-# of the field; files without them are read too.
-_VERSION = 3
+# of the field, 4 specs; files of earlier versions are read too.
+_VERSION = 4
+_CURVES = ("loss_curve_", "psnr_curve_", "validation_curve_")
+
+
+class StoredMixin:
+    """Saves an estimator to a file and reads it back; pickles it for machines without its GPU."""
+
+    def save(self: Any, path: str | PathLike[str]) -> None:
+        """Write the fitted estimator to a safetensors file, which holds no code.
+
+        Parameters
+        ----------
+        path : path
+            Written whole or not at all. ``callbacks`` and a RandomState instance are left out.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        check_is_fitted(self)
+        parameters = self.get_params(deep=False)
+        parameters["callbacks"] = None
+        if isinstance(parameters["random_state"], np.random.RandomState):
+            parameters["random_state"] = None
+        description = {
+            "parameters": {name: plain(value) for name, value in parameters.items()},
+            "layout": self.layout_.to_dict(),
+            "learner": self.learner_.to_plain(),
+            "settings": asdict(self.settings_),
+            "n_features_in": int(self.n_features_in_),
+            "feature_names_in": getattr(self, "feature_names_in_", None),
+            "curves": {name: getattr(self, name, None) for name in _CURVES},
+            "n_iter": self.n_iter_,
+        }
+        save_fitted(str(path), self.codec_, description)
+
+    @classmethod
+    def load(cls: Any, path: str | PathLike[str], device: str | None = None) -> Any:
+        """Read an estimator that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : path
+        device : str, optional
+            Where to put the field; by default what the estimator was made with, or the CPU (with a
+            warning) when that is not here.
+
+        Returns
+        -------
+        FunctaEncoder
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is truncated, not ours, or written by a newer version.
+        """
+        codec, document = load_fitted(str(path), device or "auto")
+        estimator = cls(**_parameters(cls, document["parameters"]))
+        if device is None and estimator.device != "auto":
+            codec.to(available_device(estimator.device))
+        elif device is not None:
+            estimator.device = device
+        learner = Learner.from_plain(document["learner"])
+        learner.settings = Settings(**document["settings"])
+        estimator._accept(codec, learner)
+        estimator.layout_ = document["layout"]
+        estimator.n_features_in_ = document["n_features_in"]
+        if document["feature_names_in"] is not None:
+            estimator.feature_names_in_ = np.array(document["feature_names_in"], dtype=object)
+        estimator.n_iter_ = document["n_iter"]
+        for name, curve in document["curves"].items():
+            if curve is not None:
+                setattr(estimator, name, curve)
+        return estimator
+
+    def __getstate__(self: Any) -> dict[str, Any]:
+        state = dict(BaseEstimator.__getstate__(self))
+        state.pop("_trainer", None)
+        if "codec_" in state and state["codec_"].device.type != "cpu":
+            state["codec_"] = copy.deepcopy(state["codec_"]).to(torch.device("cpu"))
+        return state
+
+    def __setstate__(self: Any, state: dict[str, Any]) -> None:
+        BaseEstimator.__setstate__(self, state)
+        if "codec_" in state and self.device_ != "cpu":
+            self.codec_.to(available_device(self.device_))
+            self.device_ = str(self.codec_.device)
 
 
 def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) -> None:
@@ -40,7 +137,7 @@ def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) 
     tensors |= {f"solver.{k}": v.cpu() for k, v in solver.items() if torch.is_tensor(v)}
     document = {
         **description,
-        "family": codec.field.family,
+        "family": FieldSpec.family_of(codec.field),
         "field": codec.field.config(),
         "solver": {
             "name": codec.solver.name,
@@ -105,7 +202,8 @@ def load_fitted(path: str | Path, device: str) -> tuple[Codec, dict[str, Any]]:
             f"this one reads up to version {_VERSION}"
         )
     try:
-        codec, document = _rebuild(json.loads(metadata["document"]), tensors)
+        document = upgraded(json.loads(metadata["document"]), int(version))
+        codec, document = _rebuild(document, tensors)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(f"{str(source)!r} is damaged ({reason})") from error
@@ -115,8 +213,8 @@ def load_fitted(path: str | Path, device: str) -> tuple[Codec, dict[str, Any]]:
 def _rebuild(
     document: dict[str, Any], tensors: Mapping[str, torch.Tensor]
 ) -> tuple[Codec, dict[str, Any]]:
-    family = available_fields()[document.get("family", "siren")]
-    field = family(**document["field"]).to(getattr(torch, document["dtype"]))
+    module = FieldSpec.named(document["family"]).module
+    field = module(**document["field"]).to(getattr(torch, document["dtype"]))
     field.load_state_dict(_strip(tensors, "field."))
     solver = {**document["solver"], **_strip(tensors, "solver.")}
     posterior = None
@@ -133,6 +231,17 @@ def _rebuild(
     document["layout"] = Layout.from_dict(document["layout"])
     patches = PatchGrid.from_dict(document["patches"]) if "patches" in document else None
     return with_patches(codec, patches), document
+
+
+def _parameters(cls: Any, plain_values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return constructor arguments, of which JSON has made dictionaries and lists."""
+    found: dict[str, Any] = {}
+    for name, value in plain_values.items():
+        if isinstance(value, dict):
+            found[name] = cls.spec_kinds[name].from_plain(value)
+        else:
+            found[name] = tuple(value) if isinstance(value, list) else value
+    return found
 
 
 def available_device(device: str) -> torch.device:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from sklearn.base import clone
+
+from neurfield.fields import LowRank, Siren, Spatial
+from neurfield.learning import Cavia
+
+# What MedFuncta's configurations have in common.
 _MEDFUNCTA: dict[str, Any] = {
-    "learner": "cavia",
-    "skip_connections": True,
-    "residual_scale": 1.0,
-    "output_scale": 1.0,
-    "inner_steps": 10,
-    "inner_lr": 1e-2,
+    "field": Siren(residual_scale=1.0, output_scale=1.0),
     "transform_steps": 20,
     "meta_lr": 3e-6,
     "lr_schedule": "cosine",
@@ -19,27 +20,27 @@ _MEDFUNCTA: dict[str, Any] = {
 }
 
 # What Functa and COIN++ have in common: the network, three steps on the whole context, and Adam.
-_DUPONT: dict[str, Any] = {
-    "learner": "cavia",
-    "hidden_dim": 512,
+_PLAIN_NETWORK: dict[str, Any] = {
     "skip_connections": False,
     "residual_scale": 1.0,
     "output_scale": 1.0,
-    "modulation": "shift",
-    "inner_steps": 3,
-    "context_ratio": 1.0,
+}
+_DUPONT: dict[str, Any] = {
+    "hidden_dim": 512,
+    "field": Siren(**_PLAIN_NETWORK),
     "meta_lr": 3e-6,
     "lr_schedule": "constant",
     "weight_decay": 0.0,
 }
+_THREE_LEARNT_STEPS = Cavia(inner_steps=3, learn_inner_lr=True, context_ratio=1.0)
 
 # Dupont et al., "COIN++: Neural Compression Across Modalities", TMLR 2022, Section 3, and the
 # authors' configurations.
 _COINPP: dict[str, Any] = {
     **_DUPONT,
+    "learner": Cavia(inner_steps=3, inner_lr=1e-2, context_ratio=1.0),
     "n_layers": 10,
     "omega": 50.0,
-    "inner_lr": 1e-2,
     "transform_steps": 10,
     "batch_size": 64,
 }
@@ -51,44 +52,40 @@ def _medfuncta(n_layers: int, width: int, latents: int, gamma: float, batch: int
         "n_layers": n_layers,
         "hidden_dim": width,
         "latent_dim": latents,
-        "context_ratio": gamma,
+        "learner": Cavia(inner_steps=10, inner_lr=1e-2, context_ratio=gamma),
         "batch_size": batch,
     }
 
 
-# Bauer et al., "Spatial Functa: Scaling Functa to ImageNet Classification and Generation", arXiv
-# 2302.03130, section on spatial functa: 8 × 8 vectors of 64 numbers, K = 10, L = 256, ω = 30 and
-# three inner steps with learnt step sizes. Meta-steps are those of Functa, on which it builds.
-_SPATIAL_FUNCTA: dict[str, Any] = {
-    **_DUPONT,
-    "field": "spatial",
-    "latent_grid": (8, 8),
-    "latent_dim": 8 * 8 * 64,
-    "n_layers": 10,
-    "hidden_dim": 256,
-    "omega": 30.0,
-    "learn_inner_lr": True,
-    "transform_steps": 3,
-    "batch_size": 16,
-    "max_iter": 500_000,
-}
+def _spatial_functa(interpolation: str) -> dict[str, Any]:
+    """Return Spatial Functa's configuration: 8 × 8 vectors of 64 numbers, and learnt step sizes.
+
+    Bauer et al., "Spatial Functa: Scaling Functa to ImageNet Classification and Generation", arXiv
+    2302.03130, section on spatial functa. Meta-steps are those of Functa, on which it builds.
+    """
+    return {
+        **_DUPONT,
+        "field": Spatial(grid=(8, 8), interpolation=interpolation, **_PLAIN_NETWORK),
+        "learner": _THREE_LEARNT_STEPS,
+        "latent_dim": 8 * 8 * 64,
+        "n_layers": 10,
+        "hidden_dim": 256,
+        "omega": 30.0,
+        "transform_steps": 3,
+        "batch_size": 16,
+        "max_iter": 500_000,
+    }
+
 
 # Wolleb et al., "Low-Rank-Modulated Functa", arXiv 2603.25951, method and experimental settings,
 # with the authors' configuration for cardiac ultrasound: batches of 4 frames of a video.
 _LRM_FUNCTA: dict[str, Any] = {
-    "field": "low-rank",
+    "field": LowRank(intermediate_dim=256, **_PLAIN_NETWORK),
+    "learner": Cavia(inner_steps=10, inner_lr=1e-2, context_ratio=0.2),
     "latent_dim": 2,
-    "intermediate_dim": 256,
     "n_layers": 10,
     "hidden_dim": 256,
     "omega": (10.0, 200.0),
-    "skip_connections": False,
-    "residual_scale": 1.0,
-    "output_scale": 1.0,
-    "learner": "cavia",
-    "inner_steps": 10,
-    "inner_lr": 1e-2,
-    "context_ratio": 0.2,
     "transform_steps": 20,
     "meta_lr": 3e-6,
     "lr_schedule": "cosine",
@@ -107,10 +104,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     # the authors' code. They published latents of CelebA-HQ 64×64 with P from 64 to 1024.
     "functa": {
         **_DUPONT,
+        "learner": _THREE_LEARNT_STEPS,
         "n_layers": 15,
         "latent_dim": 128,
         "omega": 30.0,
-        "learn_inner_lr": True,
         "transform_steps": 3,
         "batch_size": 16,
         "max_iter": 500_000,
@@ -125,8 +122,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "meta_lr": 1e-6,
         "max_iter": 1_000_000,
     },
-    "spatial-functa-nearest": {**_SPATIAL_FUNCTA, "interpolation": "nearest"},
-    "spatial-functa-linear": {**_SPATIAL_FUNCTA, "interpolation": "linear"},
+    "spatial-functa-nearest": _spatial_functa("nearest"),
+    "spatial-functa-linear": _spatial_functa("linear"),
     "lrm-functa": _LRM_FUNCTA,
 }
 
@@ -162,4 +159,5 @@ def preset_parameters(name: str) -> dict[str, Any]:
     """
     if name not in PRESETS:
         raise ValueError(f"name must be one of {list_presets()}, got {name!r}")
-    return dict(PRESETS[name])
+    # Specs of their own, so that changing an estimator's leaves the preset as it is.
+    return {key: clone(value, safe=False) for key, value in PRESETS[name].items()}

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+from neurfield.spec import plain
+
 
 def provenance(estimator: Any, source_attrs: Mapping[Any, Any]) -> dict[str, str]:
     """Describe the encoder and the signals of a set of latents.
@@ -25,7 +27,9 @@ def provenance(estimator: Any, source_attrs: Mapping[Any, Any]) -> dict[str, str
         The version of this package, the encoder's parameters and settings as JSON, and the
         signals' attributes as JSON.
     """
-    encoder = {**estimator.get_params(deep=False), **asdict(estimator.settings_)}
+    parameters = estimator.get_params(deep=False)
+    encoder = {name: plain(value) for name, value in parameters.items()}
+    encoder |= {**asdict(estimator.settings_), "learner": estimator.learner_.to_plain()}
     if estimator.transform_steps is not None:
         encoder["transform_steps"] = estimator.transform_steps
     encoder = {name: value for name, value in encoder.items() if name not in _NOT_OF_THE_MODEL}

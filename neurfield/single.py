@@ -21,7 +21,7 @@ from neurfield.device import resolve_device
 from neurfield.fields import (
     CoordinateField,
     FourierFeatureMLP,
-    Siren,
+    PlainSiren,
     gaussian_frequencies,
     positional_frequencies,
 )
@@ -260,7 +260,7 @@ class NeuralField(BaseEstimator):
             lambda _, where: [self._evaluate(self.frame_.normalise(where))[None]],
             self.frame_,
             self.layout_,
-            np.empty((1, 0)),
+            1,
             grid=grid,
             coords=coords,
             points=points,
@@ -342,7 +342,7 @@ class NeuralField(BaseEstimator):
         d, c = self.layout_.n_axes, self.layout_.n_channels
         shape = {"hidden_dim": self.hidden_dim, "n_layers": self.n_layers}
         if self.field == "siren":
-            return Siren(d, c, omega=self.omega, **shape, generator=generator)
+            return PlainSiren(d, c, omega=self.omega, **shape, generator=generator)
         highest = [_PART_OF_NYQUIST * nyquist for nyquist in _nyquist_frequencies(group)]
         if self.field == "fourier":  # 95 % of a normal distribution lie within 2 σ
             sigma = [h / 2 if self.sigma is None else self.sigma for h in highest]

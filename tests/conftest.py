@@ -75,6 +75,8 @@ def small_encoder() -> "Callable[..., FunctaEncoder]":
             "device": "cpu",
             "random_state": 0,
         }
-        return FunctaEncoder(**(small | parameters))
+        own = {name: value for name, value in parameters.items() if "__" not in name}
+        nested = {name: value for name, value in parameters.items() if "__" in name}
+        return FunctaEncoder(**(small | own)).set_params(**nested)
 
     return make

@@ -6,6 +6,7 @@ import torch
 
 from neurfield import FunctaEncoder
 from neurfield.datasets import load_npz
+from neurfield.learning import VarPro
 from neurfield.learning.augmentation import deform
 
 SPACING = torch.tensor([0.1, 0.2])
@@ -43,7 +44,9 @@ def test_deformations_help_where_x_rays_are_few(shared_data):
     images = load_npz(shared_data / "pneumoniamnist.npz", split="train").values / 255.0
     train, held_out = images[:150], images[1000:1200]
     scores = {
-        strength: FunctaEncoder(latent_dim=128, max_iter=400, random_state=0, augmentation=strength)
+        strength: FunctaEncoder(
+            latent_dim=128, max_iter=400, random_state=0, learner=VarPro(augmentation=strength)
+        )
         .fit(train)
         .score(held_out)
         for strength in (0.0, 0.5)

@@ -191,7 +191,7 @@ def test_options_of_the_meta_step_reach_it_from_the_encoder(small_encoder):
     signals = np.random.default_rng(0).random((6, 12))
     fits = {}
     for checkpointing in (None, False, True):
-        enc = small_encoder(learner="cavia", checkpointing=checkpointing).fit(signals)
+        enc = small_encoder(learner="cavia", learner__recompute=checkpointing).fit(signals)
         assert enc.settings_.checkpointing == bool(checkpointing)
         fits[checkpointing] = enc.field_.state_dict()
     torch.testing.assert_close(fits[True], fits[False], rtol=1e-5, atol=1e-6)

@@ -101,7 +101,10 @@ def test_step_sizes_start_in_their_range_and_stay_in_theirs(functa, X):
     step.project()
     torch.testing.assert_close(step.inner_lr.data.tolist(), [0.0, 0.2, 1.0, 0.0])
     enc = functa(inner_lr=0.97, learn_inner_lr=False, warm_start=True, max_iter=1).fit(X)
-    assert float(rates_of(enc.set_params(learn_inner_lr=True, meta_lr=0.08).fit(X)).max()) == 1.0
+    assert (
+        float(rates_of(enc.set_params(learner__learn_inner_lr=True, meta_lr=0.08).fit(X)).max())
+        == 1.0
+    )
 
 
 def test_transform_takes_the_learnt_step_sizes(functa, X):
@@ -150,7 +153,7 @@ def test_step_sizes_carry_over(functa, X, how, tmp_path):
 
 def test_a_warm_start_learns_from_the_step_size_it_had(functa, X):
     enc = functa(learn_inner_lr=False, inner_lr=0.07, warm_start=True).fit(X)
-    enc.set_params(learn_inner_lr=True, meta_lr=1e-9).fit(X)
+    enc.set_params(learner__learn_inner_lr=True, meta_lr=1e-9).fit(X)
     torch.testing.assert_close(rates_of(enc), torch.full((4,), 0.07), rtol=0, atol=1e-6)
 
 
@@ -178,7 +181,7 @@ def test_a_field_with_scales_trains_and_is_saved(small_encoder, learner, tmp_pat
     enc.save(tmp_path / "f")
     loaded = FunctaEncoder.load(tmp_path / "f")
     np.testing.assert_array_equal(loaded.transform(X), enc.transform(X))
-    enc.set_params(warm_start=True, modulation="shift")
+    enc.set_params(warm_start=True, field__modulation="shift")
     with pytest.raises(ValueError, match="continues a field with modulation=shift_scale"):
         enc.fit(X)
 
@@ -286,7 +289,7 @@ def test_all_points_selected_are_the_whole_context():
 def test_selection_reaches_the_meta_step_from_the_encoder(small_encoder, X):
     options = {"learner": "cavia", "context_ratio": 0.4, "meta_lr": 1e-2}
     random = small_encoder(**options).fit(X)
-    chosen = small_encoder(**options, context_selection="gradient").fit(X)
+    chosen = small_encoder(**options, learner__context_selection="gradient").fit(X)
     assert chosen.settings_.context_selection == "gradient"
     assert not np.allclose(random.loss_curve_, chosen.loss_curve_)
     assert np.isfinite(chosen.transform(X)).all()

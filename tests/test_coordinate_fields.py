@@ -8,7 +8,7 @@ import torch
 
 from neurfield.fields import (
     FourierFeatureMLP,
-    Siren,
+    PlainSiren,
     gaussian_frequencies,
     positional_frequencies,
 )
@@ -28,7 +28,9 @@ def weights_of(field):
 
 @pytest.mark.parametrize(("d", "c"), [(1, 1), (2, 3), (3, 1)])
 def test_siren_is_the_published_formula(d, c):
-    field = Siren(d, c, hidden_dim=6, n_layers=4, omega=(3.0, 9.0), generator=generator()).double()
+    field = PlainSiren(
+        d, c, hidden_dim=6, n_layers=4, omega=(3.0, 9.0), generator=generator()
+    ).double()
     x = points(d)
     *sines, (W, b) = weights_of(field)
     hidden = x
@@ -40,7 +42,7 @@ def test_siren_is_the_published_formula(d, c):
 
 
 def test_initial_weights_of_a_siren_fill_their_published_ranges():
-    field = Siren(2, 4, hidden_dim=200, n_layers=3, omega=(10.0, 40.0), generator=generator())
+    field = PlainSiren(2, 4, hidden_dim=200, n_layers=3, omega=(10.0, 40.0), generator=generator())
     bounds = [1 / 2, math.sqrt(6 / 200) / 25.0, math.sqrt(6 / 200) / 40.0]
     for layer, bound in zip(field.layers, bounds, strict=True):
         largest = float(layer.weight.detach().abs().max())
@@ -93,7 +95,7 @@ def test_frequencies_stay_as_they_are_and_travel_with_the_weights():
 
 def test_shapes_that_make_no_network_are_refused():
     with pytest.raises(ValueError, match="n_layers must be at least 2"):
-        Siren(1, 1, n_layers=1)
+        PlainSiren(1, 1, n_layers=1)
     with pytest.raises(ValueError, match="n_layers must be at least 2"):
         FourierFeatureMLP(torch.ones(3, 1), 1, n_layers=1)
     with pytest.raises(ValueError, match=r"frequencies must have shape \(m, d\)"):

@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 
 from neurfield import FunctaEncoder
 from neurfield.cli import main
+from neurfield.fields import Spatial
 
 PRESETS = ("spatial-functa-nearest", "spatial-functa-linear", "lrm-functa")
 SMALL = {"hidden_dim": 8, "n_layers": 3, "batch_size": 8, "device": "cpu", "random_state": 0}
@@ -120,8 +121,7 @@ def test_signals_of_one_two_and_three_axes_and_on_grids_of_their_own(learner):
     rng = np.random.default_rng(0)
     for shape in [(9,), (5, 6), (4, 5, 6)]:
         encoder = FunctaEncoder(
-            **SMALL, field="spatial", learner=learner, latent_dim=2 ** len(shape) * 2,
-            latent_grid=2, max_iter=2,
+            **SMALL, field=Spatial(grid=2), learner=learner, latent_dim=2 ** len(shape) * 2, max_iter=2,
         )  # fmt: skip
         X = rng.random((6, *shape))
         Z = encoder.fit(X).transform(X)
@@ -134,7 +134,7 @@ def test_signals_of_one_two_and_three_axes_and_on_grids_of_their_own(learner):
     "option", [{"learn_inner_lr": True}, {"second_order": False}, {"context_selection": "gradient"}]
 )
 def test_variants_of_cavia_apply_to_each_family(encoder, option, digits):
-    encoder.set_params(learner="cavia", context_ratio=0.5, **option)
+    encoder.set_params(learner="cavia", learner__context_ratio=0.5, **option)
     assert np.isfinite(encoder.fit(digits[:16]).transform(digits[:4])).all()
 
 
@@ -188,9 +188,9 @@ def test_warm_start_refuses_another_grid(digits):
     encoder = FunctaEncoder(**SMALL, **FAMILIES["spatial"], max_iter=1, warm_start=True)
     encoder.fit(digits[:20])
     with pytest.raises(ValueError, match=r"latent_grid=\(2, 3\), got latent_grid=\(3, 2\)"):
-        encoder.set_params(latent_grid=(3, 2)).fit(digits[:20])
+        encoder.set_params(field__grid=(3, 2)).fit(digits[:20])
     with pytest.raises(ValueError, match=r"latent_grid must .* 2 axes .*\(2, 3, 1\)"):
-        encoder.set_params(latent_grid=(2, 3, 1)).fit(digits[:20])
+        encoder.set_params(field__grid=(2, 3, 1)).fit(digits[:20])
 
 
 def test_info_names_the_family(encoder, digits, tmp_path, capsys):

@@ -8,7 +8,7 @@ from neurfield.fields import LowRankSiren, ModulatedSiren, SpatialSiren
 from neurfield.learning.base import MetaBatch
 from neurfield.learning.context import Context
 from neurfield.learning.learners.cavia import CaviaStep
-from neurfield.learning.learners.varpro import VarproStep
+from neurfield.learning.learners.varpro import VarProStep
 
 
 def spatial(d=2, c=2, grid=3, channels=2, interpolation="linear", seed=0, **options):
@@ -235,8 +235,8 @@ def test_the_basis_starts_orthonormal_and_is_penalised_for_leaving():
     "make_step",
     [
         lambda f: CaviaStep(f, 2, 0.1),
-        lambda f: VarproStep(f, 1, 1e-3, 3),
-        lambda f: VarproStep(f, 2, 1e-3, 3),
+        lambda f: VarProStep(f, 1, 1e-3, 3),
+        lambda f: VarProStep(f, 2, 1e-3, 3),
     ],
 )
 def test_the_meta_loss_has_the_penalty_and_the_reported_error_has_not(make_step, monkeypatch):

@@ -272,7 +272,7 @@ def test_a_pickled_network_of_either_format(tmp_path, foreign, zipped):
     enc = FunctaEncoder.from_medfuncta(tmp_path / "model.pt", device="cpu")
     assert (enc.omega, enc.skip_connections) == ((10.0, 25.0), False)
     state = FunctaEncoder.from_medfuncta(
-        network.state_dict(), omega=(10, 25), skip_connections=False, device="cpu"
+        network.state_dict(), omega=(10, 25), field__skip_connections=False, device="cpu"
     )
     latents = np.ones((1, 4), np.float32)
     np.testing.assert_array_equal(

@@ -105,7 +105,7 @@ def test_the_network_goes_along(tmp_path, rng, shared_data):
 
 
 def test_a_failed_write_leaves_nothing(tmp_path, rng, small_encoder, monkeypatch):
-    encoder = small_encoder(latent_dim=5, residual_scale=0.5).fit(rng.random((8, 6)))
+    encoder = small_encoder(latent_dim=5, field__residual_scale=0.5).fit(rng.random((8, 6)))
     with pytest.raises(ValueError, match="residual_scale"):
         to_mednf(latent_set(rng), tmp_path / "set", encoder)
     assert list(tmp_path.iterdir()) == []

@@ -126,7 +126,7 @@ def test_what_a_pickled_network_says_is_not_contradicted(network, checkpoint):
     ):
         FunctaEncoder.from_medfuncta(network, omega=(10.0, 31.0))
     with pytest.raises(ValueError, match="skip_connections=False was given"):
-        FunctaEncoder.from_medfuncta(network, skip_connections=False)
+        FunctaEncoder.from_medfuncta(network, field__skip_connections=False)
     with pytest.raises(ValueError, match="omega must be given"):
         FunctaEncoder.from_medfuncta(checkpoint)
 

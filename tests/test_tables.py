@@ -18,7 +18,7 @@ from neurfield.evaluation.tables import TABLES, Budget, CellStore, Table, make_d
 from neurfield.evaluation.tables.base import summarise
 from neurfield.evaluation.tables.fits import encoder_methods, kept_mebibytes
 from neurfield.evaluation.tables.singles import SINGLES, measure_single, single_settings
-from neurfield.learning import available_learners
+from neurfield.learning import Cavia, available_learners
 
 pytest.importorskip("matplotlib")
 
@@ -299,7 +299,7 @@ def run(name, data, folder, budget=BUDGET):
 def test_memory_falls_with_the_context(data):
     kept = [
         kept_mebibytes(
-            FunctaEncoder(4, learner="cavia", context_ratio=ratio, random_state=0, **TINY), data
+            FunctaEncoder(4, learner=Cavia(context_ratio=ratio), random_state=0, **TINY), data
         )
         for ratio in (1.0, 0.5)
     ]

@@ -88,11 +88,11 @@ def test_a_random_state_makes_fits_repeatable(small_encoder, X, learner):
 def test_global_random_state_plays_no_part(small_encoder, X):
     torch.manual_seed(1)
     np.random.seed(1)
-    a = small_encoder(context_ratio=0.5).fit(X)
+    a = small_encoder(learner__context_ratio=0.5).fit(X)
     torch.manual_seed(2)
     np.random.seed(2)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    b = small_encoder(context_ratio=0.5).fit(X)
+    b = small_encoder(learner__context_ratio=0.5).fit(X)
     assert_same_fit(a, b, X)
     assert torch.equal(torch.get_rng_state(), before[0])
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])
@@ -161,7 +161,12 @@ def test_an_error_in_a_callback_is_not_swallowed(small_encoder, X):
 
 
 def test_early_stopping_stops_when_nothing_improves(small_encoder, X):
-    enc = small_encoder(max_iter=1000, early_stopping=True, n_iter_no_change=2, tol=1e3).fit(X)
+    enc = small_encoder(
+        max_iter=1000,
+        early_stopping=True,
+        early_stopping__n_iter_no_change=2,
+        early_stopping__tol=1e3,
+    ).fit(X)
     # The first look sets the mark; two more, 25 steps apart, fall short of it.
     assert enc.n_iter_ == 75
     assert len(enc.validation_curve_) == 3
@@ -183,8 +188,8 @@ def test_early_stopping_keeps_the_best_weights(small_encoder, X):
         meta_lr=1e-3,
         max_iter=150,
         early_stopping=True,
-        n_iter_no_change=100,
-        tol=0.0,
+        early_stopping__n_iter_no_change=100,
+        early_stopping__tol=0.0,
         callbacks=[remember],
     ).fit(X)
     best = 25 * (1 + int(np.argmax(enc.validation_curve_)))
@@ -193,7 +198,7 @@ def test_early_stopping_keeps_the_best_weights(small_encoder, X):
 
 
 def test_held_out_signals_are_not_trained_on(small_encoder, X):
-    enc = small_encoder(early_stopping=True, validation_fraction=0.5, max_iter=6)
+    enc = small_encoder(early_stopping=True, early_stopping__validation_fraction=0.5, max_iter=6)
     wild = X.copy()
     order = torch.randperm(30, generator=torch.Generator().manual_seed(enc._seed()))
     held_out = order[:15].numpy()
@@ -244,7 +249,7 @@ def test_resuming_after_an_error_goes_back_to_the_last_checkpoint(small_encoder,
     steps = []
     resumed = small_encoder(callbacks=[steps.append], **options).fit(X)
     assert steps[0].iteration == 9
-    assert_same_fit(resumed, small_encoder(max_iter=20, context_ratio=0.5).fit(X), X)
+    assert_same_fit(resumed, small_encoder(max_iter=20, learner__context_ratio=0.5).fit(X), X)
 
 
 def test_a_checkpoint_in_itself_changes_nothing(small_encoder, X, tmp_path):
@@ -399,8 +404,8 @@ def test_an_interrupt_returns_to_the_best_weights(small_encoder, X):
         meta_lr=0.005,
         max_iter=200,
         early_stopping=True,
-        n_iter_no_change=100,
-        tol=0.0,
+        early_stopping__n_iter_no_change=100,
+        early_stopping__tol=0.0,
         callbacks=[remember, At(140, interrupt)],
     )
     with pytest.warns(ConvergenceWarning, match="interrupted"):
@@ -592,7 +597,9 @@ def test_partial_fit_after_fit_trains_the_newer_field(small_encoder, X):
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_settings_tell_the_shape_of_a_field_that_is_continued(small_encoder, X, method):
     enc = small_encoder(n_layers=None, warm_start=True).fit(X)
-    enc.set_params(learner="cavia", inner_steps=1)  # whose default is another number of layers
+    enc.set_params(
+        learner="cavia", learner__inner_steps=1
+    )  # whose default is another number of layers
     settings = getattr(enc, method)(X).settings_
     assert settings.n_layers == enc.field_.n_layers
     assert settings.residual_scale == enc.field_.residual_scale

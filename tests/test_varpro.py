@@ -8,7 +8,7 @@ import torch
 
 from neurfield.fields import ModulatedSiren
 from neurfield.learning import Context, MetaBatch
-from neurfield.learning.learners.varpro import VarproStep, geometric_mean
+from neurfield.learning.learners.varpro import VarProStep, geometric_mean
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent
 
 P, N, B = 3, 14, 4
@@ -35,7 +35,7 @@ def problem(gaps):
 )
 def test_the_meta_gradient_agrees_with_finite_differences(inner_steps, damping, precision, gaps):
     field, batch = problem(gaps)
-    step = VarproStep(field, inner_steps, damping, full_field_signals=3)
+    step = VarProStep(field, inner_steps, damping, full_field_signals=3)
     step.double()
     step(batch).backward()
     generator = torch.Generator().manual_seed(1)
@@ -59,7 +59,7 @@ def test_further_inner_steps_lead_to_the_solver_s_minimum():
     prior = (1e-3 * tangent.mean_diagonal() * torch.eye(P, dtype=torch.float64)).detach()
     found = LevenbergMarquardt(60, prior, context.values[0].numel()).solve(field, context)
     expected = context.mse(field(context.coords, found)).mean()
-    step = VarproStep(field, 40, 1e-3, full_field_signals=B).double()
+    step = VarProStep(field, 40, 1e-3, full_field_signals=B).double()
     step(MetaBatch(context))
     assert float(step.mse) == pytest.approx(float(expected.detach()), rel=1e-6)
 
@@ -68,7 +68,7 @@ def test_further_inner_steps_lead_to_the_solver_s_minimum():
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_and_eager_agree():
     field, batch = problem(gaps=False)
-    step = VarproStep(field, 2, 1e-2, full_field_signals=3).double()
+    step = VarProStep(field, 2, 1e-2, full_field_signals=3).double()
     compiled = copy.deepcopy(step)
     compiled.compile()
     losses = [step(batch), compiled(batch)]

@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from torch.autograd.graph import saved_tensors_hooks
 
+from neurfield.learning import VarPro
 from neurfield import FunctaEncoder
 from neurfield.datasets import phantoms
 
@@ -39,7 +40,7 @@ def fit(ratio):
     encoder = FunctaEncoder(
         latent_dim=32,
         hidden_dim=64,
-        context_ratio=ratio,
+        learner=VarPro(context_ratio=ratio),
         max_iter=60,
         callbacks=[step_done],
         random_state=0,

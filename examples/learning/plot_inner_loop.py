@@ -17,6 +17,7 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 
+from neurfield.learning import VarPro
 from neurfield import FunctaEncoder
 from neurfield.datasets import digits
 from neurfield.learning.solvers import GradientDescent
@@ -24,7 +25,12 @@ from neurfield.learning.solvers import GradientDescent
 images = digits()
 images = images[np.isin(images.label, [1, 7])]
 encoder = FunctaEncoder(
-    latent_dim=2, hidden_dim=64, omega=(6.0, 12.0), inner_steps=3, max_iter=150, random_state=0
+    latent_dim=2,
+    hidden_dim=64,
+    omega=(6.0, 12.0),
+    learner=VarPro(inner_steps=3),
+    max_iter=150,
+    random_state=0,
 )
 encoder.fit(images)
 

@@ -18,6 +18,7 @@ of training on the same images, with latents of one length and networks of one s
 import matplotlib.pyplot as plt
 import numpy as np
 
+from neurfield.learning import VarPro
 from neurfield import FunctaEncoder, list_presets
 from neurfield.datasets import digits
 
@@ -29,7 +30,7 @@ short = {"meta_lr": 3e-4, "context_ratio": 1.0}  # all 64 pixels; the rate for s
 
 encoders = {
     "varpro": FunctaEncoder(**shape),
-    "varpro, inner_steps=2": FunctaEncoder(**shape, inner_steps=2),
+    "varpro, inner_steps=2": FunctaEncoder(**shape, learner=VarPro(inner_steps=2)),
     "cavia, meta_lr=3e-4": FunctaEncoder(**shape, learner="cavia", **short),
 }
 curves, quality = {}, {}

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
         ("signals", _signals(encoder)),
         ("field", _field(encoder)),
         ("training", _training(encoder)),
-        ("parameters", {key: repr(value) for key, value in encoder.get_params().items()}),
+        ("parameters", {key: repr(value) for key, value in encoder.get_params(deep=False).items()}),
     ):
         print(f"\n{title}")
         for name, text in lines.items():
@@ -74,13 +74,15 @@ def _signals(encoder: FunctaEncoder) -> dict[str, str]:
 
 
 def _field(encoder: FunctaEncoder) -> dict[str, str]:
+    from neurfield.fields import FieldSpec
+
     field = encoder.field_
     lines = {name.replace("_", " "): str(value) for name, value in field.config().items()}
-    return {"family": field.family, **lines, "weights": f"{field.n_parameters:,}"}
+    return {"family": FieldSpec.family_of(field), **lines, "weights": f"{field.n_parameters:,}"}
 
 
 def _training(encoder: FunctaEncoder) -> dict[str, str]:
-    lines = {"learner": encoder.learner, "meta-steps": str(encoder.n_iter_)}
+    lines = {"learner": repr(encoder.learner_), "meta-steps": str(encoder.n_iter_)}
     curves = {
         "last loss": (encoder.loss_curve_, "{:.4g}"),
         "PSNR on last batch": (getattr(encoder, "psnr_curve_", None), "{:.2f} dB"),

@@ -2,28 +2,31 @@
 
 from neurfield.fields.base import Field, Linearization
 from neurfield.fields.coordinate import CoordinateField
-from neurfield.fields.families import available_fields
 from neurfield.fields.fourier import (
     FourierFeatureMLP,
     gaussian_frequencies,
     positional_frequencies,
 )
-from neurfield.fields.low_rank import LowRankSiren
-from neurfield.fields.plain_siren import Siren
+from neurfield.fields.low_rank import LowRank, LowRankSiren
+from neurfield.fields.plain_siren import PlainSiren
 from neurfield.fields.schedule import omega_schedule
-from neurfield.fields.siren import ModulatedSiren
-from neurfield.fields.spatial import SpatialSiren
+from neurfield.fields.siren import ModulatedSiren, Siren
+from neurfield.fields.spatial import Spatial, SpatialSiren
+from neurfield.fields.spec import FieldSpec
 
 __all__ = [
     "CoordinateField",
     "Field",
+    "FieldSpec",
     "FourierFeatureMLP",
     "Linearization",
+    "LowRank",
     "LowRankSiren",
     "ModulatedSiren",
+    "PlainSiren",
     "Siren",
+    "Spatial",
     "SpatialSiren",
-    "available_fields",
     "gaussian_frequencies",
     "omega_schedule",
     "positional_frequencies",

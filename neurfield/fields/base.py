@@ -114,6 +114,11 @@ class Field(nn.Module, ABC):
             Invertible.
         """
 
+    @property
+    def can_reparametrize(self) -> bool:
+        """Whether the latent can be renamed; learners leave it as it is otherwise."""
+        return type(self).reparametrize is not Field.reparametrize
+
     @classmethod
     def check(cls, in_dim: int, options: Mapping[str, Any]) -> None:
         """Refuse options that do not go together; none by default.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from neurfield._compat import Interval
 from neurfield.fields.shifted import ShiftedSiren
 from neurfield.fields.siren import ModulatedSiren
 from neurfield.fields.siren_sweeps import SirenSweeps
+from neurfield.fields.spec import FieldSpec
 
 
 class LowRankSiren(ModulatedSiren):
@@ -188,3 +191,60 @@ class LowRankSweeps(SirenSweeps):
             "basis": weight.T @ of_map,
             "common": weight.T @ of_bias,
         }
+
+
+class LowRank(FieldSpec):
+    """Options of :class:`LowRankSiren`: a short vector moves the shifts in a learnt subspace.
+
+    The rank of the subspace is the length of the latent, the encoder's ``latent_dim``.
+
+    Parameters
+    ----------
+    intermediate_dim : int, default=256
+        Length D of the vector that the subspace is of; at least ``latent_dim``.
+    hidden_dim : int, default=None
+        Width L; None takes the encoder's.
+    n_layers : int, default=None
+        Number of layers K, the output layer included; None takes the encoder's, or the learner's
+        where that is None too.
+    skip_connections : bool, default=True
+        Whether layers 2..K-1 add to their input.
+    residual_scale : float, default=None
+        Factor ρ on the sine branch of each skip connection; None takes the learner's.
+    output_scale : float, default=None
+        Factor on the output layer's initial weights, as in :class:`Siren`; None takes the
+        learner's.
+
+    Examples
+    --------
+    >>> LowRank(intermediate_dim=64).skip_connections
+    True
+    """
+
+    name: ClassVar[str] = "low-rank"
+    module: ClassVar[type[LowRankSiren]] = LowRankSiren
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "intermediate_dim": [Interval(Integral, 1, None, closed="left")],
+        "hidden_dim": [Interval(Integral, 1, None, closed="left"), None],
+        "n_layers": [Interval(Integral, 2, None, closed="left"), None],
+        "skip_connections": ["boolean"],
+        "residual_scale": [Interval(Real, 0, None, closed="neither"), None],
+        "output_scale": [Interval(Real, 0, None, closed="neither"), None],
+    }
+
+    def __init__(
+        self,
+        intermediate_dim: int = 256,
+        hidden_dim: int | None = None,
+        n_layers: int | None = None,
+        skip_connections: bool = True,
+        residual_scale: float | None = None,
+        output_scale: float | None = None,
+    ) -> None:
+        self.intermediate_dim = intermediate_dim
+        self.hidden_dim = hidden_dim
+        self.n_layers = n_layers
+        self.skip_connections = skip_connections
+        self.residual_scale = residual_scale
+        self.output_scale = output_scale

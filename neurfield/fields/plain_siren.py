@@ -15,7 +15,7 @@ from neurfield.fields.schedule import omega_schedule
 from neurfield.fields.sine import sine
 
 
-class Siren(CoordinateField):
+class PlainSiren(CoordinateField):
     """Sine network of one signal, as published: without latent, without skip connections.
 
     With K layers of width L, ``h_k = sin(ω_k (W_k h_{k-1} + b_k))`` for k = 1..K-1, where ``h_0``
@@ -44,7 +44,7 @@ class Siren(CoordinateField):
     Examples
     --------
     >>> import torch
-    >>> Siren(in_dim=2, out_dim=1, hidden_dim=16, n_layers=3)(torch.zeros(100, 2)).shape
+    >>> PlainSiren(in_dim=2, out_dim=1, hidden_dim=16, n_layers=3)(torch.zeros(100, 2)).shape
     torch.Size([100, 1])
     """
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from neurfield._compat import Interval, StrOptions
 from neurfield.fields.shifted import ModulatedLayer, ShiftedLinearization, ShiftedSiren, Trace
 from neurfield.fields.siren_sweeps import SirenSweeps
+from neurfield.fields.spec import FieldSpec
 
 
 class ModulatedSiren(ShiftedSiren):
@@ -156,3 +159,62 @@ class SirenLinearization(ShiftedLinearization):
             return cotangent.flatten(1) @ sensitivity @ self.weight
         sums = [gradient.sum(dim=-2) for gradient in self.modulation_gradients(cotangent)]
         return torch.cat(sums, dim=-1) @ self.weight
+
+
+class Siren(FieldSpec):
+    """Options of :class:`ModulatedSiren`: one vector shifts all sine layers alike at each point.
+
+    Parameters
+    ----------
+    hidden_dim : int, default=None
+        Width L; None takes the encoder's.
+    n_layers : int, default=None
+        Number of layers K, the output layer included; None takes the encoder's, or the learner's
+        where that is None too.
+    modulation : {"shift", "shift_scale"}, default="shift"
+        What the latent modulates: the shifts of each sine layer, or also their scales, which the
+        authors of MedFuncta do not recommend.
+    skip_connections : bool, default=True
+        Whether layers 2..K-1 add to their input.
+    residual_scale : float, default=None
+        Factor ρ on the sine branch of each skip connection; 1 is the published network, and None
+        takes the learner's.
+    output_scale : float, default=None
+        Factor on the output layer's initial weights; 1 is the published network, and None takes the
+        learner's. "varpro" takes the direction of the output weights from the data, and this as
+        their norm: the larger, the closer the field stays to its tangent.
+
+    Examples
+    --------
+    >>> from neurfield import FunctaEncoder
+    >>> FunctaEncoder(field=Siren(skip_connections=False)).get_params()["field__modulation"]
+    'shift'
+    """
+
+    name: ClassVar[str] = "siren"
+    module: ClassVar[type[ModulatedSiren]] = ModulatedSiren
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_dim": [Interval(Integral, 1, None, closed="left"), None],
+        "n_layers": [Interval(Integral, 2, None, closed="left"), None],
+        "modulation": [StrOptions({"shift", "shift_scale"})],
+        "skip_connections": ["boolean"],
+        "residual_scale": [Interval(Real, 0, None, closed="neither"), None],
+        "output_scale": [Interval(Real, 0, None, closed="neither"), None],
+    }
+
+    def __init__(
+        self,
+        hidden_dim: int | None = None,
+        n_layers: int | None = None,
+        modulation: str = "shift",
+        skip_connections: bool = True,
+        residual_scale: float | None = None,
+        output_scale: float | None = None,
+    ) -> None:
+        self.hidden_dim = hidden_dim
+        self.n_layers = n_layers
+        self.modulation = modulation
+        self.skip_connections = skip_connections
+        self.residual_scale = residual_scale
+        self.output_scale = output_scale

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from neurfield._compat import Interval, StrOptions
 from neurfield.fields.shifted import ModulatedLayer, ShiftedLinearization, ShiftedSiren, Trace
+from neurfield.fields.spec import FieldSpec
 from neurfield.sizes import along_axes
 
 
@@ -34,7 +36,7 @@ class SpatialSiren(ShiftedSiren):
         Number of channels c.
     latent_dim : int
         Length P of the latent: number of cells times length of their vectors.
-    latent_grid : int or sequence of d ints, default=4
+    grid : int or sequence of d ints, default=4
         Cells along each axis; one number serves all axes.
     interpolation : {"linear", "nearest"}, default="linear"
         How the grid is read.
@@ -56,7 +58,7 @@ class SpatialSiren(ShiftedSiren):
     Raises
     ------
     ValueError
-        If ``latent_dim`` or ``latent_grid`` fits neither the other nor the axes.
+        If ``latent_dim`` or ``grid`` fits neither the other nor the axes.
 
     References
     ----------
@@ -74,7 +76,7 @@ class SpatialSiren(ShiftedSiren):
     family: ClassVar[str] = "spatial"
     options: ClassVar[tuple[str, ...]] = (
         "latent_dim",
-        "latent_grid",
+        "grid",
         "interpolation",
         "hidden_dim",
         "n_layers",
@@ -89,7 +91,7 @@ class SpatialSiren(ShiftedSiren):
         in_dim: int,
         out_dim: int,
         latent_dim: int,
-        latent_grid: int | Sequence[int] = 4,
+        grid: int | Sequence[int] = 4,
         interpolation: Literal["linear", "nearest"] = "linear",
         hidden_dim: int = 128,
         n_layers: int = 5,
@@ -100,13 +102,13 @@ class SpatialSiren(ShiftedSiren):
         output_scale: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.check(in_dim, {"latent_dim": latent_dim, "latent_grid": latent_grid})
-        grid = tuple(map(int, along_axes(latent_grid, in_dim)))
+        self.check(in_dim, {"latent_dim": latent_dim, "grid": grid})
+        cells = tuple(map(int, along_axes(grid, in_dim)))
         super().__init__(
             in_dim,
             out_dim,
             latent_dim,
-            latent_dim // math.prod(grid),
+            latent_dim // math.prod(cells),
             hidden_dim,
             n_layers,
             omega,
@@ -114,26 +116,26 @@ class SpatialSiren(ShiftedSiren):
             residual_scale,
             output_scale,
         )
-        self.latent_grid, self.interpolation = grid, interpolation
-        self.n_cells = math.prod(grid)
+        self.grid, self.interpolation = cells, interpolation
+        self.n_cells = math.prod(cells)
         self.modulation_size += self.n_cells  # each point weighs the cells
         self.reset_parameters(generator)
 
     @classmethod
     def check(cls, in_dim: int, options: Mapping[str, Any]) -> None:
-        latent_dim, latent_grid = options["latent_dim"], options["latent_grid"]
-        grid = along_axes(latent_grid, in_dim)
-        if not all(isinstance(size, Integral) and size > 0 for size in grid):
-            raise ValueError(f"latent_grid must hold positive integers, got {latent_grid!r}")
-        if len(grid) != in_dim:
+        latent_dim, grid = options["latent_dim"], options["grid"]
+        along = along_axes(grid, in_dim)
+        if not all(isinstance(size, Integral) and size > 0 for size in along):
+            raise ValueError(f"grid must hold positive integers, got {grid!r}")
+        if len(along) != in_dim:
             raise ValueError(
-                f"latent_grid must have one number for each of the {in_dim} axes of the signals, "
-                f"got {latent_grid!r}"
+                f"grid must have one number for each of the {in_dim} axes of the signals, "
+                f"got {grid!r}"
             )
-        if latent_dim % math.prod(grid):
-            cells = " × ".join(map(str, grid))
+        if latent_dim % math.prod(along):
+            cells = " × ".join(map(str, along))
             raise ValueError(
-                f"latent_dim must be divisible by the {math.prod(grid)} cells of latent_grid "
+                f"latent_dim must be divisible by the {math.prod(along)} cells of grid "
                 f"({cells}), got {latent_dim}"
             )
 
@@ -142,7 +144,7 @@ class SpatialSiren(ShiftedSiren):
         return self.n_cells
 
     def latent_names(self, axis_names: Sequence[str]) -> list[str]:
-        cells = product(*(range(size) for size in self.latent_grid))
+        cells = product(*(range(size) for size in self.grid))
         channels = range(self.latent_dim // self.n_cells)
         places = [
             "_".join(f"{name}{i}" for name, i in zip(axis_names, cell, strict=True))
@@ -165,7 +167,7 @@ class SpatialSiren(ShiftedSiren):
         Tensor of shape (..., number of cells)
         """
         weights = torch.ones_like(coords[..., :1])
-        for axis, size in enumerate(self.latent_grid):
+        for axis, size in enumerate(self.grid):
             position = 0.5 * (coords[..., axis, None] + 1.0) * size  # cell i goes from i to i + 1
             cells = torch.arange(size, device=coords.device)
             if self.interpolation == "nearest":
@@ -182,7 +184,7 @@ class SpatialSiren(ShiftedSiren):
     def seen_spacing(self, spacing: Tensor) -> Tensor:
         if self.interpolation == "linear":
             return spacing
-        return spacing * torch.tensor(self.latent_grid).to(spacing)
+        return spacing * torch.tensor(self.grid).to(spacing)
 
     def shares(self, coords: Tensor, values: Tensor) -> Tensor:
         weights = self.cell_weights(coords).T
@@ -191,7 +193,7 @@ class SpatialSiren(ShiftedSiren):
     def _seen(self, coords: Tensor) -> Tensor:
         if self.interpolation == "linear":
             return coords
-        sizes = torch.tensor(self.latent_grid, dtype=coords.dtype, device=coords.device)
+        sizes = torch.tensor(self.grid, dtype=coords.dtype, device=coords.device)
         position = 0.5 * (coords + 1.0) * sizes
         return 2.0 * (position - _cell(position, sizes)) - 1.0
 
@@ -240,3 +242,64 @@ class SpatialLinearization(ShiftedLinearization):
     def vjp(self, cotangent: Tensor) -> Tensor:
         gradients = torch.cat(self.modulation_gradients(cotangent), dim=-1)
         return (self.cell_weights.mT @ (gradients @ self.weight)).flatten(1)
+
+
+class Spatial(FieldSpec):
+    """Options of :class:`SpatialSiren`: a grid of vectors, read where the field is evaluated.
+
+    Parameters
+    ----------
+    grid : int or tuple of d int, default=4
+        Cells along each axis; one number serves all axes. The encoder's ``latent_dim``, the length
+        of all vectors together, must be divisible by the number of cells.
+    interpolation : {"linear", "nearest"}, default="linear"
+        How the grid of vectors is read between the centres of its cells.
+    hidden_dim : int, default=None
+        Width L; None takes the encoder's.
+    n_layers : int, default=None
+        Number of layers K, the output layer included; None takes the encoder's, or the learner's
+        where that is None too.
+    skip_connections : bool, default=True
+        Whether layers 2..K-1 add to their input.
+    residual_scale : float, default=None
+        Factor ρ on the sine branch of each skip connection; None takes the learner's.
+    output_scale : float, default=None
+        Factor on the output layer's initial weights, as in :class:`Siren`; None takes the
+        learner's.
+
+    Examples
+    --------
+    >>> Spatial(grid=(8, 8)).interpolation
+    'linear'
+    """
+
+    name: ClassVar[str] = "spatial"
+    module: ClassVar[type[SpatialSiren]] = SpatialSiren
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "grid": [Interval(Integral, 1, None, closed="left"), tuple, list],
+        "interpolation": [StrOptions({"linear", "nearest"})],
+        "hidden_dim": [Interval(Integral, 1, None, closed="left"), None],
+        "n_layers": [Interval(Integral, 2, None, closed="left"), None],
+        "skip_connections": ["boolean"],
+        "residual_scale": [Interval(Real, 0, None, closed="neither"), None],
+        "output_scale": [Interval(Real, 0, None, closed="neither"), None],
+    }
+
+    def __init__(
+        self,
+        grid: int | tuple[int, ...] = 4,
+        interpolation: str = "linear",
+        hidden_dim: int | None = None,
+        n_layers: int | None = None,
+        skip_connections: bool = True,
+        residual_scale: float | None = None,
+        output_scale: float | None = None,
+    ) -> None:
+        self.grid = grid
+        self.interpolation = interpolation
+        self.hidden_dim = hidden_dim
+        self.n_layers = n_layers
+        self.skip_connections = skip_connections
+        self.residual_scale = residual_scale
+        self.output_scale = output_scale

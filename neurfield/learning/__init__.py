@@ -1,27 +1,32 @@
 """Learning: inner solvers find the latents, learners find the shared weights."""
 
-from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
+from neurfield.learning.base import Finished, Learner, MetaBatch, MetaStep, Problem, Settings
 from neurfield.learning.callbacks import Progress
 from neurfield.learning.context import Context
+from neurfield.learning.early_stopping import EarlyStopping
 from neurfield.learning.encoding import encode_store
-from neurfield.learning.learners import available_learners
+from neurfield.learning.learners import Cavia, VarPro
 from neurfield.learning.patch_store import store_of
 from neurfield.learning.store import ContextStore
-from neurfield.learning.training import Schedule, Trainer, TrainingState
+from neurfield.learning.training import Pass, Schedule, Trainer, TrainingState
 
 __all__ = [
+    "Cavia",
     "Context",
     "ContextStore",
+    "EarlyStopping",
+    "Finished",
     "Learner",
     "MetaBatch",
     "MetaStep",
+    "Pass",
     "Problem",
     "Progress",
     "Schedule",
     "Settings",
     "Trainer",
     "TrainingState",
-    "available_learners",
+    "VarPro",
     "encode_store",
     "store_of",
 ]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 import torch
+from sklearn.base import clone
 from torch import nn
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
 from neurfield.learning.optimizers import Optimizers
+from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers import InnerSolver
 from neurfield.learning.store import ContextStore
+from neurfield.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -38,69 +42,40 @@ class Problem:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything about a fit that a learner has a default for.
-
-    What came later has a default here too, which is what files that lack it were fitted with.
+    """What every learner has a default for, where the caller left it open.
 
     Parameters
     ----------
-    n_layers : int
+    n_layers : int, default=5
         K, the output layer included.
-    residual_scale, output_scale : float
+    residual_scale, output_scale : float, default=1.0
         Conditioning of the network; 1 is the published one. A learner that starts from the data
         takes ``output_scale`` as the norm of the output weights.
-    inner_steps : int
-        G, steps of the inner loop in training.
-    inner_lr : float
-        α, step size of the inner loop, where it takes gradient steps.
-    context_ratio : float
-        γ, fraction of the points that the reduced context keeps.
-    transform_steps : int
+    transform_steps : int, default=20
         H, steps at test time.
-    meta_lr : float
-        β.
-    lr_schedule : {"constant", "cosine"}
-    batch_size : int
+    meta_lr : float, default=1e-3
+        β, learning rate of the meta-steps.
+    lr_schedule : {"constant", "cosine"}, default="constant"
+        Course of the learning rate.
+    batch_size : int, default=32
         B, signals per meta-step.
-    max_iter : int
+    max_iter : int, default=1000
         Meta-steps.
-    damping : float
-        λ, precision of the latents' prior relative to the field's sensitivity to them, where the
-        inner loop solves linear systems.
-    augmentation : float
-        Strength of the random deformations that training sees; 0 = none.
-    weight_decay : float
+    weight_decay : float, default=0.0
         Of the meta-optimiser, decoupled as in AdamW.
-    learn_inner_lr : bool
-        Whether α is one learnt number for each entry of the latents.
-    second_order : bool
-        Whether the meta-gradient passes through the gradients of the inner loop.
-    context_selection : {"random", "gradient"}
-        How the points of a reduced context are chosen.
-    checkpointing : bool
-        Whether to compute activations of the inner loop again instead of keeping them.
-    compile : bool
+    compile : bool, default=False
         Whether to compile the meta-step.
     """
 
-    n_layers: int
-    residual_scale: float
-    output_scale: float
-    inner_steps: int
-    inner_lr: float
-    context_ratio: float
-    transform_steps: int
-    meta_lr: float
-    lr_schedule: Literal["constant", "cosine"]
-    batch_size: int
-    max_iter: int
-    damping: float = 0.0
-    augmentation: float = 0.0
+    n_layers: int = 5
+    residual_scale: float = 1.0
+    output_scale: float = 1.0
+    transform_steps: int = 20
+    meta_lr: float = 1e-3
+    lr_schedule: Literal["constant", "cosine"] = "constant"
+    batch_size: int = 32
+    max_iter: int = 1000
     weight_decay: float = 0.0
-    learn_inner_lr: bool = False
-    second_order: bool = True
-    context_selection: Literal["random", "gradient"] = "random"
-    checkpointing: bool = False
     compile: bool = False
 
 
@@ -166,32 +141,41 @@ class MetaBatch:
     subsets: torch.Tensor | None = None
 
 
-class Learner(ABC):
-    """A way of learning θ: its defaults, its meta-step, its optimiser, its test-time solver.
-
-    A new learner is one new file in ``neurfield/learning/learners``; its ``name`` is what
-    ``FunctaEncoder(learner=...)`` takes.
+@dataclass(frozen=True)
+class Finished:
+    """What a learner leaves of a fit besides the field.
 
     Parameters
     ----------
-    settings : Settings
+    solver : InnerSolver
+        Finds latents at test time.
+    posterior : Posterior, optional
+        How sure decoded values are, where the learner can tell.
+    """
+
+    solver: InnerSolver
+    posterior: Posterior | None = None
+
+
+class Learner(Spec, ABC):
+    """A way of learning θ: its options, its meta-step, its optimiser, its test-time solver.
+
+    Its constructor's parameters are its options, those that it has for itself; ``None`` leaves one
+    to :meth:`options`. A learner of one's own is a subclass with a ``name``, ``meta_step`` and
+    ``solver``; all else has a default.
 
     Attributes
     ----------
     name : str
-    without : tuple of str
-        Settings that this learner has no use for, and that are refused unless at their defaults.
+        What ``FunctaEncoder(learner=...)`` takes.
+    settings : Settings
+        What all learners have in common; there once the learner knows its problem.
     """
 
-    name: ClassVar[str]
-    without: ClassVar[tuple[str, ...]] = ()
+    kind: ClassVar[str] = "learner"
+    settings: Settings
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-
-    @classmethod
-    @abstractmethod
-    def defaults(cls, problem: Problem) -> Settings:
+    def defaults(self, problem: Problem) -> Settings:
         """Return the settings for what the caller left open.
 
         Parameters
@@ -199,6 +183,55 @@ class Learner(ABC):
         problem : Problem
             Size of the signals and of the latent.
         """
+        return Settings()
+
+    def options(self, problem: Problem) -> dict[str, Any]:
+        """Return values, by name, for options that are None; none by default.
+
+        Parameters
+        ----------
+        problem : Problem
+            Size of the signals and of the latent.
+        """
+        return {}
+
+    def for_problem(
+        self, problem: Problem, chosen: Mapping[str, Any], before: Learner | None = None
+    ) -> Self:
+        """Return this learner with all that was left open filled in.
+
+        Parameters
+        ----------
+        problem : Problem
+            Size of the signals and of the latent.
+        chosen : mapping
+            Values for :class:`Settings` by name; None keeps the default.
+        before : Learner, optional
+            Of the training that is continued. What it was filled in with stays, where it is of the
+            same kind: the problem may have changed since it began.
+        """
+        filled, settings = self.options(problem), self.defaults(problem)
+        if type(before) is type(self):
+            filled, settings = before.get_params(deep=False), before.settings
+        own = {name: value for name, value in filled.items() if getattr(self, name) is None}
+        learner = clone(self).set_params(**own)
+        overrides = {name: value for name, value in chosen.items() if value is not None}
+        learner.settings = replace(settings, **overrides)
+        return learner
+
+    def trains_like(self, other: Learner) -> bool:
+        """Tell whether another learner would go on with this one's training.
+
+        Parameters
+        ----------
+        other : Learner
+            That knows its problem.
+        """
+        steps = other.settings.transform_steps  # has no part in training
+        return (
+            self.to_plain() == other.to_plain()
+            and replace(self.settings, transform_steps=steps) == other.settings
+        )
 
     @abstractmethod
     def meta_step(self, field: Field) -> MetaStep:
@@ -210,18 +243,18 @@ class Learner(ABC):
             Trained in place.
         """
 
-    @abstractmethod
     def optimizers(self, step: MetaStep) -> Optimizers:
-        """Return what updates the parameters of the meta-step.
+        """Return what updates the parameters of the meta-step; AdamW by default.
 
         Parameters
         ----------
         step : MetaStep
         """
+        rate, decay = self.settings.meta_lr, self.settings.weight_decay
+        return Optimizers([torch.optim.AdamW(step.parameters(), lr=rate, weight_decay=decay)])
 
-    @abstractmethod
     def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
-        """Draw the batch of one meta-step.
+        """Draw the batch of one meta-step; by default whole signals.
 
         Parameters
         ----------
@@ -230,6 +263,7 @@ class Learner(ABC):
         generator : torch.Generator
             On the CPU, so that every device draws the same.
         """
+        return MetaBatch(store.draw(self.settings.batch_size, None, generator))
 
     @abstractmethod
     def solver(self, step: MetaStep, store: ContextStore) -> InnerSolver:
@@ -242,9 +276,7 @@ class Learner(ABC):
             Training signals, for what a solver knows of them beforehand.
         """
 
-    def initialise(  # noqa: B027
-        self, step: MetaStep, store: ContextStore, generator: torch.Generator
-    ) -> None:
+    def initialise(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> None:
         """Adapt the initial parameters to the data; does nothing by default.
 
         Parameters
@@ -256,10 +288,8 @@ class Learner(ABC):
         generator : torch.Generator
         """
 
-    def finish(
-        self, step: MetaStep, store: ContextStore, generator: torch.Generator
-    ) -> InnerSolver:
-        """Return the solver for the finished field, after any last change to it.
+    def finish(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> Finished:
+        """End a fit: make any last change to the field, and what is known with it.
 
         Parameters
         ----------
@@ -268,8 +298,9 @@ class Learner(ABC):
         store : ContextStore
             Training signals.
         generator : torch.Generator
+            On the CPU.
         """
-        return self.solver(step, store)
+        return Finished(self.solver(step, store))
 
     def validation_solver(self, step: MetaStep, store: ContextStore) -> InnerSolver:
         """Return the solver that held-out signals are fitted with during training.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,23 @@ def save_checkpoint(path: str | Path, state: dict[str, Any], fingerprint: dict[s
         temporary.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: str | Path, fingerprint: dict[str, Any]) -> dict[str, Any]:
+def load_checkpoint(
+    path: str | Path, fingerprint: dict[str, Any], may_differ: Sequence[str] = ()
+) -> dict[str, Any] | None:
     """Read a training state back.
+
+    Parameters
+    ----------
+    path : path
+    fingerprint : dict
+        What the state must belong to.
+    may_differ : sequence of str
+        Parts of the fingerprint in which a state that is over and done with may differ.
+
+    Returns
+    -------
+    dict or None
+        None where the fingerprint differs, in nothing but what may differ.
 
     Raises
     ------
@@ -73,9 +89,13 @@ def load_checkpoint(path: str | Path, fingerprint: dict[str, Any]) -> dict[str, 
         for name in sorted(set(theirs) | set(fingerprint))
         if theirs.get(name) != fingerprint.get(name)
     ]
+    others = [name for name in theirs.keys() | fingerprint.keys() if name not in may_differ]
+    if differences and all(theirs.get(name) == fingerprint.get(name) for name in others):
+        return None
     if differences:
         raise ValueError(
             f"checkpoint {str(path)!r} belongs to another fit ({'; '.join(differences)}); "
             "use another path, or remove the file to start anew"
         )
-    return content["state"]
+    state: dict[str, Any] = content["state"]
+    return state

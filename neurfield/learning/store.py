@@ -65,6 +65,11 @@ class ContextStore:
     scaler : ValueScaler
     dtype : torch.dtype
     device : torch.device
+
+    Attributes
+    ----------
+    usual_axes : tuple of d arrays
+        Grid of the signals, in the caller's units; of scattered points, one that is as dense.
     """
 
     def __init__(
@@ -75,7 +80,8 @@ class ContextStore:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.scaler, self.dtype, self.device = scaler, dtype, device
+        self.frame, self.scaler, self.dtype, self.device = frame, scaler, dtype, device
+        self.usual_axes = _usual_axes(signals)
         self.grids: list[_Grid] = []
         self.group_of = np.empty(len(signals), dtype=np.int64)
         self.row_of = np.empty(len(signals), dtype=np.int64)
@@ -360,6 +366,15 @@ def _from_scattered(where: np.ndarray, values: np.ndarray, points: np.ndarray) -
         return griddata(where[known], values[known], points, method="linear")
     except (QhullError, ValueError):
         return griddata(where[known], values[known], points, method="nearest")
+
+
+def _usual_axes(signals: Signals) -> tuple[np.ndarray, ...]:
+    """Return the grid of the signals; of scattered points, one that is as dense."""
+    layout = signals.layout
+    if layout.axes is not None:
+        return layout.axes
+    n_points = float(np.mean([group.n_points for group in signals.groups]))
+    return layout.resized([max(2, round(n_points ** (1 / layout.n_axes)))] * layout.n_axes)
 
 
 def _has_gaps(group: SignalGroup) -> bool | None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -42,9 +42,11 @@ class Schedule:
     Parameters
     ----------
     max_iter : int
-        Meta-steps.
+        Meta-steps in all, those of earlier passes included.
     max_time : float or None
         Seconds after which the fit ends early.
+    lr_schedule : {"constant", "cosine"}
+        Course of the learning rate.
     evaluate_every : int
         Meta-steps between two looks at the best weights so far.
     patience : int or None
@@ -61,6 +63,7 @@ class Schedule:
 
     max_iter: int
     max_time: float | None = None
+    lr_schedule: Literal["constant", "cosine"] = "constant"
     evaluate_every: int = 25
     patience: int | None = None
     tol: float = 1e-3
@@ -77,6 +80,8 @@ class TrainingState:
     ----------
     iteration : int, default=0
         Meta-steps taken.
+    first : int, default=0
+        Meta-steps that earlier passes took.
     elapsed : float, default=0.0
         Seconds spent on them.
     loss_curve, psnr_curve : list of float
@@ -101,6 +106,7 @@ class TrainingState:
     """
 
     iteration: int = 0
+    first: int = 0
     elapsed: float = 0.0
     loss_curve: list[float] = dataclass_field(default_factory=list)
     psnr_curve: list[float] = dataclass_field(default_factory=list)
@@ -113,63 +119,97 @@ class TrainingState:
     back_offs: int = 0
     stopped: bool = False
 
+    def begin_pass(self) -> None:
+        """Go on with other signals, to whose scores those of earlier ones do not compare."""
+        self.elapsed, self.best_score, self.best_weights = 0.0, -np.inf, {}
+        self.stale_evaluations, self.back_offs, self.stopped = 0, 0, False
+        self.first = self.best_iteration = self.iteration
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a trainer goes through, and until when: all of a fit, or one part of a longer one.
+
+    Parameters
+    ----------
+    store : ContextStore
+        Training signals.
+    held_out : ContextStore or None
+        Signals for early stopping.
+    schedule : Schedule
+    fingerprint : dict
+        What a checkpoint must belong to.
+    callbacks : sequence of callables
+    """
+
+    store: ContextStore
+    held_out: ContextStore | None
+    schedule: Schedule
+    fingerprint: dict[str, Any] = dataclass_field(default_factory=dict)
+    callbacks: Sequence[Callback] = ()
+
 
 class Trainer:
-    """Runs meta-steps of a learner on a field.
+    """Runs meta-steps of a learner on a field, pass by pass.
 
     Parameters
     ----------
     learner : Learner
     field : Field
         Trained in place.
-    store : ContextStore
-        Training signals.
-    held_out : ContextStore or None
-        Signals for early stopping.
-    schedule : Schedule
     generator : torch.Generator
         CPU generator, source of all randomness.
     seed : int
         What the generator started from; kept in checkpoints.
-    fingerprint : dict
-        What a checkpoint must belong to.
-    callbacks : sequence of callables
+    state : TrainingState, optional
+        Of an earlier training that this one goes on with; by default a fresh one.
     """
+
+    # Of the pass that is under way.
+    store: ContextStore
+    held_out: ContextStore | None
+    schedule: Schedule
+    fingerprint: dict[str, Any]
+    callbacks: Sequence[Callback]
 
     def __init__(
         self,
         learner: Learner,
         field: Field,
-        store: ContextStore,
-        held_out: ContextStore | None,
-        schedule: Schedule,
         generator: torch.Generator,
         seed: int = 0,
-        fingerprint: dict[str, Any] | None = None,
-        callbacks: Sequence[Callback] = (),
+        state: TrainingState | None = None,
     ) -> None:
-        self.learner, self.field, self.store, self.held_out = learner, field, store, held_out
-        self.schedule, self.generator, self.callbacks = schedule, generator, callbacks
-        self.seed, self.fingerprint = seed, fingerprint or {}
+        self.learner, self.field, self.generator, self.seed = learner, field, generator, seed
         self.meta_step = learner.meta_step(field)
         if learner.settings.compile:
             # CUDA graphs take away the launch of each kernel; there is none on a CPU.
-            self.meta_step.compile(mode="reduce-overhead" if store.device.type == "cuda" else None)
+            on_gpu = next(field.parameters()).device.type == "cuda"
+            self.meta_step.compile(mode="reduce-overhead" if on_gpu else None)
         self.optimizers = learner.optimizers(self.meta_step)
-        self.state = TrainingState()
+        self.state = state or TrainingState()
         self._between_steps = True
-        # The range that PSNR refers to, in scaled units, averaged over channels.
-        data_range = store.scaler.data_range / store.scaler.scale
-        self._peak = float(np.mean(np.square(data_range)))
 
-    def run(self, saved: dict[str, Any] | None = None) -> TrainingState:
+    def run(self, through: Pass, saved: dict[str, Any] | None = None) -> TrainingState:
         """Train until the schedule ends, a callback asks to stop, or Ctrl-C.
 
         Parameters
         ----------
+        through : Pass
         saved : dict, optional
             State from a checkpoint to continue from.
         """
+        self.store, self.held_out, self.schedule = through.store, through.held_out, through.schedule
+        self.fingerprint, self.callbacks = through.fingerprint, through.callbacks
+        try:
+            return self._run(saved)
+        finally:  # The signals are the caller's, who may want their memory back.
+            del self.store, self.held_out
+
+    def _run(self, saved: dict[str, Any] | None) -> TrainingState:
+        # The range that PSNR refers to, in scaled units, averaged over channels.
+        data_range = self.store.scaler.data_range / self.store.scaler.scale
+        self._peak = float(np.mean(np.square(data_range)))
         if saved is not None:
             self._restore(saved)
         if not self.state.best_weights:
@@ -231,17 +271,21 @@ class Trainer:
         progress = state.iteration / self.schedule.max_iter
         if self.schedule.max_time is not None:
             progress = max(progress, state.elapsed / self.schedule.max_time)
-        schedule = self.learner.settings.lr_schedule
-        self.optimizers.scale_lr(state.lr_scale * lr_factor(schedule, progress, state.iteration))
+        factor = lr_factor(self.schedule.lr_schedule, progress, state.iteration)
+        self.optimizers.scale_lr(state.lr_scale * factor)
         loss = self.step(self.learner.draw(self.store, self.generator))
         if not np.isfinite(loss):
             self._back_off(f"the meta-loss became non-finite at meta-step {state.iteration + 1}")
         state.loss_curve.append(loss)
         state.psnr_curve.append(self.psnr(float(self.meta_step.mse)))
-        if state.iteration == 0 and self.held_out is None and np.isfinite(state.psnr_curve[0]):
+        if (
+            state.iteration == state.first
+            and self.held_out is None
+            and np.isfinite(state.psnr_curve[-1])
+        ):
             # best_weights holds the start. It may fit its training signals better than any field
             # that generalises, so training may fall behind it before that counts as a loss.
-            state.best_score = state.psnr_curve[0] - _HEAD_START
+            state.best_score = state.psnr_curve[-1] - _HEAD_START
         state.iteration += 1
         if state.iteration % self.schedule.evaluate_every == 0:
             self._evaluate()
@@ -296,7 +340,8 @@ class Trainer:
             self._back_off(self._lost_ground(score))
 
     def _recent_psnr(self) -> float:
-        recent = np.array(self.state.psnr_curve[-self.schedule.evaluate_every :])
+        curve = self.state.psnr_curve[self.state.first :]
+        recent = np.array(curve[-self.schedule.evaluate_every :])
         return float(recent[np.isfinite(recent)].mean()) if np.isfinite(recent).any() else -np.inf
 
     def _regain_ground(self) -> None:

@@ -15,7 +15,7 @@ from neurfield.signals.frame import CoordinateFrame, grid_points
 from neurfield.signals.patch_values import PatchValues, source_of
 from neurfield.sizes import along_axes
 
-#: Evaluates latents at points, (n, P) and (M, d), as one or more arrays of shape (n, M, c).
+#: Evaluates some of many latents, by their rows, at points (M, d): arrays of shape (n, M, c).
 Reader = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
 
 _UNEVEN = 0.01  # grid spacings by which a point of an even axis may be off
@@ -189,11 +189,10 @@ class PatchGrid:
         Parameters
         ----------
         read : callable
-            Takes latents of patches and points in a patch.
+            Takes which patches, by their place among those of all signals, and points in a patch.
         """
 
-        def read_whole(latents: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
-            codes = latents.reshape(len(latents), self.n_patches, -1)
+        def read_whole(rows: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
             patch, local = self.locate(points)
             inside = {int(k): np.flatnonzero(patch == k) for k in np.unique(patch)}
             # Patches that are asked at the same places are read together.
@@ -203,12 +202,13 @@ class PatchGrid:
             whole: list[np.ndarray] = []
             for members in alike.values():
                 index = np.stack([inside[k] for k in members])
-                found = read(codes[:, members].reshape(-1, codes.shape[-1]), local[index[0]])
+                places = rows[:, None] * self.n_patches + np.array(members)
+                found = read(places.ravel(), local[index[0]])
                 if not whole:
-                    shape = (len(latents), len(points), found[0].shape[-1])
+                    shape = (len(rows), len(points), found[0].shape[-1])
                     whole = [np.empty(shape, part.dtype) for part in found]
                 for result, part in zip(whole, found, strict=True):
-                    result[:, index] = part.reshape(len(latents), *index.shape, -1)
+                    result[:, index] = part.reshape(len(rows), *index.shape, -1)
             return whole
 
         return read_whole

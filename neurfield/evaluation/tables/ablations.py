@@ -42,7 +42,10 @@ class ContextRatios(Table):
 
     def cells(self, data: TableData, budget: Budget) -> list[Settings]:
         return [
-            {"gamma": ratio, **_encoder_cell(data, budget, "cavia", seed, context_ratio=ratio)}
+            {
+                "gamma": ratio,
+                **_encoder_cell(data, budget, "cavia", seed, learner__context_ratio=ratio),
+            }
             for ratio in self.ratios
             for seed in budget.seeds
         ]
@@ -134,18 +137,18 @@ class Components(Table):
     row_keys = ("method", "without")
     shared: ClassVar[tuple[tuple[str, dict[str, Any]], ...]] = (
         ("", {}),
-        ("skip connections", {"skip_connections": False}),
+        ("skip connections", {"field__skip_connections": False}),
         ("ω-schedule", {"omega": 30.0}),
     )
     own: ClassVar[dict[str, tuple[tuple[str, dict[str, Any]], ...]]] = {
         "varpro": (
-            ("scaled residuals", {"residual_scale": 1.0}),
+            ("scaled residuals", {"field__residual_scale": 1.0}),
             ("steps after the closed form", {"transform_steps": 1}),
             ("falling learning rate", {"lr_schedule": "constant"}),
         ),
         "cavia": (
-            ("context reduction", {"context_ratio": 1.0}),
-            ("half of the inner steps", {"inner_steps": 5}),
+            ("context reduction", {"learner__context_ratio": 1.0}),
+            ("half of the inner steps", {"learner__inner_steps": 5}),
             ("half of the test-time steps", {"transform_steps": 10}),
         ),
     }

@@ -18,8 +18,8 @@ from neurfield import FunctaEncoder, list_presets
 from neurfield.evaluation.reconstruction import Arrays, Scores, compare, decoded, values_of
 from neurfield.evaluation.tables.base import Budget, Figures
 from neurfield.evaluation.tables.data import TableData, in_range
-from neurfield.learning import Progress, available_learners
-from neurfield.learning.learners.cavia import Cavia
+from neurfield.fields import LowRank, Spatial
+from neurfield.learning import Cavia, Learner, Progress
 from neurfield.presets import preset_parameters
 from neurfield.signals import read_signals
 
@@ -43,7 +43,7 @@ def encoder_methods(n_axes: int) -> list[str]:
         for name in list_presets()
         if (match := re.search(r"-(\d)d(-|$)", name)) is None or int(match[1]) == n_axes
     ]
-    return presets + sorted(set(available_learners()) - set(presets))
+    return presets + sorted(set(Learner.known()) - set(presets))
 
 
 def check_methods(chosen: Sequence[str] | None, known: Sequence[str]) -> None:
@@ -63,13 +63,13 @@ def make_encoder(method: str, parameters: Mapping[str, Any], seed: int) -> Funct
     chosen = {name: _pair(value) for name, value in parameters.items()}
     if method in list_presets():
         return FunctaEncoder.from_preset(method, **chosen, random_state=seed)
-    return FunctaEncoder(**{"learner": method, **chosen}, random_state=seed)
+    return FunctaEncoder(learner=method, random_state=seed).set_params(**chosen)
 
 
 def minute_of(method: str) -> dict[str, float]:
     """Return what lets a method train for a minute."""
     minute = {"max_time": 60.0}
-    if make_encoder(method, {}, 0).learner == "cavia":
+    if isinstance(Learner.of(make_encoder(method, {}, 0).learner), Cavia):
         minute["meta_lr"] = REDUCED_META_LR
     return minute
 
@@ -85,13 +85,14 @@ def latents_of_length(method: str, latent_dim: int, data: TableData) -> dict[str
         halves = [math.ceil(size / 2) for size in data.shape]
         return {"patch_size": halves, "latent_dim": max(1, latent_dim // 2 ** len(halves))}
     chosen: dict[str, Any] = {"latent_dim": latent_dim}
-    if "intermediate_dim" in preset:  # the latent is a rank, which it bounds
-        chosen["intermediate_dim"] = max(preset["intermediate_dim"], latent_dim)
-    if "latent_grid" in preset:
+    field = preset.get("field")
+    if isinstance(field, LowRank):  # the latent is a rank, which it bounds
+        chosen["field__intermediate_dim"] = max(field.intermediate_dim, latent_dim)
+    if isinstance(field, Spatial):
         cells, d = 1, data.n_axes
         while (2 * cells) ** (2 * d) <= latent_dim and latent_dim % (2 * cells) ** d == 0:
             cells *= 2
-        chosen["latent_grid"] = [cells] * d
+        chosen["field__grid"] = [cells] * d
     return chosen
 
 
@@ -212,7 +213,8 @@ def kept_mebibytes(encoder: FunctaEncoder, data: TableData) -> float:
     machine computes it.
     """
     encoder.set_params(max_iter=1, max_time=None).fit(data.train)
-    learner = Cavia(encoder.settings_)
+    learner = encoder.learner_
+    assert isinstance(learner, Cavia)
     store = encoder.codec_.store(read_signals(data.train))
     batch = learner.draw(store, torch.Generator().manual_seed(0))
     step, context = learner.meta_step(encoder.field_), batch.context

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from neurfield._compat import Interval, StrOptions
 from neurfield.fields import Field
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
 from neurfield.learning.context import Context, random_subsets
-from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.solvers import GradientDescent, InnerSolver, gradient_step
 from neurfield.learning.store import ContextStore
 from neurfield.learning.unrolled import unrolled_loss
 from neurfield.learning.workspace import Workspace
 
+_INNER_LR = 1e-2
 # Of learnt step sizes, as Functa has them.
 _LEARNT_START, _LEARNT_RANGE = (0.005, 0.1), (0.0, 1.0)
 
@@ -31,7 +33,7 @@ class CaviaStep(MetaStep):
         G.
     inner_lr : float
         α.
-    checkpointing : bool, default=False
+    recompute : bool, default=False
         Compute the activations of each inner step again on the way back, instead of keeping them.
     learn_inner_lr : bool, default=False
         Make α a parameter with one entry for each of the latents', all ``inner_lr`` at first.
@@ -47,7 +49,7 @@ class CaviaStep(MetaStep):
         field: Field,
         inner_steps: int,
         inner_lr: float,
-        checkpointing: bool = False,
+        recompute: bool = False,
         learn_inner_lr: bool = False,
         second_order: bool = True,
         selected_ratio: float | None = None,
@@ -56,7 +58,7 @@ class CaviaStep(MetaStep):
         self.inner_lr: float | nn.Parameter = inner_lr
         if learn_inner_lr:
             self.inner_lr = nn.Parameter(torch.full_like(field.zero_latents(1)[0], inner_lr))
-        self.inner_steps, self.checkpointing = inner_steps, checkpointing
+        self.inner_steps, self.recompute = inner_steps, recompute
         self.second_order, self.selected_ratio = second_order, selected_ratio
         self._step, self._loss = gradient_step, _mean_loss
         self._workspaces: dict[int, Workspace] = defaultdict(Workspace)
@@ -91,7 +93,7 @@ class CaviaStep(MetaStep):
                 subsets[done:],
                 latents,
                 self.inner_lr,
-                self.checkpointing,
+                self.recompute,
                 self._workspaces,
                 self.second_order,
             )
@@ -184,63 +186,117 @@ def _mean_loss(field: Field, context: Context, latents: Tensor) -> Tensor:
 class Cavia(Learner):
     """The published learner: exact second-order meta-gradients, AdamW.
 
-    As options, step sizes that are learnt too, first-order meta-gradients, and reduced contexts of
-    the points with the largest gradients.
+    Parameters
+    ----------
+    inner_steps : int, default=10
+        G, gradient steps of the inner loop in training.
+    inner_lr : float, default=None
+        α, their step size; None is 1e-2, or step sizes that are learnt.
+    learn_inner_lr : bool, default=False
+        Learn α together with θ, one step size for each entry of the latent, as Meta-SGD does. They
+        start at random in [0.005, 0.1], or where a fit that is continued has left them, and stay in
+        [0, 1]; ``inner_lr`` must be None then.
+    second_order : bool, default=True
+        Take the meta-gradient through the gradients of the inner loop. False, its first-order
+        approximation, takes less time and memory; the authors of MedFuncta found it unstable.
+    context_ratio : float in (0, 1], default=None
+        γ, fraction of a signal's points that a reduced context keeps; None is 1 for signals along
+        one axis and 0.25 for others, as published.
+    context_selection : {"random", "gradient"}, default="random"
+        Which points a reduced context keeps: random ones, the same for the whole batch, or those of
+        each signal at which the output layer's gradient is largest, as GradNCP does. The latter
+        sees all points before each inner step; the authors of MedFuncta found it no better.
+    recompute : bool, default=False
+        Compute activations of the inner loop again on the way back instead of keeping them, which
+        takes less memory and more time.
 
     References
     ----------
     Friedrich et al., "MedFuncta", arXiv 2502.14401, Section 3 and Algorithm 1;
     Zintgraf et al., "Fast Context Adaptation via Meta-Learning", ICML 2019; Dupont et al., "From
     data to functa", ICML 2022 (learnt step sizes).
+
+    Examples
+    --------
+    >>> from neurfield import FunctaEncoder
+    >>> FunctaEncoder(learner=Cavia(inner_steps=3)).get_params()["learner__inner_steps"]
+    3
     """
 
     name: ClassVar[str] = "cavia"
 
-    @classmethod
-    def defaults(cls, problem: Problem) -> Settings:
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "inner_steps": [Interval(Integral, 1, None, closed="left")],
+        "inner_lr": [Interval(Real, 0, None, closed="neither"), None],
+        "learn_inner_lr": ["boolean"],
+        "second_order": ["boolean"],
+        "context_ratio": [Interval(Real, 0, 1, closed="right"), None],
+        "context_selection": [StrOptions({"random", "gradient"})],
+        "recompute": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        inner_steps: int = 10,
+        inner_lr: float | None = None,
+        learn_inner_lr: bool = False,
+        second_order: bool = True,
+        context_ratio: float | None = None,
+        context_selection: str = "random",
+        recompute: bool = False,
+    ) -> None:
+        self.inner_steps = inner_steps
+        self.inner_lr = inner_lr
+        self.learn_inner_lr = learn_inner_lr
+        self.second_order = second_order
+        self.context_ratio = context_ratio
+        self.context_selection = context_selection
+        self.recompute = recompute
+
+    def check(self) -> None:
+        super().check()
+        if self.learn_inner_lr and self.inner_lr is not None:
+            raise ValueError(
+                f"inner_lr={self.inner_lr!r} changes nothing with learn_inner_lr=True, which draws "
+                "the step sizes that it starts from; leave it at None"
+            )
+
+    def defaults(self, problem: Problem) -> Settings:
         return Settings(
             n_layers=8 if problem.n_axes == 1 else 15,
-            residual_scale=1.0,
-            output_scale=1.0,
-            inner_steps=10,
-            inner_lr=1e-2,
-            context_ratio=1.0 if problem.n_axes == 1 else 0.25,
             transform_steps=20,
             meta_lr=3e-6,
-            lr_schedule="constant",
             batch_size=64 if problem.n_axes == 1 else 24,
-            max_iter=1000,
             weight_decay=1e-2,
         )
 
+    def options(self, problem: Problem) -> dict[str, Any]:
+        step_size = None if self.learn_inner_lr else _INNER_LR
+        return {"inner_lr": step_size, "context_ratio": 1.0 if problem.n_axes == 1 else 0.25}
+
     def meta_step(self, field: Field) -> CaviaStep:
-        settings = self.settings
-        selects = settings.context_selection == "gradient"
+        selects = self.context_selection == "gradient"
         return CaviaStep(
             field,
-            settings.inner_steps,
-            settings.inner_lr,
-            settings.checkpointing,
-            settings.learn_inner_lr,
-            settings.second_order,
-            settings.context_ratio if selects else None,
+            self.inner_steps,
+            _INNER_LR if self.inner_lr is None else self.inner_lr,
+            self.recompute,
+            self.learn_inner_lr,
+            self.second_order,
+            self.context_ratio if selects else None,
         )
 
     def initialise(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> None:
         assert isinstance(step, CaviaStep)
         step.draw_inner_lr(generator)
 
-    def optimizers(self, step: MetaStep) -> Optimizers:
-        rate, decay = self.settings.meta_lr, self.settings.weight_decay
-        return Optimizers([torch.optim.AdamW(step.parameters(), lr=rate, weight_decay=decay)])
-
     def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
         context = store.draw(self.settings.batch_size, None, generator)
-        if self.settings.context_selection == "gradient":
+        if self.context_selection == "gradient":
             return MetaBatch(context)  # the meta-step selects
-        n_kept = max(1, int(self.settings.context_ratio * context.n_points))
-        steps = self.settings.inner_steps
-        return MetaBatch(context, random_subsets(context, n_kept, steps, generator))
+        assert self.context_ratio is not None
+        n_kept = max(1, int(self.context_ratio * context.n_points))
+        return MetaBatch(context, random_subsets(context, n_kept, self.inner_steps, generator))
 
     def solver(self, step: MetaStep, store: ContextStore) -> GradientDescent:
         assert isinstance(step, CaviaStep)

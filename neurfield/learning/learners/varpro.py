@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
-from typing import ClassVar
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from neurfield._compat import Interval
 from neurfield.fields import Field
 from neurfield.fields.shifted import ShiftedSiren
 from neurfield.learning.augmentation import deform
-from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
+from neurfield.learning.base import Finished, Learner, MetaBatch, MetaStep, Problem, Settings
+from neurfield.learning.calibration import with_posterior
 from neurfield.learning.canonical import canonicalise, sensitivity_matrix
 from neurfield.learning.context import Context, random_points, random_subsets
 from neurfield.learning.field_errors import FieldErrors
@@ -38,7 +41,7 @@ _FULL_FIELD_SIGNALS, _FULL_FIELD_POINTS = 64, 96  # on which the full field is e
 _BENT_SIGNALS = 32  # whose minima are found; fewer of them are more meta-steps in the same time
 
 
-class VarproStep(MetaStep):
+class VarProStep(MetaStep):
     """Loss of the tangent and of the full field, at latents found by short solves.
 
     φ* = argmin MSE(f₀ + J₀φ) + μ‖φ‖² is one P × P solve shared by the batch. The tangent's loss is
@@ -136,76 +139,109 @@ def _reduced(context: Context, batch: MetaBatch, row: int, n_points: int | None 
     return context if batch.subsets is None else context.at_points(batch.subsets[row, :n_points])
 
 
-class Varpro(Learner):
-    """Closed-form inner step, joint training of tangent and full field, Levenberg–Marquardt.
+class VarPro(Learner):
+    """The default learner: closed-form inner step, variable projection, Levenberg–Marquardt.
 
     At φ = 0 the Jacobian J₀ = ∂f/∂φ is the same for all signals on common coordinates, so one
     forward and one backward sweep over the points serve a whole batch; no inner loop is unrolled.
+
+    Parameters
+    ----------
+    inner_steps : int, default=None
+        G, inner steps in training: 1 is the closed form, and each further one a damped
+        Gauss–Newton step, at whose end θ is updated with the latents held fixed. None is 1, or 3
+        for latents of at most 24 numbers of at least 1000 images or volumes.
+    damping : float, default=1e-3
+        λ, precision of the latents' Gaussian prior relative to the field's mean squared
+        sensitivity to them.
+    augmentation : float, default=None
+        Strength of the random affine deformations under which training sees the signals: at 1,
+        stretched and turned by about 5 % and shifted by about half a sample; 0 = none. None is 0.5
+        where signals are few for the latent, down to 0.1 where they are many.
+    context_ratio : float in (0, 1], default=None
+        γ, fraction of a signal's points that a reduced context keeps; None keeps 1024 points.
+
+    Examples
+    --------
+    >>> from neurfield import FunctaEncoder
+    >>> FunctaEncoder(learner=VarPro(augmentation=0.0)).get_params()["learner__damping"]
+    0.001
     """
 
     name: ClassVar[str] = "varpro"
-    without: ClassVar[tuple[str, ...]] = ("learn_inner_lr", "second_order", "context_selection")
 
-    @classmethod
-    def defaults(cls, problem: Problem) -> Settings:
-        # A very short latent of a large set of images reaches further with a field that bends.
-        bends = (
-            problem.latent_dim <= _SHORT_LATENT
-            and problem.n_axes > 1
-            and problem.n_signals >= _MANY_SIGNALS
-        )
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "inner_steps": [Interval(Integral, 1, None, closed="left"), None],
+        "damping": [Interval(Real, 0, None, closed="neither")],
+        "augmentation": [Interval(Real, 0, None, closed="left"), None],
+        "context_ratio": [Interval(Real, 0, 1, closed="right"), None],
+    }
+
+    def __init__(
+        self,
+        inner_steps: int | None = None,
+        damping: float = 1e-3,
+        augmentation: float | None = None,
+        context_ratio: float | None = None,
+    ) -> None:
+        self.inner_steps = inner_steps
+        self.damping = damping
+        self.augmentation = augmentation
+        self.context_ratio = context_ratio
+
+    def defaults(self, problem: Problem) -> Settings:
+        bends = _bends(problem)
         return Settings(
             n_layers=5 if bends else 7,
             residual_scale=0.6 if bends else 0.3,
             output_scale=0.5 if bends else 1.0,
-            inner_steps=3 if bends else 1,
-            inner_lr=1.0,
-            context_ratio=min(1.0, _POINTS_PER_STEP / problem.n_points),
             transform_steps=5 if bends else 3,
-            meta_lr=1e-3,
             lr_schedule="cosine",
             # Signals on grids of their own have Jacobians of their own, too.
             batch_size=512 if problem.n_signals >= _SHARED_BY * problem.n_grids else 16,
-            max_iter=1000,
-            damping=1e-3,
             weight_decay=1.0 if bends else _weight_decay(problem),
-            augmentation=_AUGMENTATION[1] if bends else _augmentation(problem),
         )
+
+    def options(self, problem: Problem) -> dict[str, Any]:
+        bends = _bends(problem)
+        return {
+            "inner_steps": 3 if bends else 1,
+            "augmentation": _AUGMENTATION[1] if bends else _augmentation(problem),
+            "context_ratio": min(1.0, _POINTS_PER_STEP / problem.n_points),
+        }
 
     def initialise(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> None:
         field = step.field
         if isinstance(field, ShiftedSiren):
-            start_from_data(
-                field, store, self.settings.output_scale, self.settings.augmentation, generator
-            )
+            assert self.augmentation is not None
+            start_from_data(field, store, self.settings.output_scale, self.augmentation, generator)
 
-    def meta_step(self, field: Field) -> VarproStep:
-        settings = self.settings
-        n_signals = _FULL_FIELD_SIGNALS if settings.inner_steps == 1 else _BENT_SIGNALS
-        return VarproStep(field, settings.inner_steps, settings.damping, n_signals)
+    def meta_step(self, field: Field) -> VarProStep:
+        assert self.inner_steps is not None
+        n_signals = _FULL_FIELD_SIGNALS if self.inner_steps == 1 else _BENT_SIGNALS
+        return VarProStep(field, self.inner_steps, self.damping, n_signals)
 
     def optimizers(self, step: MetaStep) -> Optimizers:
         field, rate, decay = step.field, self.settings.meta_lr, self.settings.weight_decay
         matrices = [p for name, p in field.named_parameters() if p.ndim == 2 and _is_hidden(name)]
         chosen = {id(p) for p in matrices}
         rest = [p for p in field.parameters() if id(p) not in chosen]
-        return Optimizers(
-            [
-                torch.optim.Muon(matrices, lr=rate, weight_decay=decay),
-                torch.optim.AdamW(rest, lr=rate, weight_decay=decay),
-            ]
-        )
+        each: list[torch.optim.Optimizer] = []
+        if matrices:
+            each.append(torch.optim.Muon(matrices, lr=rate, weight_decay=decay))
+        if rest:
+            each.append(torch.optim.AdamW(rest, lr=rate, weight_decay=decay))
+        return Optimizers(each)
 
     def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
+        assert self.context_ratio is not None
         most = int(store.points_per_signal.max())
-        n_points = max(1, int(self.settings.context_ratio * most))
+        n_points = max(1, int(self.context_ratio * most))
         context = store.draw(self.settings.batch_size, n_points, generator)
-        if self.settings.augmentation:
-            coords = deform(
-                context.coords, store.finest_spacing, self.settings.augmentation, generator
-            )
+        if self.augmentation:
+            coords = deform(context.coords, store.finest_spacing, self.augmentation, generator)
             context = replace(context, coords=coords)
-        if self.settings.inner_steps == 1:
+        if self.inner_steps == 1:
             return MetaBatch(context, random_subsets(context, _FULL_FIELD_POINTS, 1, generator))
         orders = [random_points(context.n_points, context.n_points, generator) for _ in range(2)]
         return MetaBatch(context, torch.stack(orders).to(context.values.device))
@@ -216,19 +252,30 @@ class Varpro(Learner):
     def validation_solver(self, step: MetaStep, store: ContextStore) -> LevenbergMarquardt:
         return self._solver(step.field, store, steps=1)
 
-    def finish(
-        self, step: MetaStep, store: ContextStore, generator: torch.Generator
-    ) -> LevenbergMarquardt:
+    def finish(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> Finished:
+        """Give latents their canonical coordinates, and learn the prior and the posterior."""
         solver = self.solver(step, store)
-        solver.reparametrize(canonicalise(step.field, solver.precision, store, generator))
-        return solver
+        if step.field.can_reparametrize:
+            solver.reparametrize(canonicalise(step.field, solver.precision, store, generator))
+        assert self.augmentation is not None
+        solver, posterior = with_posterior(step.field, solver, store, self.augmentation, generator)
+        return Finished(solver, posterior)
 
     def _solver(self, field: Field, store: ContextStore, steps: int) -> LevenbergMarquardt:
-        damping = self.settings.damping * float(sensitivity_matrix(field, store).diagonal().mean())
+        damping = self.damping * float(sensitivity_matrix(field, store).diagonal().mean())
         eye = torch.eye(field.latent_dim, dtype=store.dtype, device=store.device)
         return LevenbergMarquardt(
             steps, damping * eye, store.observed_per_signal, whole_count=store.whole_count
         )
+
+
+def _bends(problem: Problem) -> bool:
+    """Tell whether the field is to bend: very short latents of many images reach further then."""
+    return (
+        problem.latent_dim <= _SHORT_LATENT
+        and problem.n_axes > 1
+        and problem.n_signals >= _MANY_SIGNALS
+    )
 
 
 def _weight_decay(problem: Problem) -> float:

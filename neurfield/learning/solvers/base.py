@@ -10,12 +10,13 @@ from torch import Tensor
 from neurfield.fields import Field
 from neurfield.learning.context import Context
 from neurfield.learning.workspace import Workspace
+from neurfield.registry import Registered
 
 
-class InnerSolver(ABC):
+class InnerSolver(Registered, ABC):
     """Fits one latent vector per signal; small and picklable: plain values and tensors only."""
 
-    name: ClassVar[str]
+    kind: ClassVar[str] = "solver"
     steps: int
 
     def share(self, field: Field, context: Context) -> Any:
@@ -60,5 +61,4 @@ class InnerSolver(ABC):
     @classmethod
     def from_state(cls, name: str, state: dict[str, Any]) -> InnerSolver:
         """Rebuild the solver of the given name."""
-        solvers = {solver.name: solver for solver in cls.__subclasses__()}
-        return solvers[name](**state)
+        return cls.named(name)(**state)

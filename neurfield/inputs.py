@@ -1,0 +1,126 @@
+"""What callers hand to an encoder, checked as scikit-learn checks it, and read into signals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils.validation import check_array, validate_data
+
+from neurfield.patched import patches_of
+from neurfield.signals import Layout, Signals, read_signals
+from neurfield.signals.containers import is_list_of_signals, is_xarray
+
+if TYPE_CHECKING:
+    from neurfield.encoder import FunctaEncoder
+
+
+def read_input(encoder: FunctaEncoder, X: Any, reset: bool) -> Signals:
+    """Validate the input and read it into signals.
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+        Takes note of the number of features, and of their names, on a reset.
+    X : any container that ``fit`` takes
+    reset : bool
+        Whether this is the data that the encoder is fitted to, or must agree with that.
+
+    Raises
+    ------
+    ValueError
+        If the input is not usable.
+    """
+    if isinstance(X, list | tuple) and len(X) == 0:
+        raise ValueError(f"X needs at least one signal, got none: {X!r}")
+    layout = None if reset else encoder.layout_
+    if not is_xarray(X) and not is_list_of_signals(X):
+        X = _checked_array(encoder, X, layout)
+    signals = read_signals(X, encoder.channel_axis, layout)
+    if reset:
+        axes = signals.layout.axes
+        n_points = signals.groups[0].n_points
+        if axes is not None:
+            n_points = int(np.prod([len(axis) for axis in axes]))
+        encoder.n_features_in_ = n_points * signals.layout.n_channels
+    return signals
+
+
+def read_observed(encoder: FunctaEncoder, observed: Any, n_latents: int) -> Signals:
+    """Read the signals that latents are of.
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+        Fitted.
+    observed : any container that ``transform`` takes
+    n_latents : int
+
+    Raises
+    ------
+    ValueError
+        If they are not as many as the latents, or not usable.
+    """
+    signals = read_input(encoder, observed, reset=False)
+    signals.check()
+    if len(signals) != n_latents:
+        raise ValueError(
+            f"observed must hold the signal of each latent, got {len(signals)} signals for "
+            f"{n_latents} latents"
+        )
+    return signals
+
+
+def read_latents(encoder: FunctaEncoder, X: npt.ArrayLike) -> np.ndarray:
+    """Validate latents: float64 array of shape (n, P).
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+        Fitted.
+    X : array-like of shape (n, P)
+
+    Raises
+    ------
+    ValueError
+        If the shape is another.
+    """
+    latents = check_array(X, dtype=np.float64, input_name="X")
+    length = encoder.codec_.latent_size
+    if latents.shape[1] != length:
+        patched = "" if patches_of(encoder.codec_) is None else "n_patches * "
+        raise ValueError(
+            f"X must hold latents of length {length} ({patched}latent_dim), "
+            f"got shape {latents.shape}"
+        )
+    return latents
+
+
+def _checked_array(encoder: FunctaEncoder, X: Any, layout: Layout | None) -> np.ndarray:
+    unit_axes = layout is not None and layout.unit_axes
+    # Infinities are refused with the signals they are in when the signals are read.
+    options = {"dtype": "numeric", "ensure_all_finite": False}
+    if not hasattr(X, "ndim"):
+        X = np.asarray(X)
+    if X.ndim <= 2 and not unit_axes:
+        return validate_data(encoder, X, reset=layout is None, **options)
+    array = check_array(X, allow_nd=True, estimator=encoder, input_name="X", **options)
+    if layout is not None and not unit_axes and layout.container == "array":
+        _check_shape(type(encoder).__name__, array, layout)
+    return array
+
+
+def _check_shape(who: str, array: np.ndarray, layout: Layout) -> None:
+    """Refuse arrays of another shape than in fit, which say nothing of where they lie."""
+    assert layout.axes is not None
+    shape = list(array.shape[1:])
+    if layout.channel_axis is not None and array.ndim == layout.n_axes + 2:
+        del shape[layout.channel_axis - (1 if layout.channel_axis > 0 else 0)]
+    seen = [len(axis) for axis in layout.axes]
+    if len(shape) == len(seen) and shape != seen and not layout.is_list:
+        raise ValueError(
+            f"X has signals of shape {tuple(shape)}, but {who} was fitted on "
+            f"{tuple(seen)}; pass a list of arrays (index coordinates) or xarray objects to "
+            "encode signals on other grids"
+        )

@@ -1,0 +1,176 @@
+"""The posterior of a finished field: its prior from the training latents, and its calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from statistics import NormalDist
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neurfield.fields import Field
+from neurfield.learning.canonical import principal_axes
+from neurfield.learning.posterior import Posterior
+from neurfield.learning.prior import (
+    PriorSample,
+    closed_form,
+    draw_sample,
+    estimate_prior,
+    residuals,
+)
+from neurfield.learning.solvers import LevenbergMarquardt, Tangent
+from neurfield.learning.store import ContextStore
+
+_LEVEL = 0.9  # two-sided level at which the intervals are calibrated
+_NODES = 8192  # of the map of the noise
+_NODE_WEIGHT = 5.0  # signals that the mean noise counts as at each node
+_KEPT = (0.25, 0.5)  # fractions of points kept in calibration, drawn at random
+_HOLE = 0.3  # fraction of points hidden in one piece
+
+
+def with_posterior(
+    network: Field,
+    solver: LevenbergMarquardt,
+    store: ContextStore,
+    augmentation: float,
+    generator: torch.Generator,
+) -> tuple[LevenbergMarquardt, Posterior | None]:
+    """Give a solver the training latents as its prior, and calibrate the posterior that follows.
+
+    Parameters
+    ----------
+    network : Field
+        Its latents are turned to their principal axes, in place, where it can do that.
+    solver : LevenbergMarquardt
+    store : ContextStore
+        The training set, of which at most 4096 signals are used.
+    augmentation : float
+        Strength of the deformations that training saw.
+    generator : torch.Generator
+
+    Returns
+    -------
+    LevenbergMarquardt, Posterior or None
+        The solver as it was and None, where there are too few signals to tell.
+    """
+    sample = draw_sample(network, solver, store, augmentation, generator)
+    prior = estimate_prior(network, sample)
+    if prior is None:
+        return solver, None
+    solver = prior.regularise(solver)
+    latents = closed_form(sample.tangent, sample.context, solver).double()
+    sample = replace(sample, latents=latents.to(sample.latents), deformed=None)
+    if network.can_reparametrize:
+        # The prior has changed what latents are found: their principal axes turned a little.
+        jacobian = sample.tangent.jacobian
+        turn = principal_axes(latents, jacobian.flatten(0, 2).double(), network.latent_parts)
+        network.reparametrize(turn.T)
+        solver.reparametrize(turn.T)
+        prior = prior.rotated(turn.cpu().numpy())
+        turn = turn.to(jacobian.dtype)
+        tangent = Tangent(sample.tangent.values, jacobian @ turn)
+        sample = replace(sample, tangent=tangent, latents=sample.latents @ turn)
+    axes = store.usual_axes
+    ends = [np.array([edge(axis) for axis in axes]) for edge in (np.min, np.max)]
+    lower, upper = (store.frame.normalise(end) for end in ends)
+    posterior = Posterior(prior, axes, np.zeros(()), lower, upper)
+    _calibrate(posterior, network, solver, sample.few(), generator)
+    return solver, posterior
+
+
+def _calibrate(
+    posterior: Posterior,
+    network: Field,
+    solver: LevenbergMarquardt,
+    sample: PriorSample,
+    generator: torch.Generator,
+) -> None:
+    posterior.noise = _noise_map(network, posterior, sample)
+    trials = [_trial(network, solver, posterior, sample, m) for m in _hidden(sample, generator)]
+    trials = [trial for trial in trials if np.isfinite(trial[2]).any()]
+    if not trials:
+        return  # a single point: nothing can be hidden while something is seen
+    levels = np.concatenate([misfit / np.maximum(free, 1.0) for misfit, free, _, _ in trials])
+    posterior.level_weight = float(np.clip(2.0 / max(levels.var(), 1e-3), 2.0, 1e3))
+    quantiles = []
+    for misfit, free, error, variance in trials:
+        weight = posterior.level_weight
+        level = (weight + misfit) / (weight + np.maximum(free, 0.0))
+        score = np.abs(error) / np.sqrt(level[:, None, None] * variance)
+        quantiles.append(np.nanquantile(score, _LEVEL))
+    # Each way of hiding values counts the same, however many it hides.
+    posterior.scale = float(np.mean(quantiles) / NormalDist().inv_cdf((1 + _LEVEL) / 2))
+
+
+def _trial(
+    network: Field,
+    solver: LevenbergMarquardt,
+    posterior: Posterior,
+    sample: PriorSample,
+    hidden: Tensor,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Fit signals to a part of their points: misfit and its expectation there, errors elsewhere."""
+    everything = torch.ones(sample.context.n_points, dtype=torch.bool, device=hidden.device)
+    everything[hidden] = False
+    kept = torch.nonzero(everything)[:, 0]
+    part = sample.context.at_points(kept)
+    tangent = Tangent(sample.tangent.values[:, kept], sample.tangent.jacobian[:, kept])
+    latents = closed_form(tangent, part, solver)
+    left = residuals(network, part, latents).double().cpu().numpy()
+    coords = sample.context.coords.double().cpu().numpy()
+    noise = posterior.variance(coords)
+    misfit = (left**2 / noise[kept.cpu().numpy()]).sum(axis=(1, 2))
+    seen = tangent.jacobian[0].flatten(0, 1).double()
+    gram = seen.T @ seen / posterior.prior.noise
+    precision = torch.as_tensor(posterior.prior.precision, device=gram.device)
+    covariance = torch.cholesky_inverse(torch.linalg.cholesky(gram + precision))
+    taken = len(gram) - float((covariance * precision).sum())
+    free = part.counts().double().cpu().numpy() - taken
+    aside = sample.context.at_points(hidden)
+    jacobian = sample.tangent.jacobian[0, hidden].double()
+    spread = ((jacobian @ covariance) * jacobian).sum(dim=-1).cpu().numpy()
+    error = residuals(network, aside, latents).double().cpu().numpy()
+    if aside.weights is not None:
+        error = np.where(aside.weights.cpu().numpy() > 0, error, np.nan)
+    return misfit, free, error, (noise[hidden.cpu().numpy()] + spread)[None]
+
+
+def _hidden(sample: PriorSample, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield points to hide: scattered, and in one piece."""
+    coords = sample.context.coords
+    n_points = len(coords)
+    if n_points < 2:
+        return
+    for kept in _KEPT:
+        order = torch.randperm(n_points, generator=generator).to(coords.device)
+        yield order[min(max(1, round(kept * n_points)), n_points - 1) :]
+    for _ in range(2):
+        centre = coords[int(torch.randint(n_points, (1,), generator=generator))]
+        distance = (coords - centre).square().sum(dim=-1)
+        yield distance.argsort()[: max(1, round(_HOLE * n_points))]
+
+
+def _noise_map(network: Field, posterior: Posterior, sample: PriorSample) -> np.ndarray:
+    """Average squared residuals around the nodes of an even grid, of shape (*sizes, c)."""
+    lower, upper, prior = posterior.lower, posterior.upper, posterior.prior
+    lengths = [len(axis) for axis in posterior.axes]
+    shrink = min(1.0, (_NODES / np.prod(lengths)) ** (1 / len(lengths)))
+    sizes = np.array([max(1, int(length * shrink)) for length in lengths])
+    coords = sample.context.coords.double().cpu().numpy()
+    width = np.where(upper > lower, upper - lower, 1.0)
+    nearest = np.rint((coords - lower) / width * (sizes - 1)).astype(int).clip(0, sizes - 1)
+    node = np.ravel_multi_index(tuple(nearest.T), tuple(sizes))
+    squared = residuals(network, sample.context, sample.latents).double().square()
+    weights = sample.context.weights
+    seen = torch.ones_like(squared) if weights is None else weights.double()
+    total, count = squared.sum(dim=0).cpu().numpy(), seen.sum(dim=0).cpu().numpy()
+    # So that the mean over all values is σ².
+    total *= prior.noise * count.sum() / max(total.sum(), 1e-300)
+    noise = np.empty((int(np.prod(sizes)), total.shape[-1]))
+    for channel in range(total.shape[-1]):
+        sums = np.bincount(node, total[:, channel], minlength=len(noise))
+        counts = np.bincount(node, count[:, channel], minlength=len(noise))
+        noise[:, channel] = (sums + _NODE_WEIGHT * prior.noise) / (counts + _NODE_WEIGHT)
+    return noise.reshape(*sizes, -1)

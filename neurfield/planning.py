@@ -1,0 +1,293 @@
+"""From an encoder's parameters to the plan of a fit."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurfield._compat import Interval, StrOptions
+from neurfield.codec import Codec
+from neurfield.device import PRECISIONS, resolve_device, resolve_dtype
+from neurfield.fields import FieldSpec
+from neurfield.fields.schedule import check_omega
+from neurfield.fitting import FitPlan, problem_of
+from neurfield.learning import EarlyStopping, Learner, Schedule
+from neurfield.patched import patches_of
+from neurfield.signals import Signals
+from neurfield.signals.patches import PatchGrid
+from neurfield.sizes import along_axes
+from neurfield.spec import plain
+
+if TYPE_CHECKING:
+    from neurfield.encoder import FunctaEncoder
+
+CONSTRAINTS: dict[str, list[Any]] = {
+    "latent_dim": [Interval(Integral, 1, None, closed="left")],
+    "hidden_dim": [Interval(Integral, 1, None, closed="left")],
+    "n_layers": [Interval(Integral, 2, None, closed="left"), None],
+    "omega": [Interval(Real, 0, None, closed="neither"), tuple, list],
+    "field": [str, FieldSpec],
+    "learner": [str, Learner],
+    "transform_steps": [Interval(Integral, 1, None, closed="left"), None],
+    "meta_lr": [Interval(Real, 0, None, closed="neither"), None],
+    "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+    "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+    "max_time": [Interval(Real, 0, None, closed="neither"), None],
+    "lr_schedule": [StrOptions({"constant", "cosine"}), None],
+    "weight_decay": [Interval(Real, 0, None, closed="left"), None],
+    "channel_axis": [Integral, None],
+    "isotropic": ["boolean"],
+    "patch_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
+    "early_stopping": ["boolean", EarlyStopping],
+    "checkpoint": [str, PathLike, None],
+    "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
+    "callbacks": [list, tuple, None],
+    "device": [str],
+    "precision": [StrOptions(set(PRECISIONS))],
+    "compile": ["boolean", None],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+}
+"""What each parameter of an encoder may be, by itself."""
+
+# Parameters of the encoder that are arguments of fields, which not every field has.
+_OF_FIELDS = ("hidden_dim", "n_layers", "omega")
+# Parameters that learners have defaults for.
+_OF_LEARNERS = (
+    "transform_steps",
+    "meta_lr",
+    "batch_size",
+    "max_iter",
+    "lr_schedule",
+    "weight_decay",
+    "compile",
+)
+# What neither decides the weights that a fit arrives at nor may keep a checkpoint from resuming.
+_NOT_IN_FINGERPRINT = {
+    "callbacks",
+    "checkpoint",
+    "checkpoint_every",
+    "compile",
+    "device",
+    "max_time",
+    "random_state",
+    "transform_steps",
+    "verbose",
+    "warm_start",
+}
+
+
+def check_parameters(encoder: FunctaEncoder) -> None:
+    """Check what one parameter's constraint alone cannot tell.
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not usable, or one would change nothing.
+    """
+    check_omega(encoder.omega)
+    field = FieldSpec.of(encoder.field)
+    field.check()
+    Learner.of(encoder.learner).check()
+    if (early_stopping := _early_stopping(encoder)) is not None:
+        early_stopping.check()
+    _check_effects(encoder, field)
+    for callback in encoder.callbacks or ():
+        if not callable(callback):
+            raise ValueError(f"callbacks must be callable, got {callback!r}")
+    if encoder.checkpoint is not None:
+        path = Path(encoder.checkpoint)
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise ValueError(
+                f"checkpoint must name a file in a folder that exists, got {str(path)!r}"
+            )
+
+
+def check_shape_of_field(encoder: FunctaEncoder, what: str) -> None:
+    """Refuse a fitted field of another shape than the parameters ask for.
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+        Fitted.
+    what : str
+        Beginning of the message, such as "warm_start=True continues".
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    module, spec = encoder.codec_.field, FieldSpec.of(encoder.field)
+    there = {"field": FieldSpec.family_of(module), **module.config()}
+    asked = {"field": spec.name, **_shared(encoder), **spec.chosen()}
+    if asked["field"] == there["field"]:
+        module.check(module.in_dim, {**there, **asked})
+    for name in ("in_dim", "out_dim", "output_scale"):  # the last matters to initial weights only
+        there.pop(name, None)
+    for name, value in there.items():
+        if asked.get(name) is not None and not _agree(asked[name], value):
+            raise ValueError(f"{what} a field with {name}={value}, got {name}={asked[name]}")
+    patches = patches_of(encoder.codec_)
+    seen, patch_size = None if patches is None else patches.size, encoder.patch_size
+    if patch_size is not None:
+        patch_size = along_axes(patch_size, encoder.layout_.n_axes)
+    if patch_size != seen:
+        raise ValueError(
+            f"{what} a field with patch_size={seen}, got patch_size={encoder.patch_size}"
+        )
+
+
+def make_learner(
+    encoder: FunctaEncoder,
+    pieces: Signals,
+    previous: Codec | None = None,
+    before: Learner | None = None,
+) -> Learner:
+    """Return the learner with all that was left open filled in for a data set.
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+    pieces : Signals
+        What the field is to describe.
+    previous : Codec, optional
+        Whose field is continued, and keeps its shape.
+    before : Learner, optional
+        Of the training that is continued.
+    """
+    spec = FieldSpec.of(encoder.field)
+    chosen = {name: plain(getattr(encoder, name)) for name in _OF_LEARNERS}
+    shape = {**_shared(encoder), **spec.chosen()}
+    if previous is not None:
+        shape |= previous.field.config()
+    for name in ("n_layers", "residual_scale", "output_scale"):
+        chosen[name] = plain(shape.get(name))
+    problem = problem_of(pieces, encoder.latent_dim)
+    return Learner.of(encoder.learner).for_problem(problem, chosen, before)
+
+
+def make_plan(
+    encoder: FunctaEncoder,
+    signals: Signals,
+    seed: int,
+    previous: Codec | None = None,
+    before: Learner | None = None,
+    pass_from: int | None = None,
+) -> FitPlan:
+    """Return what a fit of the encoder does.
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+        With parameters as :func:`check_parameters` leaves them.
+    signals : Signals
+    seed : int
+    previous : Codec, optional
+        Of an earlier fit that is continued.
+    before : Learner, optional
+        Of the training that is continued.
+    pass_from : int, optional
+        Meta-steps taken before, where this is one pass over the signals.
+
+    Raises
+    ------
+    ValueError
+        If parameters do not fit the signals or the machine.
+    """
+    device = resolve_device(encoder.device)
+    dtype = resolve_dtype(encoder.precision, device)
+    patches = None
+    if previous is not None:
+        patches = patches_of(previous)
+    elif encoder.patch_size is not None:
+        patches = PatchGrid.of_signals(signals, encoder.patch_size)
+    if previous is not None and pass_from is not None:
+        device, dtype = previous.device, previous.dtype  # passes stay where the field is
+    pieces = signals if patches is None else patches.split(signals)
+    learner = make_learner(encoder, pieces, previous, before)
+    settings, early_stopping = learner.settings, _early_stopping(encoder)
+    spec, layout = FieldSpec.of(encoder.field), signals.layout
+    shared = {
+        **_shared(encoder),
+        "n_layers": settings.n_layers,
+        "residual_scale": settings.residual_scale,
+        "output_scale": settings.output_scale,
+    }
+    spec.configuration(layout.n_axes, shared)  # refuses what does not go together
+    return FitPlan(
+        learner=learner,
+        schedule=Schedule(
+            max_iter=settings.max_iter,
+            max_time=encoder.max_time,
+            lr_schedule=settings.lr_schedule,
+            patience=None if early_stopping is None else early_stopping.n_iter_no_change,
+            tol=EarlyStopping().tol if early_stopping is None else early_stopping.tol,
+            checkpoint=None if encoder.checkpoint is None else Path(encoder.checkpoint),
+            checkpoint_every=encoder.checkpoint_every,
+            verbose=encoder.verbose,
+        ),
+        make_field=partial(spec.make, layout.n_axes, layout.n_channels, shared),
+        validation_fraction=0.0 if early_stopping is None else early_stopping.validation_fraction,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        callbacks=list(encoder.callbacks or ()),
+        fingerprint={
+            name: plain(value)
+            for name, value in encoder.get_params(deep=False).items()
+            if name not in _NOT_IN_FINGERPRINT
+        },
+        isotropic=encoder.isotropic,
+        patches=patches,
+        pass_from=pass_from,
+    )
+
+
+def _shared(encoder: FunctaEncoder) -> dict[str, Any]:
+    """Return the encoder's parameters that are arguments of fields."""
+    omega = encoder.omega
+    return {
+        "latent_dim": encoder.latent_dim,
+        "hidden_dim": encoder.hidden_dim,
+        "n_layers": encoder.n_layers,
+        "omega": tuple(omega) if isinstance(omega, tuple | list) else float(omega),
+    }
+
+
+def _early_stopping(encoder: FunctaEncoder) -> EarlyStopping | None:
+    return EarlyStopping.of(encoder.early_stopping) if encoder.early_stopping else None
+
+
+def _check_effects(encoder: FunctaEncoder, spec: FieldSpec) -> None:
+    """Refuse sizes of the encoder that its field does not have, or has been given another way."""
+    defaults = inspect.signature(type(encoder).__init__).parameters
+    arguments = spec.arguments()
+    for name in _OF_FIELDS:
+        value = getattr(encoder, name)
+        if value == defaults[name].default:
+            continue
+        if name not in arguments:
+            raise ValueError(f"{name}={value!r} changes nothing with field={spec.name!r}")
+        own = spec.chosen().get(name)
+        if own is not None and own != value:
+            raise ValueError(
+                f"{name} is {value!r} and the field's own is {own!r}: give it in one place"
+            )
+
+
+def _agree(asked: Any, value: Any) -> bool:
+    """Tell whether sizes or frequencies are the same, one number standing for several alike."""
+    one, other = (list(v) if isinstance(v, tuple | list) else [v] for v in (asked, value))
+    length = max(len(one), len(other))
+    one, other = (v * length if len(v) == 1 else v for v in (one, other))
+    return one == other
