@@ -76,8 +76,8 @@ class FunctaEncoder(
     max_iter : int, default=None
         Meta-steps of ``fit``.
     max_time : float, default=None
-        Seconds after which ``fit`` or ``partial_fit`` ends early; the learning-rate schedule
-        follows. Results then depend on the machine's speed.
+        Seconds that all of ``fit`` or ``partial_fit`` may take, to about a tenth; the learning-rate
+        schedule follows. Results then depend on the machine's speed.
     lr_schedule : {"constant", "cosine"}, default=None
         Course of the learning rate in ``fit``.
     weight_decay : float, default=None

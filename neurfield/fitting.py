@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from neurfield.codec import Codec
 from neurfield.fields import Field
 from neurfield.learning import (
+    Clock,
     ContextStore,
+    Finished,
     Learner,
+    MetaStep,
     Pass,
     Problem,
     Progress,
@@ -27,12 +32,15 @@ from neurfield.learning import (
     store_of,
 )
 from neurfield.learning.checkpoint import load_checkpoint
+from neurfield.learning.clock import seconds_per_operation
 from neurfield.patched import with_patches
 from neurfield.signals import CoordinateFrame, Signals, ValueScaler
 from neurfield.signals.lazy import LazyValues, thinned
 from neurfield.signals.patches import PatchGrid
 from neurfield.signals.scaling import thinning
 
+_MOST_RESERVE = 0.4  # of the time that there is, for what follows the last meta-step
+_HURRIED = 0.05  # of the usual work at the end, after Ctrl-C or without time
 _OF_ONE_PASS = ("data", "pass_from")  # what the fingerprints of two passes may differ in
 _DIGEST_VALUES = 1_000_000  # values of each group that a checkpoint's fingerprint looks at
 
@@ -60,6 +68,8 @@ class FitPlan:
         Whether axes of one unit are scaled alike.
     patches : PatchGrid, optional
         What the field describes; None = whole signals.
+    max_time : float, optional
+        Seconds that all of it may take.
     pass_from : int, optional
         Meta-steps taken before, where this is one pass over the signals of many; None = as many
         meta-steps as the schedule has.
@@ -76,6 +86,7 @@ class FitPlan:
     fingerprint: Mapping[str, Any]
     isotropic: bool = False
     patches: PatchGrid | None = None
+    max_time: float | None = None
     pass_from: int | None = None
 
 
@@ -125,6 +136,7 @@ def fit_codec(
     trainer : Trainer
         For a pass to come, with the training's curves in its ``state``.
     """
+    clock = Clock(plan.max_time)
     signals.check()
     fingerprint = {**plan.fingerprint, "data": _digest(signals)}
     if plan.pass_from is not None:
@@ -138,22 +150,43 @@ def fit_codec(
     store = store_of(train, *units)
     if trainer is None:
         trainer = _begun(plan, store, generator, seed, previous, history, resumes=saved is not None)
+    trainer.learner = plan.learner  # other steps at test time leave the training as it is
     trainer.state.begin_pass()
+    pace = 0.0 if plan.max_time is None else seconds_per_operation(plan.device)
+    work = plan.learner.finishing_operations(trainer.field, store) * pace
+    clock.reserve = min(work, _MOST_RESERVE * (plan.max_time or 0.0))
     trainer.run(
         Pass(
             store=store,
             held_out=None if held_out is None else store_of(held_out, *units),
             schedule=_schedule(plan, len(store)),
             fingerprint=fingerprint,
+            clock=clock,
             callbacks=plan.callbacks,
         ),
         saved,
     )
-    # Of a copy: what ends a fit would take the optimiser's state away from its weights.
-    step = copy.deepcopy(trainer.meta_step)
-    finished = plan.learner.finish(step, store, generator)
+    effort = _HURRIED if trainer.was_interrupted else clock.effort(work)
+    step, finished = _finished(trainer, store, max(effort, _HURRIED))
     codec = Codec(step.field, finished.solver, frame, scaler, finished.posterior)
     return with_patches(codec, plan.patches), trainer
+
+
+def _finished(trainer: Trainer, store: ContextStore, effort: float) -> tuple[MetaStep, Finished]:
+    """End a fit; Ctrl-C meanwhile leaves an encoder that has no prior."""
+    # Of a copy: what ends a fit would take the optimiser's state away from its weights.
+    step = copy.deepcopy(trainer.meta_step)
+    try:
+        return step, trainer.learner.finish(step, store, trainer.generator, effort)
+    except KeyboardInterrupt:
+        warnings.warn(
+            "fit was interrupted after its last meta-step; the estimator is fitted, without the "
+            "training signals' prior",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+        step = copy.deepcopy(trainer.meta_step)
+        return step, Finished(trainer.learner.solver(step, store))
 
 
 def history_of(encoder: Any) -> TrainingState:

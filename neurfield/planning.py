@@ -228,7 +228,6 @@ def make_plan(
         learner=learner,
         schedule=Schedule(
             max_iter=settings.max_iter,
-            max_time=encoder.max_time,
             lr_schedule=settings.lr_schedule,
             patience=None if early_stopping is None else early_stopping.n_iter_no_change,
             tol=EarlyStopping().tol if early_stopping is None else early_stopping.tol,
@@ -249,6 +248,7 @@ def make_plan(
         },
         isotropic=encoder.isotropic,
         patches=patches,
+        max_time=encoder.max_time,
         pass_from=pass_from,
     )
 

@@ -2,16 +2,19 @@
 
 from neurfield.learning.base import Finished, Learner, MetaBatch, MetaStep, Problem, Settings
 from neurfield.learning.callbacks import Progress
+from neurfield.learning.clock import Clock
 from neurfield.learning.context import Context
 from neurfield.learning.early_stopping import EarlyStopping
 from neurfield.learning.encoding import encode_store
 from neurfield.learning.learners import Cavia, VarPro
 from neurfield.learning.patch_store import store_of
+from neurfield.learning.schedule import Pass, Schedule, TrainingState
 from neurfield.learning.store import ContextStore
-from neurfield.learning.training import Pass, Schedule, Trainer, TrainingState
+from neurfield.learning.training import Trainer
 
 __all__ = [
     "Cavia",
+    "Clock",
     "Context",
     "ContextStore",
     "EarlyStopping",

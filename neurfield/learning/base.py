@@ -288,7 +288,13 @@ class Learner(Spec, ABC):
         generator : torch.Generator
         """
 
-    def finish(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> Finished:
+    def finish(
+        self,
+        step: MetaStep,
+        store: ContextStore,
+        generator: torch.Generator,
+        effort: float = 1.0,
+    ) -> Finished:
         """End a fit: make any last change to the field, and what is known with it.
 
         Parameters
@@ -299,8 +305,23 @@ class Learner(Spec, ABC):
             Training signals.
         generator : torch.Generator
             On the CPU.
+        effort : float in (0, 1], default=1.0
+            Fraction of the usual work that there is time for.
         """
         return Finished(self.solver(step, store))
+
+    def finishing_operations(self, field: Field, store: ContextStore) -> float:
+        """Return about how many multiplications :meth:`finish` takes; 0 by default.
+
+        Time is kept for them at the end of a fit that has a limit.
+
+        Parameters
+        ----------
+        field : Field
+        store : ContextStore
+            Training signals.
+        """
+        return 0.0
 
     def validation_solver(self, step: MetaStep, store: ContextStore) -> InnerSolver:
         """Return the solver that held-out signals are fitted with during training.

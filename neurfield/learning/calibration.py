@@ -14,8 +14,11 @@ from neurfield.fields import Field
 from neurfield.learning.canonical import principal_axes
 from neurfield.learning.posterior import Posterior
 from neurfield.learning.prior import (
+    MOST_POINTS,
+    MOST_SIGNALS,
     PriorSample,
     closed_form,
+    deformation_count,
     draw_sample,
     estimate_prior,
     residuals,
@@ -23,6 +26,8 @@ from neurfield.learning.prior import (
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent
 from neurfield.learning.store import ContextStore
 
+# How often each kind of work is done on the way, in terms of multiplications.
+_GRAMS, _COVARIANCES, _FACTORISATIONS, _READING = 12, 4, 60, 200
 _LEVEL = 0.9  # two-sided level at which the intervals are calibrated
 _NODES = 8192  # of the map of the noise
 _NODE_WEIGHT = 5.0  # signals that the mean noise counts as at each node
@@ -36,6 +41,7 @@ def with_posterior(
     store: ContextStore,
     augmentation: float,
     generator: torch.Generator,
+    effort: float = 1.0,
 ) -> tuple[LevenbergMarquardt, Posterior | None]:
     """Give a solver the training latents as its prior, and calibrate the posterior that follows.
 
@@ -49,13 +55,15 @@ def with_posterior(
     augmentation : float
         Strength of the deformations that training saw.
     generator : torch.Generator
+    effort : float in (0, 1], default=1.0
+        Fraction of these signals that there is time for.
 
     Returns
     -------
     LevenbergMarquardt, Posterior or None
         The solver as it was and None, where there are too few signals to tell.
     """
-    sample = draw_sample(network, solver, store, augmentation, generator)
+    sample = draw_sample(network, solver, store, augmentation, generator, effort)
     prior = estimate_prior(network, sample)
     if prior is None:
         return solver, None
@@ -78,6 +86,29 @@ def with_posterior(
     posterior = Posterior(prior, axes, np.zeros(()), lower, upper)
     _calibrate(posterior, network, solver, sample.few(), generator)
     return solver, posterior
+
+
+def operations_of_posterior(network: Field, store: ContextStore) -> float:
+    """Return about how many multiplications it takes to end a fit, canonical coordinates included.
+
+    Products with a Jacobian in double precision lead, of all sampled points or of all sampled
+    latents, then factorisations. Reading a value counts as some multiplications.
+
+    Parameters
+    ----------
+    network : Field
+    store : ContextStore
+        The training set.
+    """
+    n_signals = min(len(store), MOST_SIGNALS)
+    n_values = min(int(store.points_per_signal.max()), MOST_POINTS) * network.out_dim
+    n_fits, n_latents = n_signals * (1 + deformation_count(n_signals)), network.latent_dim
+    return (
+        _GRAMS * n_values * n_latents**2
+        + _COVARIANCES * n_fits * n_latents**2
+        + _FACTORISATIONS * n_latents**3
+        + n_fits * n_values * (n_latents + _READING)
+    )
 
 
 def _calibrate(

@@ -25,7 +25,7 @@ class Progress:
     validation_psnr : float or None
         Latest mean PSNR in dB on held-out signals, where there are any.
     elapsed : float
-        Seconds spent in meta-steps and validation.
+        Seconds since the fit began.
     field : Field
         The field being trained; not to be changed.
     """

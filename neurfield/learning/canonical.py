@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,11 @@ def sensitivity_matrix(field: Field, store: ContextStore) -> Tensor:
 
 @torch.no_grad()
 def canonicalise(
-    field: Field, precision: Tensor, store: ContextStore, generator: torch.Generator
+    field: Field,
+    precision: Tensor,
+    store: ContextStore,
+    generator: torch.Generator,
+    effort: float = 1.0,
 ) -> Tensor:
     """Give the latents coordinates in which distances and axes mean something.
 
@@ -43,6 +49,8 @@ def canonicalise(
     store : ContextStore
         The training set, of which at most 2048 signals are used.
     generator : torch.Generator
+    effort : float in (0, 1], default=1.0
+        Fraction of these signals that there is time for.
 
     Returns
     -------
@@ -55,7 +63,7 @@ def canonicalise(
     eigenvalues, vectors = torch.linalg.eigh(gram)
     eigenvalues = eigenvalues.clamp_min(_FLOOR * float(eigenvalues.mean()) + 1e-30)
     root = _in_each_part(vectors * eigenvalues.sqrt() @ vectors.T, parts)
-    sample = store.aligned_sample(_MOST_SIGNALS, _MOST_POINTS, generator)
+    sample = store.aligned_sample(math.ceil(effort * _MOST_SIGNALS), _MOST_POINTS, generator)
     latents = Tangent.at_origin(field, sample.coords).solve(sample, precision).double() @ root
     effects = torch.linalg.solve(root, tangent.jacobian.flatten(0, 2).double(), left=False)
     matrix = principal_axes(latents, effects, parts).T @ root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,7 +18,7 @@ from neurfield.learning.context import Context
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent
 from neurfield.learning.store import ContextStore
 
-_MOST_SIGNALS, _MOST_POINTS = 4096, 4096
+MOST_SIGNALS, MOST_POINTS = 4096, 4096
 _ERROR_POINTS = 2**16  # on which errors of the full field are measured
 _NUMBERS_AT_ONCE = 2**24
 _LEAST_NOISE = 1e-6  # of the variance of the values: latents that fit the training set exactly
@@ -107,20 +108,35 @@ def draw_sample(
     store: ContextStore,
     augmentation: float,
     generator: torch.Generator,
+    effort: float = 1.0,
 ) -> PriorSample:
     """Draw at most 4096 training signals at 4096 common points, and fit their tangent models.
 
     Where training saw deformed signals, so does the sample: a few signals do not show all the
     directions in which others will differ. 4096 signals in all do.
+
+    Parameters
+    ----------
+    field : Field
+    solver : LevenbergMarquardt
+        Whose prior the fits have.
+    store : ContextStore
+        The training set.
+    augmentation : float
+        Strength of the deformations that training saw.
+    generator : torch.Generator
+    effort : float in (0, 1], default=1.0
+        Fraction of these signals that there is time for.
     """
+    most = max(2, math.ceil(effort * MOST_SIGNALS))
     if len(store.grids) == 1:  # gaps stay gaps
-        positions = torch.randperm(len(store), generator=generator)[:_MOST_SIGNALS].numpy()
-        context = store.batch(positions, _MOST_POINTS, generator)
+        positions = torch.randperm(len(store), generator=generator)[:most].numpy()
+        context = store.batch(positions, MOST_POINTS, generator)
     else:
-        context = store.aligned_sample(_MOST_SIGNALS, _MOST_POINTS, generator)
+        context = store.aligned_sample(most, MOST_POINTS, generator)
     found = [
         _at_coords(field, solver, context, coords)
-        for coords in _deformations(context, store, augmentation, generator)
+        for coords in _deformations(context, store, augmentation, most, generator)
     ]
     tangent = Tangent.at_origin(field, context.coords)
     return PriorSample(
@@ -132,13 +148,29 @@ def draw_sample(
 
 
 def _deformations(
-    context: Context, store: ContextStore, augmentation: float, generator: torch.Generator
+    context: Context,
+    store: ContextStore,
+    augmentation: float,
+    most: int,
+    generator: torch.Generator,
 ) -> Iterator[Tensor]:
     if not augmentation:
         return
     strength = min(1.0, _WIDER * augmentation)
-    for _ in range(min(_MOST_DEFORMATIONS, _MOST_SIGNALS // len(context) - 1)):
+    for _ in range(deformation_count(len(context), most)):
         yield deform(context.coords, store.finest_spacing, strength, generator)
+
+
+def deformation_count(n_signals: int, most: int = MOST_SIGNALS) -> int:
+    """Return under how many deformations each signal of a sample is seen.
+
+    Parameters
+    ----------
+    n_signals : int
+    most : int, default=4096
+        Signals in all.
+    """
+    return max(0, min(_MOST_DEFORMATIONS, most // n_signals - 1))
 
 
 def _at_coords(

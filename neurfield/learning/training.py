@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import copy
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from dataclasses import field as dataclass_field
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +17,12 @@ from neurfield.fields import Field
 from neurfield.learning.base import Learner, MetaBatch
 from neurfield.learning.callbacks import Callback, Progress
 from neurfield.learning.checkpoint import save_checkpoint
+from neurfield.learning.clock import Clock
 from neurfield.learning.context import Context
 from neurfield.learning.encoding import encode_store
+from neurfield.learning.interrupt import deferred_interrupt
 from neurfield.learning.optimizers import lr_factor
+from neurfield.learning.schedule import Pass, Schedule, TrainingState
 from neurfield.learning.store import ContextStore
 
 _GRADIENT_NORM = 1.0
@@ -33,120 +30,6 @@ _VALIDATION_POINTS = 4096  # of each held-out signal
 _MOST_BACK_OFFS = 5
 _LOSS_OF_GROUND = 3.0  # dB below the best so far; a fit that falls there goes back
 _HEAD_START = 7.0  # dB that the start's score is discounted by
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """When to stop, and what to do on the way.
-
-    Parameters
-    ----------
-    max_iter : int
-        Meta-steps in all, those of earlier passes included.
-    max_time : float or None
-        Seconds after which the fit ends early.
-    lr_schedule : {"constant", "cosine"}
-        Course of the learning rate.
-    evaluate_every : int
-        Meta-steps between two looks at the best weights so far.
-    patience : int or None
-        Evaluations without improvement on held-out signals before an early stop; None = never.
-    tol : float
-        Least improvement, in dB, that counts.
-    checkpoint : path or None
-        File the training state is written to, and resumed from when it exists.
-    checkpoint_every : int
-        Meta-steps between two checkpoints.
-    verbose : int
-        0 is silent, 1 shows a progress bar.
-    """
-
-    max_iter: int
-    max_time: float | None = None
-    lr_schedule: Literal["constant", "cosine"] = "constant"
-    evaluate_every: int = 25
-    patience: int | None = None
-    tol: float = 1e-3
-    checkpoint: Path | None = None
-    checkpoint_every: int = 100
-    verbose: int = 0
-
-
-@dataclass
-class TrainingState:
-    """Where a fit stands, besides the weights, the optimisers and the generator.
-
-    Parameters
-    ----------
-    iteration : int, default=0
-        Meta-steps taken.
-    first : int, default=0
-        Meta-steps that earlier passes took.
-    elapsed : float, default=0.0
-        Seconds spent on them.
-    loss_curve, psnr_curve : list of float
-        Loss, and PSNR in dB, of each meta-step.
-    validation_curve : list of float
-        PSNR in dB of the held-out signals at each evaluation.
-    best_score : float, default=-inf
-        PSNR in dB that the best weights reached.
-    best_iteration : int, default=0
-        Meta-step of the best weights.
-    best_weights : dict of str to Tensor
-        State of the meta-step, its field included, at its best.
-    stale_evaluations : int, default=0
-        Evaluations since then.
-    lr_scale : float, default=1.0
-        Factor on the learning rate, halved at each back-off.
-    back_offs : int, default=0
-        How often training went back to the best weights: the loss was not finite, or what had been
-        learnt was lost.
-    stopped : bool, default=False
-        Whether training was told to end.
-    """
-
-    iteration: int = 0
-    first: int = 0
-    elapsed: float = 0.0
-    loss_curve: list[float] = dataclass_field(default_factory=list)
-    psnr_curve: list[float] = dataclass_field(default_factory=list)
-    validation_curve: list[float] = dataclass_field(default_factory=list)
-    best_score: float = -np.inf
-    best_iteration: int = 0
-    best_weights: dict[str, Tensor] = dataclass_field(default_factory=dict)
-    stale_evaluations: int = 0
-    lr_scale: float = 1.0
-    back_offs: int = 0
-    stopped: bool = False
-
-    def begin_pass(self) -> None:
-        """Go on with other signals, to whose scores those of earlier ones do not compare."""
-        self.elapsed, self.best_score, self.best_weights = 0.0, -np.inf, {}
-        self.stale_evaluations, self.back_offs, self.stopped = 0, 0, False
-        self.first = self.best_iteration = self.iteration
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What a trainer goes through, and until when: all of a fit, or one part of a longer one.
-
-    Parameters
-    ----------
-    store : ContextStore
-        Training signals.
-    held_out : ContextStore or None
-        Signals for early stopping.
-    schedule : Schedule
-    fingerprint : dict
-        What a checkpoint must belong to.
-    callbacks : sequence of callables
-    """
-
-    store: ContextStore
-    held_out: ContextStore | None
-    schedule: Schedule
-    fingerprint: dict[str, Any] = dataclass_field(default_factory=dict)
-    callbacks: Sequence[Callback] = ()
 
 
 class Trainer:
@@ -170,6 +53,7 @@ class Trainer:
     held_out: ContextStore | None
     schedule: Schedule
     fingerprint: dict[str, Any]
+    clock: Clock
     callbacks: Sequence[Callback]
 
     def __init__(
@@ -188,6 +72,8 @@ class Trainer:
             self.meta_step.compile(mode="reduce-overhead" if on_gpu else None)
         self.optimizers = learner.optimizers(self.meta_step)
         self.state = state or TrainingState()
+        self.was_interrupted = False
+        self._pace = 0.0  # seconds of the latest meta-step
         self._between_steps = True
 
     def run(self, through: Pass, saved: dict[str, Any] | None = None) -> TrainingState:
@@ -201,6 +87,7 @@ class Trainer:
         """
         self.store, self.held_out, self.schedule = through.store, through.held_out, through.schedule
         self.fingerprint, self.callbacks = through.fingerprint, through.callbacks
+        self.clock, self.was_interrupted, self._pace = through.clock, False, 0.0
         try:
             return self._run(saved)
         finally:  # The signals are the caller's, who may want their memory back.
@@ -214,8 +101,7 @@ class Trainer:
             self._restore(saved)
         if not self.state.best_weights:
             self._keep_best(-np.inf)
-        interrupted = False
-        with _deferred_interrupt() as interrupt, self._progress_bar() as bar:
+        with deferred_interrupt() as interrupt, self._progress_bar() as bar:
             try:
                 while not self._is_done():
                     self._one_step()
@@ -225,9 +111,9 @@ class Trainer:
                     if interrupt.requested:
                         raise KeyboardInterrupt
             except KeyboardInterrupt:
-                interrupted = True
+                self.was_interrupted = True
                 self._on_interrupt()
-        if interrupted:
+        if self.was_interrupted:
             return self.state
         if self.held_out is None:
             self._regain_ground()
@@ -268,9 +154,7 @@ class Trainer:
     def _one_step(self) -> None:
         started, state = time.perf_counter(), self.state
         self._between_steps = False
-        progress = state.iteration / self.schedule.max_iter
-        if self.schedule.max_time is not None:
-            progress = max(progress, state.elapsed / self.schedule.max_time)
+        progress = max(state.iteration / self.schedule.max_iter, self.clock.progress)
         factor = lr_factor(self.schedule.lr_schedule, progress, state.iteration)
         self.optimizers.scale_lr(state.lr_scale * factor)
         loss = self.step(self.learner.draw(self.store, self.generator))
@@ -289,7 +173,8 @@ class Trainer:
         state.iteration += 1
         if state.iteration % self.schedule.evaluate_every == 0:
             self._evaluate()
-        state.elapsed += time.perf_counter() - started
+        state.elapsed = self.clock.elapsed
+        self._pace = time.perf_counter() - started
         self._between_steps = True
 
     def _after_step(self) -> None:
@@ -315,7 +200,9 @@ class Trainer:
 
     def _is_done(self) -> bool:
         state, schedule = self.state, self.schedule
-        out_of_time = schedule.max_time is not None and state.elapsed >= schedule.max_time
+        # The first meta-step is taken in any case.
+        some = state.iteration > state.first
+        out_of_time = some and not self.clock.has_time_for(self._pace)
         out_of_patience = (
             schedule.patience is not None and state.stale_evaluations >= schedule.patience
         )
@@ -458,27 +345,4 @@ class Trainer:
         self.optimizers.load_state_dict(copy.deepcopy(saved["optimizers"]))
         self.generator.set_state(saved["generator"])
         self.store.draw_state = saved["draws"]
-
-
-class _Interrupt:
-    requested = False
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[_Interrupt]:
-    """Let Ctrl-C wait for the end of a meta-step; a second one interrupts at once."""
-    interrupt = _Interrupt()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupt
-        return
-
-    def request(signum: int, frame: Any) -> None:
-        if interrupt.requested:
-            raise KeyboardInterrupt
-        interrupt.requested = True
-
-    previous = signal.signal(signal.SIGINT, request)
-    try:
-        yield interrupt
-    finally:
-        signal.signal(signal.SIGINT, previous)
+        self.clock.before = self.state.elapsed

@@ -15,7 +15,7 @@ from neurfield.fields import Field
 from neurfield.fields.shifted import ShiftedSiren
 from neurfield.learning.augmentation import deform
 from neurfield.learning.base import Finished, Learner, MetaBatch, MetaStep, Problem, Settings
-from neurfield.learning.calibration import with_posterior
+from neurfield.learning.calibration import operations_of_posterior, with_posterior
 from neurfield.learning.canonical import canonicalise, sensitivity_matrix
 from neurfield.learning.context import Context, random_points, random_subsets
 from neurfield.learning.field_errors import FieldErrors
@@ -252,14 +252,26 @@ class VarPro(Learner):
     def validation_solver(self, step: MetaStep, store: ContextStore) -> LevenbergMarquardt:
         return self._solver(step.field, store, steps=1)
 
-    def finish(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> Finished:
+    def finish(
+        self,
+        step: MetaStep,
+        store: ContextStore,
+        generator: torch.Generator,
+        effort: float = 1.0,
+    ) -> Finished:
         """Give latents their canonical coordinates, and learn the prior and the posterior."""
-        solver = self.solver(step, store)
-        if step.field.can_reparametrize:
-            solver.reparametrize(canonicalise(step.field, solver.precision, store, generator))
+        field, solver = step.field, self.solver(step, store)
+        if field.can_reparametrize:
+            matrix = canonicalise(field, solver.precision, store, generator, effort)
+            solver.reparametrize(matrix)
         assert self.augmentation is not None
-        solver, posterior = with_posterior(step.field, solver, store, self.augmentation, generator)
+        solver, posterior = with_posterior(
+            field, solver, store, self.augmentation, generator, effort
+        )
         return Finished(solver, posterior)
+
+    def finishing_operations(self, field: Field, store: ContextStore) -> float:
+        return operations_of_posterior(field, store)
 
     def _solver(self, field: Field, store: ContextStore, steps: int) -> LevenbergMarquardt:
         damping = self.damping * float(sensitivity_matrix(field, store).diagonal().mean())

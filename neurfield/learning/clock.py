@@ -1,0 +1,77 @@
+"""The time that a fit has, from its beginning to the last thing it does."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+_SIZE = 512  # of the matrices that the machine is timed with
+
+
+@dataclass
+class Clock:
+    """Seconds since a fit began, and until when it may train.
+
+    Parameters
+    ----------
+    limit : float or None
+        Seconds that all of the fit may take; None = as many as it likes.
+    reserve : float, default=0.0
+        Seconds of them that are kept for what follows the last meta-step.
+    before : float, default=0.0
+        Seconds that the same fit has taken before it was interrupted.
+    """
+
+    limit: float | None
+    reserve: float = 0.0
+    before: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the fit began."""
+        return self.before + time.perf_counter() - self.started
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the time for training that is over; 0 without a limit."""
+        if self.limit is None:
+            return 0.0
+        return self.elapsed / max(self.limit - self.reserve, 1e-9)
+
+    def has_time_for(self, seconds: float) -> bool:
+        """Tell whether a meta-step of so many seconds ends nearer to the limit than its absence.
+
+        Parameters
+        ----------
+        seconds : float
+        """
+        return self.limit is None or self.elapsed + seconds / 2 < self.limit - self.reserve
+
+    def effort(self, seconds: float) -> float:
+        """Return the fraction, at most 1, of some work that there is time left for.
+
+        Parameters
+        ----------
+        seconds : float
+            That all of it would take.
+        """
+        if self.limit is None or seconds <= 0:
+            return 1.0
+        return min(1.0, max(self.limit - self.elapsed, 0.0) / seconds)
+
+
+def seconds_per_operation(device: torch.device) -> float:
+    """Time a product of matrices in double precision: seconds for each multiplication and addition.
+
+    Parameters
+    ----------
+    device : torch.device
+    """
+    matrix = torch.ones(_SIZE, _SIZE, dtype=torch.float64, device=device)
+    matrix @ matrix
+    started = time.perf_counter()
+    float((matrix @ matrix)[0, 0])  # waits for the device
+    return (time.perf_counter() - started) / _SIZE**3
