@@ -9,6 +9,89 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+# Of the iteration that orthogonalises updates: x → a x + b x³ + c x⁵ on singular values.
+_NEWTON_SCHULZ, _NEWTON_SCHULZ_STEPS = (3.4445, -4.7750, 2.0315), 5
+_LEAST_NORM = 1e-7
+
+
+class Muon(Optimizer):
+    """Momentum whose updates are orthogonalised, for weight matrices between hidden quantities.
+
+    As ``torch.optim.Muon``, in the precision of the weights: products in bfloat16, which that one
+    takes, are up to a hundred times slower than in float32 on processors without instructions for
+    them.
+
+    Parameters
+    ----------
+    matrices : sequence of Tensor of shape (m, n)
+    lr : float
+        Learning rate of a square matrix; a taller one's is √(m/n) times as large.
+    weight_decay : float
+        Decoupled weight decay.
+    momentum : float, default=0.95
+        Of the gradients, taken by Nesterov's rule.
+
+    References
+    ----------
+    Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
+    """
+
+    def __init__(
+        self,
+        matrices: Sequence[torch.Tensor],
+        lr: float,
+        weight_decay: float,
+        momentum: float = 0.95,
+    ) -> None:
+        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """Update all matrices.
+
+        Parameters
+        ----------
+        closure : ignored
+            Not used, present for the interface of torch.
+        """
+        for group in self.param_groups:
+            for matrix in group["params"]:
+                if matrix.grad is not None:
+                    self._update(matrix, matrix.grad, group)
+
+    def _update(self, matrix: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
+        state, momentum = self.state[matrix], group["momentum"]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(matrix)
+        average = state["momentum_buffer"].lerp_(gradient, 1.0 - momentum)
+        direction = orthogonalised(gradient.lerp(average, momentum))
+        matrix.mul_(1.0 - group["lr"] * group["weight_decay"])
+        taller = math.sqrt(max(1.0, matrix.shape[0] / matrix.shape[1]))
+        matrix.add_(direction, alpha=-group["lr"] * taller)
+
+
+def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
+    """Return a matrix of the same singular vectors whose singular values are all about one.
+
+    Five steps of a Newton–Schulz iteration of fifth order, which brings them to within [0.7, 1.2].
+
+    Parameters
+    ----------
+    matrix : Tensor of shape (m, n)
+
+    Returns
+    -------
+    Tensor of shape (m, n)
+    """
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    found = wide / wide.norm().clamp_min(_LEAST_NORM)
+    linear, cubic, quintic = _NEWTON_SCHULZ
+    for _ in range(_NEWTON_SCHULZ_STEPS):
+        gram = found @ found.T
+        change = torch.addmm(gram, gram, gram, beta=cubic, alpha=quintic)
+        found = torch.addmm(found, change, found, beta=linear)
+    return found if wide is matrix else found.T
+
 
 class Optimizers:
     """Optimisers over disjoint parameters.

@@ -21,7 +21,7 @@ from neurfield.learning.context import Context, random_points, random_subsets
 from neurfield.learning.field_errors import FieldErrors
 from neurfield.learning.initialisation import start_from_data
 from neurfield.learning.lanes import in_lanes, lane_parts
-from neurfield.learning.optimizers import Optimizers
+from neurfield.learning.optimizers import Muon, Optimizers
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent, damped_step
 from neurfield.learning.store import ContextStore
 from neurfield.learning.workspace import Workspace
@@ -228,7 +228,7 @@ class VarPro(Learner):
         rest = [p for p in field.parameters() if id(p) not in chosen]
         each: list[torch.optim.Optimizer] = []
         if matrices:
-            each.append(torch.optim.Muon(matrices, lr=rate, weight_decay=decay))
+            each.append(Muon(matrices, lr=rate, weight_decay=decay))
         if rest:
             each.append(torch.optim.AdamW(rest, lr=rate, weight_decay=decay))
         return Optimizers(each)
