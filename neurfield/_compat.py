@@ -1,18 +1,69 @@
-"""Private API of the libraries this package builds on, all of it in one place."""
+"""Private API of the libraries this package builds on, all of it in one place, by public names."""
 
 from __future__ import annotations
 
-from sklearn.base import BaseEstimator
-from sklearn.base import _fit_context as fit_context
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from importlib.metadata import version
+from typing import Any
 
-__all__ = ["Interval", "StrOptions", "fit_context", "validate_parameters"]
+from sklearn.base import BaseEstimator
+
+# The newest series in which each private name below was found and tried by the tests, which fail
+# when they run with a newer one: it has to be looked at, and then named here.
+NEWEST_TESTED = {"scikit-learn": "1.9", "xarray": "2026"}
+
+try:
+    from sklearn.base import _fit_context as fit_context
+    from sklearn.utils._param_validation import (
+        Interval,
+        StrOptions,
+        validate_parameter_constraints,
+    )
+except ImportError as error:
+    raise ImportError(
+        "neurfield checks parameters with functions of scikit-learn that are not part of its "
+        f"public interface, up to scikit-learn {NEWEST_TESTED['scikit-learn']} as far as is known; "
+        f"scikit-learn {version('scikit-learn')} is installed and does not have them: {error}"
+    ) from error
+
+__all__ = ["Interval", "StrOptions", "fit_context", "is_in_memory", "validate_parameters"]
 
 
 def validate_parameters(estimator: BaseEstimator) -> None:
-    """Check parameters against ``_parameter_constraints``, each by itself."""
+    """Check each parameter of an estimator against its class's ``_parameter_constraints``.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its nested estimators are looked at as values, not for their own parameters.
+
+    Raises
+    ------
+    ValueError
+        If a parameter satisfies none of its constraints; scikit-learn's InvalidParameterError,
+        which is a TypeError too.
+    """
     validate_parameter_constraints(
         estimator._parameter_constraints,
         estimator.get_params(deep=False),
         caller_name=type(estimator).__name__,
     )
+
+
+def is_in_memory(variable: Any) -> bool:
+    """Tell values in memory from those in an opened file or in a graph of tasks.
+
+    Parameters
+    ----------
+    variable : xarray.Variable
+        One that was read from a file counts as in memory once it is loaded. Where xarray does not
+        tell, it counts as not in memory, which gives the same values, read in blocks.
+
+    Returns
+    -------
+    bool
+        True if looking at the values reads and computes nothing.
+    """
+    known = getattr(variable, "_in_memory", None)
+    if known is not None:
+        return bool(known)
+    return variable.chunks is None and not variable.encoding

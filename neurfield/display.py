@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ _RECENT = 25  # meta-steps that the quality at the end of a fit is averaged over
 class SummaryMixin:
     """Adds a table of facts to the HTML that an estimator shows of itself once it is fitted."""
 
-    def _repr_html_inner(self) -> str:
-        return _extended(super()._repr_html_inner(), self)  # type: ignore[misc]
+    @property
+    def _repr_html_(self) -> Callable[[], str]:
+        diagram = super()._repr_html_  # type: ignore[misc] # not there where text is asked for
+        return lambda: _extended(diagram(), self)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
         bundle = dict(super()._repr_mimebundle_(**kwargs))  # type: ignore[misc]

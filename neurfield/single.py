@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import xarray as xr
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from neurfield._compat import Interval, StrOptions, fit_context
 from neurfield.decoding import decode
 from neurfield.device import resolve_device
 from neurfield.fields import (
@@ -174,7 +174,7 @@ class NeuralField(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the weights of the network from one signal.
 

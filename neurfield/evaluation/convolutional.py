@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_array, check_X_y
 from torch import Tensor, nn
 from torch.nn import functional
 
+from neurfield._compat import StrOptions
 from neurfield.datasets._files import require
 from neurfield.evaluation.training import NetworkClassifier
 

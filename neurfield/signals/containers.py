@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from neurfield._compat import is_in_memory
 from neurfield.signals.layout import CHANNEL, POINT, SAMPLE, Layout
 from neurfield.signals.lazy import (
     BlockCache,
@@ -110,7 +111,7 @@ def is_xarray(X: Any) -> bool:
 def is_lazy(X: xr.DataArray | xr.Dataset) -> bool:
     """Tell values in a dask graph or an opened file from those in memory."""
     variables = [X.variable] if isinstance(X, xr.DataArray) else list(X.data_vars.values())
-    return any(not getattr(v, "variable", v)._in_memory for v in variables)
+    return any(not is_in_memory(getattr(v, "variable", v)) for v in variables)
 
 
 def is_list_of_signals(X: Any) -> bool:
