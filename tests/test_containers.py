@@ -597,7 +597,7 @@ def test_coordinates_in_another_unit_are_the_same_to_the_last_bit(size, spacing,
 
 def test_isotropic_axes_of_one_unit_share_their_scale(small_encoder):
     X = images_in_mm()
-    wide = X.assign_coords(col=10 * X.col)
+    wide = X.assign_coords(col=("col", 10 * X.col.values, X.col.attrs))
     frame = small_encoder(isotropic=True).fit(wide).codec_.frame
     assert frame.half_width[0] == frame.half_width[1] == 17.5
     assert small_encoder().fit(wide).codec_.frame.half_width.tolist() == [1.25, 17.5]
