@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, ClassVar, Self
@@ -380,6 +381,13 @@ class FunctaEncoder(
             )
         if observed is not None:
             signals = read_observed(self, observed, len(latents))
+        elif return_std:
+            warnings.warn(
+                "return_std=True takes each signal as observed on the whole grid of fit: give "
+                "observed=X, the signals that the latents are of",
+                UserWarning,
+                stacklevel=2,
+            )
         index = getattr(X, "index", None)
         return decode_latents(
             self.codec_,
