@@ -20,6 +20,7 @@ from neurfield.learning.prior import (
     closed_form,
     deformation_count,
     draw_sample,
+    error_signals,
     estimate_prior,
     residuals,
 )
@@ -27,7 +28,7 @@ from neurfield.learning.solvers import LevenbergMarquardt, Tangent
 from neurfield.learning.store import ContextStore
 
 # How often each kind of work is done on the way, in terms of multiplications.
-_GRAMS, _COVARIANCES, _FACTORISATIONS, _READING = 12, 4, 60, 200
+_GRAMS, _COVARIANCES, _FACTORISATIONS, _READING, _EVALUATIONS = 12, 4, 60, 200, 8
 _LEVEL = 0.9  # two-sided level at which the intervals are calibrated
 _NODES = 8192  # of the map of the noise
 _NODE_WEIGHT = 5.0  # signals that the mean noise counts as at each node
@@ -91,8 +92,8 @@ def with_posterior(
 def operations_of_posterior(network: Field, store: ContextStore) -> float:
     """Return about how many multiplications it takes to end a fit, canonical coordinates included.
 
-    Products with a Jacobian in double precision lead, of all sampled points or of all sampled
-    latents, then factorisations. Reading a value counts as some multiplications.
+    Products with a Jacobian in double precision, of all sampled points or of all sampled latents,
+    factorisations, and evaluations of the full field. Reading a value counts as some of them.
 
     Parameters
     ----------
@@ -101,13 +102,16 @@ def operations_of_posterior(network: Field, store: ContextStore) -> float:
         The training set.
     """
     n_signals = min(len(store), MOST_SIGNALS)
-    n_values = min(int(store.points_per_signal.max()), MOST_POINTS) * network.out_dim
+    n_points = min(int(store.points_per_signal.max()), MOST_POINTS)
+    n_values = n_points * network.out_dim
+    n_evaluated = min(n_signals, error_signals(n_points)) * n_points
     n_fits, n_latents = n_signals * (1 + deformation_count(n_signals)), network.latent_dim
     return (
         _GRAMS * n_values * n_latents**2
         + _COVARIANCES * n_fits * n_latents**2
         + _FACTORISATIONS * n_latents**3
         + n_fits * n_values * (n_latents + _READING)
+        + _EVALUATIONS * n_evaluated * network.modulation_size * network.hidden_dim
     )
 
 

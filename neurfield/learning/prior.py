@@ -88,16 +88,19 @@ class PriorSample:
         Closed-form fits.
     deformed : Tensor of shape (m, P), optional
         Closed-form fits of the signals after small deformations.
+    effort : float in (0, 1], default=1.0
+        Fraction of the usual points that there is time to evaluate the full field at.
     """
 
     context: Context
     tangent: Tangent
     latents: Tensor
     deformed: Tensor | None = None
+    effort: float = 1.0
 
     def few(self) -> PriorSample:
         """Return as many of the signals as it takes to measure errors of the full field."""
-        few = slice(max(16, _ERROR_POINTS // self.context.n_points))
+        few = slice(error_signals(self.context.n_points, self.effort))
         return replace(self, context=self.context.of_signals(few), latents=self.latents[few])
 
 
@@ -144,6 +147,7 @@ def draw_sample(
         tangent,
         closed_form(tangent, context, solver),
         torch.cat(found) if found else None,
+        effort,
     )
 
 
@@ -159,6 +163,19 @@ def _deformations(
     strength = min(1.0, _WIDER * augmentation)
     for _ in range(deformation_count(len(context), most)):
         yield deform(context.coords, store.finest_spacing, strength, generator)
+
+
+def error_signals(n_points: int, effort: float = 1.0) -> int:
+    """Return on how many signals errors of the full field are measured.
+
+    Parameters
+    ----------
+    n_points : int
+        Of each signal.
+    effort : float in (0, 1], default=1.0
+        Fraction of the usual points that there is time for.
+    """
+    return max(16, int(effort * _ERROR_POINTS) // n_points)
 
 
 def deformation_count(n_signals: int, most: int = MOST_SIGNALS) -> int:
