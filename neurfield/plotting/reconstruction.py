@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from neurfield.inputs import read_input
 from neurfield.plotting._panels import aspect_ratio, axis_label, draw_image, panels, same_unit
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def plot_reconstruction(
     """
     check_is_fitted(encoder)
     layout, codec = encoder.layout_, encoder.codec_
-    signals = encoder._read(X, reset=False)
+    signals = read_input(encoder, X, reset=False)
     _check_position("index", index, len(signals), "signals")
     _check_position("channel", channel, layout.n_channels, "channels")
     if layout.n_axes > 3:
