@@ -5,6 +5,8 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
+import numpy as np
+
 from neurfield._compat import Interval
 from neurfield.spec import Spec
 
@@ -59,7 +61,7 @@ class EarlyStopping(Spec):
         """
         if isinstance(choice, cls):
             return choice
-        if choice is not True:
+        if not (isinstance(choice, bool | np.bool_) and choice):
             raise ValueError(
                 f"options of early_stopping need early_stopping=True, got early_stopping={choice!r}"
             )
