@@ -51,7 +51,8 @@ def upgraded(document: Mapping[str, Any], version: int) -> dict[str, Any]:
     if "latent_grid" in field:
         field["grid"] = field.pop("latent_grid")
     found["field"] = field
-    found["learner"] = _learner(parameters["learner"], settings)
+    # Nothing was deformed before there was a strength of it.
+    found["learner"] = _learner(parameters["learner"], {"augmentation": 0.0, **settings})
     found["settings"] = {
         name: settings[name] for name in _SETTINGS if settings.get(name) is not None
     }
