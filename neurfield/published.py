@@ -43,6 +43,7 @@ class PublishedMixin:
 
         Examples
         --------
+        >>> from neurfield import FunctaEncoder
         >>> FunctaEncoder.from_preset("medfuncta-1d", max_iter=100).omega
         (10.0, 80.0)
         """

@@ -259,7 +259,19 @@ class VarPro(Learner):
         generator: torch.Generator,
         effort: float = 1.0,
     ) -> Finished:
-        """Give latents their canonical coordinates, and learn the prior and the posterior."""
+        """Give latents their canonical coordinates, and learn the prior and the posterior.
+
+        Parameters
+        ----------
+        step : MetaStep
+            Its field is turned in place.
+        store : ContextStore
+            Training signals.
+        generator : torch.Generator
+            On the CPU.
+        effort : float, default=1.0
+            As in :meth:`Learner.finish`.
+        """
         field, solver = step.field, self.solver(step, store)
         if field.can_reparametrize:
             matrix = canonicalise(field, solver.precision, store, generator, effort)
