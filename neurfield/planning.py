@@ -269,8 +269,17 @@ def _early_stopping(encoder: FunctaEncoder) -> EarlyStopping | None:
 
 
 def _check_effects(encoder: FunctaEncoder, spec: FieldSpec) -> None:
-    """Refuse sizes of the encoder that its field does not have, or has been given another way."""
+    """Refuse what would change nothing, and sizes that the field has been given another way."""
     defaults = inspect.signature(type(encoder).__init__).parameters
+    every = encoder.checkpoint_every
+    if encoder.checkpoint is None and every != defaults["checkpoint_every"].default:
+        raise ValueError(f"checkpoint_every={every!r} changes nothing without checkpoint")
+    scale = spec.chosen().get("residual_scale", 1.0)
+    if scale != 1.0 and not getattr(spec, "skip_connections", True):
+        raise ValueError(
+            f"residual_scale={scale!r} changes nothing with skip_connections=False: it is a factor "
+            "on branches beside them"
+        )
     arguments = spec.arguments()
     for name in _OF_FIELDS:
         value = getattr(encoder, name)
