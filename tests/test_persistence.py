@@ -4,8 +4,10 @@ import copy
 import io
 import json
 import pickle
+import shutil
 import struct
 import warnings
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -18,7 +20,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from neurfield import FunctaEncoder
-from neurfield.learning import Settings
 
 
 @pytest.fixture(scope="module")
@@ -276,14 +277,15 @@ def test_safetensors_file_of_another_program(tmp_path, metadata):
         FunctaEncoder.load(path)
 
 
-def rewrite(path, metadata=None, drop=None):
-    """Write a saved file again with other metadata or without a tensor."""
+def rewrite(path, metadata=None, drop=()):
+    """Write a saved file again with other metadata or without some tensors."""
     with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys() if key != drop}  # noqa: SIM118
+        tensors = {k: file.get_tensor(k) for k in file.keys() if k not in drop}  # noqa: SIM118
         metadata = {**file.metadata(), **(metadata or {})}
     save_file(tensors, path, {k: v for k, v in metadata.items() if v})
 
 
+SAVED_BEFORE_SPECS = Path(__file__).parent / "fixtures"
 FIRST_SETTINGS = {
     "n_layers",
     "residual_scale",
@@ -297,35 +299,45 @@ FIRST_SETTINGS = {
     "batch_size",
     "max_iter",
 }
+SINCE_THEN = {"damping", "augmentation", "weight_decay", "learn_inner_lr", "second_order"}
+SINCE_THEN |= {"context_selection", "checkpointing", "compile"}
 FIRST_FIELD = {"in_dim", "out_dim", "latent_dim", "hidden_dim", "n_layers", "omega"}
 FIRST_FIELD |= {"skip_connections", "residual_scale", "output_scale"}
 
 
-def test_file_of_the_first_version(fitted, X, tmp_path):
+@pytest.mark.parametrize("name", ["varpro", "cavia"])
+def test_file_of_the_first_version(name, tmp_path):
     path = tmp_path / "first.field"
-    fitted.save(path)
+    shutil.copy(SAVED_BEFORE_SPECS / f"{name}.field", path)
+    third = FunctaEncoder.load(path)
     with safe_open(path, framework="pt") as file:
         document = json.loads(file.metadata()["document"])
+        parts = [key for key in file.keys() if key.startswith("posterior.")]  # noqa: SIM118
+    del document["family"]
+    document.pop("posterior", None)
     for part, kept in (("settings", FIRST_SETTINGS), ("field", FIRST_FIELD)):
         document[part] = {name: value for name, value in document[part].items() if name in kept}
     settings = document["settings"]
     document["parameters"] = {
-        name: value
-        for name, value in document["parameters"].items()
-        if name in settings or name not in Settings.__dataclass_fields__
+        name: value for name, value in document["parameters"].items() if name not in SINCE_THEN
     }
-    rewrite(path, {"version": "1", "document": json.dumps(document)})
+    rewrite(path, {"version": "1", "document": json.dumps(document)}, drop=parts)
     loaded = FunctaEncoder.load(path)
-    np.testing.assert_array_equal(loaded.transform(X), fitted.transform(X))
-    assert {name: getattr(loaded.settings_, name) for name in settings} == settings
-    assert loaded.settings_.damping == loaded.settings_.augmentation == 0.0
+    X = np.random.default_rng(0).random((4, *(len(axis) for axis in loaded.layout_.axes)))
+    np.testing.assert_array_equal(loaded.transform(X), third.transform(X))
+    learner = loaded.learner_.get_params()
+    assert learner.get("augmentation", 0.0) == 0.0  # there was none
+    found = vars(loaded.settings_) | learner
+    settings = {name: value for name, value in settings.items() if name in found}
+    assert {name: found[name] for name in settings} == settings
+    assert loaded.partial_fit(X).n_iter_ == third.n_iter_ + 1
 
 
 def test_file_of_a_newer_version(fitted, tmp_path):
     path = tmp_path / "future.field"
     fitted.save(path)
     rewrite(path, {"version": "99"})
-    with pytest.raises(ValueError, match=r"future\.field.*version 99.*newer.*up to version 3"):
+    with pytest.raises(ValueError, match=r"future\.field.*version 99.*newer.*up to version 4"):
         FunctaEncoder.load(path)
 
 
@@ -335,7 +347,7 @@ def test_file_of_a_newer_version(fitted, tmp_path):
         {"metadata": {"document": ""}},
         {"metadata": {"document": "{"}},
         {"metadata": {"document": json.dumps({"dtype": "float32"})}},
-        {"drop": "field.output.weight"},
+        {"drop": ["field.output.weight"]},
     ],
     ids=["no document", "broken document", "incomplete document", "no weights"],
 )
