@@ -57,7 +57,6 @@ def test_deformations_help_where_x_rays_are_few(shared_data):
 
 def test_they_are_chosen_by_the_number_of_signals(small_encoder, rng):
     few, some, many = (small_encoder().fit(bumps(n, rng)) for n in (10, 40, 320))
-    assert few.settings_.augmentation == 0.5
-    assert some.settings_.augmentation == pytest.approx(0.2)
-    assert many.settings_.augmentation == 0.1
-    assert small_encoder(learner="cavia").fit(bumps(20, rng)).settings_.augmentation == 0.0
+    assert few.learner_.augmentation == 0.5
+    assert some.learner_.augmentation == pytest.approx(0.2)
+    assert many.learner_.augmentation == 0.1

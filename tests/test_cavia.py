@@ -15,6 +15,7 @@ from neurfield.learning import (
     Context,
     ContextStore,
     MetaBatch,
+    Pass,
     Problem,
     Schedule,
     Trainer,
@@ -63,15 +64,15 @@ def test_meta_gradient_agrees_with_nested_autograd(d, gamma, gaps):
         torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("activations", [30, 2**18], ids=["blocks of 6 points", "one block"])
 @pytest.mark.parametrize("gamma", [1.0, 0.4])
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
-def test_meta_gradient_of_every_variant(variant, gamma, activations, checkpointing, monkeypatch):
+def test_meta_gradient_of_every_variant(variant, gamma, activations, recompute, monkeypatch):
     monkeypatch.setitem(workspace._ACTIVATIONS, "cpu", activations)
     field, batch = problem(2, gamma, **variant)
     twin = copy.deepcopy(field)
-    loss = CaviaStep(field, 3, 0.1, checkpointing)(batch)
+    loss = CaviaStep(field, 3, 0.1, recompute)(batch)
     loss.backward()
     expected = cavia_by_autograd(twin, batch, 3, 0.1)
     expected.backward()
@@ -112,13 +113,13 @@ def test_one_meta_step_leaves_nothing_to_the_next(precision):
     assert_same_gradients(field, twin, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("activations", [30, 2**18], ids=["many chunks", "few chunks"])
-def test_threads_change_no_more_than_the_order_of_sums(activations, checkpointing, monkeypatch):
+def test_threads_change_no_more_than_the_order_of_sums(activations, recompute, monkeypatch):
     monkeypatch.setitem(workspace._ACTIVATIONS, "cpu", activations)
     field, batch = problem(2, 0.4, gaps=True)
     threads, gradients = torch.get_num_threads(), []
-    step = CaviaStep(field, 3, 0.1, checkpointing)
+    step = CaviaStep(field, 3, 0.1, recompute)
     try:
         for n in (1, 2, 2, 5):
             torch.set_num_threads(n)
@@ -190,10 +191,10 @@ def test_compiled_with_cuda_graphs_and_eager_agree():
 def test_options_of_the_meta_step_reach_it_from_the_encoder(small_encoder):
     signals = np.random.default_rng(0).random((6, 12))
     fits = {}
-    for checkpointing in (None, False, True):
-        enc = small_encoder(learner="cavia", learner__recompute=checkpointing).fit(signals)
-        assert enc.settings_.checkpointing == bool(checkpointing)
-        fits[checkpointing] = enc.field_.state_dict()
+    for recompute in (False, True):
+        enc = small_encoder(learner="cavia", learner__recompute=recompute).fit(signals)
+        assert enc.learner_.meta_step(enc.field_).recompute is recompute
+        fits[recompute] = enc.field_.state_dict()
     torch.testing.assert_close(fits[True], fits[False], rtol=1e-5, atol=1e-6)
 
 
@@ -227,14 +228,12 @@ def cavia_trainer(gamma=1.0, meta_lr=1e-3, schedule="constant", loud=1.0, n=6):
     signals = read_signals(loud * (0.5 + 0.5 * np.sin(np.linspace(0, 4, 10) + phases)))
     scaler, frame = ValueScaler.identity(1), CoordinateFrame.from_axes([signals.groups[0].axes])
     store = ContextStore(signals, frame, scaler, torch.float64, torch.device("cpu"))
-    defaults = Cavia.defaults(Problem(n, 1, 10, 1, 1, 4))
-    chosen = {"context_ratio": gamma, "meta_lr": meta_lr, "lr_schedule": schedule}
-    chosen |= {"batch_size": 4, "inner_steps": 2, "max_iter": 60}
-    learner = Cavia(type(defaults)(**(vars(defaults) | chosen)))
+    chosen = {"meta_lr": meta_lr, "lr_schedule": schedule, "batch_size": 4, "max_iter": 60}
+    learner = Cavia(inner_steps=2, context_ratio=gamma)
+    learner = learner.for_problem(Problem(n, 1, 10, 1, 1, 4), chosen)
     generator = torch.Generator().manual_seed(0)
     field = ModulatedSiren(1, 1, 4, 5, 3, (3.0, 6.0), generator=generator).double()
-    plan = Schedule(max_iter=60)
-    return Trainer(learner, field, store, None, plan, generator), store, learner, generator
+    return Trainer(learner, field, generator), store, learner, generator
 
 
 @pytest.mark.parametrize("loud", [1.0, 100.0], ids=["gradient below 1", "gradient clipped to 1"])
@@ -247,7 +246,7 @@ def test_two_outer_steps_are_clipped_adamw(loud):
     for t in (1, 2):
         batch = learner.draw(store, generator)
         twin = copy.deepcopy(field)
-        loss = CaviaStep(twin, 2, learner.settings.inner_lr)(batch)
+        loss = CaviaStep(twin, 2, learner.inner_lr)(batch)
         loss.backward()
         gradients = [p.grad.numpy() for p in twin.parameters()]
         norm = np.sqrt(sum((g**2).sum() for g in gradients))
@@ -293,8 +292,8 @@ def test_a_full_context_needs_no_subsets():
 
 
 def test_training_lowers_the_meta_loss():
-    trainer, *_ = cavia_trainer(meta_lr=1e-2)
-    losses = trainer.run().loss_curve
+    trainer, store, *_ = cavia_trainer(meta_lr=1e-2)
+    losses = trainer.run(Pass(store, None, Schedule(max_iter=60))).loss_curve
     assert len(losses) == 60
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
 

@@ -15,6 +15,8 @@ from neurfield.cli.grids import regrid
 from neurfield.cli.latent_file import LatentSet
 from neurfield.datasets import load_nifti, load_npz, open_signals, save_nifti, save_npz
 from neurfield.evaluation import cross_validated_neighbors, reconstruction
+from neurfield.fields import LowRank
+from neurfield.learning import Cavia
 
 COMMANDS = ("demo", "fit", "transform", "decode", "evaluate", "info")
 TINY = ["--latent-dim", "6", "--hidden-dim", "16", "--max-iter", "5", "--seed", "0"]
@@ -189,7 +191,9 @@ def test_fit_with_a_preset_of_which_options_replace_a_part(capsys, tmp_path):
     arguments = ["fit", "digits", "--limit", "40", "-o", tmp_path / "a.field", *TINY, "-q"]
     assert run(*arguments, "--preset", "lrm-functa") == 0
     encoder = FunctaEncoder.load(tmp_path / "a.field")
-    assert (encoder.field, encoder.learner, encoder.omega) == ("low-rank", "cavia", (10.0, 200.0))
+    assert isinstance(encoder.field, LowRank)
+    assert isinstance(encoder.learner, Cavia)
+    assert (encoder.learner.context_ratio, encoder.omega) == (0.2, (10.0, 200.0))
     error = error_of(capsys, *arguments[:-1], "--overwrite", "--preset", "nonesuch")
     assert "one of" in error
     assert "'nonesuch'" in error

@@ -9,6 +9,8 @@ import xarray as xr
 from sklearn.exceptions import NotFittedError
 
 from neurfield import FunctaEncoder
+from neurfield.fields import LowRank, Spatial
+from neurfield.learning import Cavia, EarlyStopping
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +56,17 @@ def fitted_labelled(small_encoder, labelled):
         ("omega", (30.0, float("nan"))),
         ("omega", (30.0, "60")),
         ("learner", "maml"),
-        ("inner_steps", 0),
-        ("inner_lr", 0.0),
-        ("context_ratio", 0.0),
-        ("context_ratio", 1.5),
+        ("learner__inner_steps", 0),
+        ("learner__damping", 0.0),
+        ("learner__augmentation", -0.1),
+        ("learner__context_ratio", 0.0),
+        ("learner__context_ratio", 1.5),
+        ("field__hidden_dim", 0),
+        ("field__n_layers", 1),
+        ("field__modulation", "scale"),
+        ("field__skip_connections", "no"),
+        ("field__residual_scale", 0.0),
+        ("field__output_scale", -1.0),
         ("transform_steps", 0),
         ("meta_lr", -1e-3),
         ("meta_lr", float("nan")),
@@ -66,10 +75,6 @@ def fitted_labelled(small_encoder, labelled):
         ("max_time", 0),
         ("lr_schedule", "linear"),
         ("channel_axis", 1.5),
-        ("validation_fraction", 0.0),
-        ("validation_fraction", 1.0),
-        ("n_iter_no_change", 0),
-        ("tol", -1.0),
         ("checkpoint", 3),
         ("checkpoint_every", 0),
         ("callbacks", [3]),
@@ -86,11 +91,41 @@ def fitted_labelled(small_encoder, labelled):
 def test_parameters_out_of_range_are_named_with_their_value(small_encoder, X, name, value):
     enc = small_encoder(**{name: value})
     shown = repr(value[0] if isinstance(value, list) else value)
-    with pytest.raises(ValueError, match=name) as error:
+    option = name.rpartition("__")[2]
+    with pytest.raises(ValueError, match=option) as error:
         enc.fit(X)
     assert shown in str(error.value)
-    with pytest.raises(ValueError, match=name):
+    with pytest.raises(ValueError, match=option):
         enc.partial_fit(X)
+    assert not hasattr(enc, "codec_")
+
+
+@pytest.mark.parametrize(
+    ("spec", "option", "value"),
+    [
+        (Cavia, "inner_steps", 0),
+        (Cavia, "inner_lr", 0.0),
+        (Cavia, "learn_inner_lr", "yes"),
+        (Cavia, "second_order", None),
+        (Cavia, "context_ratio", 0.0),
+        (Cavia, "context_ratio", 1.5),
+        (Cavia, "context_selection", "best"),
+        (Cavia, "recompute", None),
+        (Spatial, "grid", 0),
+        (Spatial, "interpolation", "cubic"),
+        (LowRank, "intermediate_dim", 0),
+        (EarlyStopping, "validation_fraction", 0.0),
+        (EarlyStopping, "validation_fraction", 1.0),
+        (EarlyStopping, "n_iter_no_change", 0),
+        (EarlyStopping, "tol", -1.0),
+    ],
+)
+def test_options_out_of_range_are_named_with_their_value(small_encoder, X, spec, option, value):
+    message = f"{option!r} parameter of {spec.__name__} must be .* Got {value!r}"
+    enc = small_encoder(**{spec.kind: spec(**{option: value})})
+    for method in (enc.fit, enc.partial_fit):
+        with pytest.raises(ValueError, match=message):
+            method(X)
     assert not hasattr(enc, "codec_")
 
 
@@ -113,11 +148,18 @@ def test_from_medfuncta_checks_its_parameters():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("latent_dim", 4), ("hidden_dim", 8), ("residual_scale", 0.5), ("modulation", "shift_scale")],
+    [
+        ("latent_dim", 4),
+        ("hidden_dim", 8),
+        ("field__residual_scale", 0.5),
+        ("field__modulation", "shift_scale"),
+    ],
 )
 def test_from_medfuncta_takes_no_parameters_that_the_weights_contradict(name, value):
     state = FunctaEncoderState().state
-    with pytest.raises(ValueError, match=f"weights make a field with {name}=.*got {name}={value}"):
+    option = name.rpartition("__")[2]
+    message = f"weights make a field with {option}=.*got {option}={value}"
+    with pytest.raises(ValueError, match=message):
         FunctaEncoder.from_medfuncta(state, omega=10.0, device="cpu", **{name: value})
 
 

@@ -188,17 +188,17 @@ def test_a_change_of_coordinates_serves_all_cells_or_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("latent_dim", "latent_grid", "message"),
+    ("latent_dim", "grid", "message"),
     [
-        (10, 2, r"latent_dim must be divisible by the 4 cells of latent_grid \(2 × 2\), got 10"),
-        (12, (2, 3, 2), r"latent_grid must have one number for each of the 2 axes.*\(2, 3, 2\)"),
-        (12, (2, 0), r"latent_grid must hold positive integers, got \(2, 0\)"),
-        (12, (2, 1.5), r"latent_grid must hold positive integers"),
+        (10, 2, r"latent_dim must be divisible by the 4 cells of grid \(2 × 2\), got 10"),
+        (12, (2, 3, 2), r"grid must have one number for each of the 2 axes.*\(2, 3, 2\)"),
+        (12, (2, 0), r"grid must hold positive integers, got \(2, 0\)"),
+        (12, (2, 1.5), r"grid must hold positive integers"),
     ],
 )
-def test_a_grid_that_does_not_fit_is_refused(latent_dim, latent_grid, message):
+def test_a_grid_that_does_not_fit_is_refused(latent_dim, grid, message):
     with pytest.raises(ValueError, match=message):
-        SpatialSiren(2, 1, latent_dim, latent_grid)
+        SpatialSiren(2, 1, latent_dim, grid)
 
 
 def test_entries_of_the_latent_are_named_after_cell_and_channel():

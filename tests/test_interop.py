@@ -270,7 +270,7 @@ def test_a_pickled_network_of_either_format(tmp_path, foreign, zipped):
     network = foreign([10.0, 15.0, 20.0, 30.0], skips=False)
     torch.save(network, tmp_path / "model.pt", _use_new_zipfile_serialization=zipped)
     enc = FunctaEncoder.from_medfuncta(tmp_path / "model.pt", device="cpu")
-    assert (enc.omega, enc.skip_connections) == ((10.0, 25.0), False)
+    assert (enc.omega, enc.field.skip_connections) == ((10.0, 25.0), False)
     state = FunctaEncoder.from_medfuncta(
         network.state_dict(), omega=(10, 25), field__skip_connections=False, device="cpu"
     )

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from neurfield.fields import ModulatedSiren
-from neurfield.fitting import make_learner
-from neurfield.learning import ContextStore, Problem, Settings, available_learners
+from neurfield.learning import ContextStore, Learner, Problem
 from neurfield.learning.solvers import InnerSolver
 from neurfield.signals import CoordinateFrame, ValueScaler, read_signals
 
-NAMES = sorted(available_learners())
-CHOSEN = {"batch_size": 5, "inner_steps": 2, "transform_steps": 2, "context_ratio": 0.6}
+NAMES = sorted(Learner.known())
+CHOSEN = {"batch_size": 5, "transform_steps": 2}
 
 
 def waves(n, size, seed=0, gaps=False):
@@ -29,13 +28,13 @@ CASES = {
 }
 
 
-def setting(name, case, **more):
+def setting(name, case, inner_steps=2):
     signals = read_signals(CASES[case]())
     frame = CoordinateFrame.from_axes([group.axes for group in signals.groups])
     scaler = ValueScaler.from_values([group.values for group in signals.groups])
     store = ContextStore(signals, frame, scaler, torch.float64, torch.device("cpu"))
-    chosen = {**dict.fromkeys(Settings.__dataclass_fields__), **CHOSEN, **more}
-    learner = make_learner(name, Problem(len(signals), 1, 20, 1, 1, 3), chosen)
+    learner = Learner.named(name)(inner_steps=inner_steps, context_ratio=0.6)
+    learner = learner.for_problem(Problem(len(signals), 1, 20, 1, 1, 3), CHOSEN)
     generator = torch.Generator().manual_seed(0)
     field = ModulatedSiren(1, 1, 3, 5, 3, (3.0, 6.0), generator=generator).double()
     learner.initialise(learner.meta_step(field), store, generator)
@@ -45,17 +44,21 @@ def setting(name, case, **more):
 def test_learners_are_found_by_name():
     assert {"cavia", "varpro"} <= set(NAMES)
     for name in NAMES:
-        assert available_learners()[name].name == name
+        assert Learner.named(name).name == name
+        assert type(Learner.of(name)) is Learner.known()[name]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_defaults_are_within_their_ranges(name, d):
-    settings = available_learners()[name].defaults(Problem(500, 1, 28**d, d, 1, 64))
+    learner = Learner.of(name).for_problem(Problem(500, 1, 28**d, d, 1, 64), {})
+    learner.check()
+    settings = learner.settings
     assert settings.n_layers >= 2
-    assert 0 < settings.context_ratio <= 1
+    assert 0 < learner.context_ratio <= 1
+    assert isinstance(learner.inner_steps, int)
     assert settings.lr_schedule in ("constant", "cosine")
-    counts = ("inner_steps", "transform_steps", "batch_size", "max_iter")
+    counts = ("transform_steps", "batch_size", "max_iter")
     assert all(isinstance(getattr(settings, k), int) and getattr(settings, k) > 0 for k in counts)
     assert settings.meta_lr > 0
 
@@ -67,17 +70,19 @@ def test_defaults_are_within_their_ranges(name, d):
 )
 def test_weight_decay_of_the_default_learner(n_signals, n_points, n_axes, expected):
     problem = Problem(n_signals, 1, n_points, n_axes, 1, latent_dim=100)
-    assert available_learners()["varpro"].defaults(problem).weight_decay == expected
+    assert Learner.of("varpro").defaults(problem).weight_decay == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_the_caller_chose_replaces_a_default(name):
-    chosen = {**dict.fromkeys(Settings.__dataclass_fields__), "batch_size": 7}
-    problem = Problem(500, 1, 28, 1, 1, 8)
-    settings = make_learner(name, problem, chosen).settings
-    defaults = available_learners()[name].defaults(problem)
-    assert settings.batch_size == 7
-    assert settings.meta_lr == defaults.meta_lr
+    problem, chosen = Problem(500, 1, 28, 1, 1, 8), {"batch_size": 7, "meta_lr": None}
+    given = Learner.named(name)(context_ratio=0.7)
+    learner, defaults = given.for_problem(problem, chosen), given.for_problem(problem, {})
+    assert learner.context_ratio == 0.7
+    assert learner.inner_steps == defaults.inner_steps
+    assert learner.settings.batch_size == 7
+    assert learner.settings.meta_lr == defaults.settings.meta_lr
+    assert not hasattr(given, "settings")  # it is as it was given
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -145,7 +150,7 @@ def test_optimisers_update_every_weight_once(name):
 @pytest.mark.parametrize("case", CASES)
 def test_the_solver_brings_signals_closer(name, case):
     learner, field, store, generator = setting(name, case)
-    solver = learner.finish(learner.meta_step(field), store, generator)
+    solver = learner.finish(learner.meta_step(field), store, generator).solver
     assert isinstance(solver, InnerSolver)
     context = store.batch(np.arange(len(store)))
     with torch.no_grad():

@@ -157,7 +157,7 @@ def test_signals_of_any_size_span_the_square(weights):
 
 
 def test_omega_and_skip_connections_change_what_the_weights_mean(checkpoint, reference):
-    for other in ({"omega": (10.0, 31.0)}, {"omega": OMEGA, "skip_connections": False}):
+    for other in ({"omega": (10.0, 31.0)}, {"omega": OMEGA, "field__skip_connections": False}):
         enc = FunctaEncoder.from_medfuncta(checkpoint, device="cpu", **other)
         decoded = enc.inverse_transform(reference["phi"], points=reference["coords"])
         assert np.abs(decoded - reference["decoded"]).max() > 1e-3

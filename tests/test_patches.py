@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 from neurfield import FunctaEncoder
 from neurfield.cli import main
 from neurfield.fields import ModulatedSiren
+from neurfield.learning import Cavia, VarPro
 from neurfield.learning.patch_store import PatchStore
 from neurfield.medfuncta import write_medfuncta
 from neurfield.plotting import plot_reconstruction
@@ -71,12 +72,11 @@ def test_signals_come_back_from_their_patches(lengths, n_channels):
     grid, patches = cut(X, size, channel_axis=-1)
     assert patches.shape == (3 * grid.n_patches, *size, n_channels)
 
-    def look_up(latents, points):
+    def look_up(rows, points):
         index = np.rint(points / grid.step).astype(int)
-        return [latents.reshape(-1, *size, n_channels)[(slice(None), *index.T)]]
+        return [patches[rows][(slice(None), *index.T)]]
 
-    latents = patches.reshape(3, -1)
-    (found,) = grid.across(look_up)(latents, grid_points([np.arange(n) for n in shape]))
+    (found,) = grid.across(look_up)(np.arange(3), grid_points([np.arange(n) for n in shape]))
     np.testing.assert_array_equal(found.reshape(X.shape), X)
 
 
@@ -221,12 +221,12 @@ def test_both_learners_in_every_dimension_and_with_channels(learner, n_axes, rng
     axes = np.meshgrid(*[np.linspace(0, 1, n) for n in (10, 7, 6)[:n_axes]], indexing="ij")
     phases = rng.uniform(0, 6, (40, n_axes, 2, *[1] * n_axes))
     X = sum(np.sin(5 * x + p) for x, p in zip(axes, phases.swapaxes(0, 1), strict=True))
-    own = {"varpro": {}, "cavia": {"omega": 10.0, "meta_lr": 3e-3, "inner_lr": 0.3}}[learner]
+    own = {"varpro": {}, "cavia": {"omega": 10.0, "meta_lr": 3e-3}}[learner]
     enc = FunctaEncoder(
         6,
         hidden_dim=16,
         n_layers=4,
-        learner=learner,
+        learner={"varpro": VarPro(), "cavia": Cavia(inner_lr=0.3)}[learner],
         patch_size=4,
         channel_axis=1,
         max_iter={"varpro": 15, "cavia": 60}[learner],
@@ -332,7 +332,7 @@ def test_patches_that_are_empty_everywhere_take_no_part(digits):
     Z = enc.transform(masked[:20])
     assert np.isfinite(Z).all()
     assert np.ptp(Z[:, :6], axis=0).max() == 0.0  # nothing is known of these patches
-    values, deviation = enc.inverse_transform(Z, return_std=True)
+    values, deviation = enc.inverse_transform(Z, return_std=True, observed=masked[:20])
     assert deviation[:, :4, :4].mean() > 1.3 * deviation[:, 4:].mean()
     assert np.isfinite(values).all()
 
@@ -341,7 +341,7 @@ def test_standard_deviations_hold_hidden_values(fitted, digits, rng):
     X = digits[:60].copy()
     hidden = rng.random(X.shape) < 0.3
     X[hidden] = np.nan
-    R, deviation = fitted.inverse_transform(fitted.transform(X), return_std=True)
+    R, deviation = fitted.inverse_transform(fitted.transform(X), return_std=True, observed=X)
     inside = np.abs(R - digits[:60]) <= 1.645 * deviation
     assert 0.8 < inside[hidden].mean() < 0.99
 
@@ -508,7 +508,7 @@ def test_published_weights_describe_whole_signals(tmp_path):
 def test_published_patches_and_the_size_of_their_field():
     enc = FunctaEncoder.from_preset("coin++-patched")
     assert enc.patch_size == (32, 32)
-    assert (enc.inner_steps, enc.transform_steps, enc.inner_lr) == (3, 10, 1e-2)
+    assert (enc.learner.inner_steps, enc.transform_steps, enc.learner.inner_lr) == (3, 10, 1e-2)
     field = ModulatedSiren(
         2, 3, enc.latent_dim, enc.hidden_dim, enc.n_layers, enc.omega, skip_connections=False
     )

@@ -2,11 +2,14 @@
 
 import copy
 import pickle
+from functools import partial
 
+import joblib
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from sklearn.base import clone
 from sklearn.covariance import LedoitWolf
 
 from neurfield import FunctaEncoder
@@ -44,8 +47,7 @@ def part(X):
 
 
 def test_prior_is_that_of_the_training_latents(encoder):
-    parameters = {**encoder.get_params(), "augmentation": 0.0}
-    encoder = FunctaEncoder(**parameters).fit(draw(300, 0))
+    encoder = clone(encoder).set_params(learner__augmentation=0.0).fit(draw(300, 0))
     prior = encoder.codec_.posterior.prior
     latents = encoder.transform(draw(300, 0)).astype(float)
     expected = LedoitWolf().fit(latents)
@@ -125,7 +127,7 @@ def test_solver_minimises_around_the_mean():
 
 def test_intervals_hold_the_hidden_values(encoder, X, part):
     Z = encoder.transform(part)
-    R, std = encoder.inverse_transform(Z, return_std=True)
+    R, std = encoder.inverse_transform(Z, return_std=True, observed=part)
     assert R.shape == std.shape == X.shape
     assert std.dtype == np.float32
     hidden = np.isnan(part)
@@ -136,7 +138,7 @@ def test_intervals_hold_the_hidden_values(encoder, X, part):
 def test_std_is_that_of_the_gaussian_posterior(encoder, X, part):
     """The closed form, from a Jacobian by finite differences."""
     Z = encoder.transform(part[:1])
-    std = encoder.inverse_transform(Z, return_std=True)[1][0]
+    std = encoder.inverse_transform(Z, return_std=True, observed=part[:1])[1][0]
     codec, posterior = encoder.codec_, encoder.codec_.posterior
     double = copy.deepcopy(codec.field).double()
     coords = torch.tensor(codec.frame.normalise(np.arange(40.0)[:, None]))
@@ -165,50 +167,63 @@ def test_std_is_that_of_the_gaussian_posterior(encoder, X, part):
 def test_less_is_sure_where_less_was_observed(encoder, X):
     half = X.copy()
     half[:, 20:] = np.nan
-    std = encoder.inverse_transform(encoder.transform(half), return_std=True)[1]
-    whole = encoder.inverse_transform(encoder.transform(X), return_std=True)[1]
+    std, whole = (
+        encoder.inverse_transform(encoder.transform(seen), return_std=True, observed=seen)[1]
+        for seen in (half, X)
+    )
     assert (std[:, 30:].mean(axis=1) > 2 * std[:, :20].mean(axis=1)).mean() > 0.9
     assert whole[:, 30:].mean() < 0.5 * std[:, 30:].mean()
 
 
-def test_latents_of_unknown_origin_count_as_fully_observed(encoder, X, part):
-    whole = encoder.transform(X)
-    expected = encoder.inverse_transform(whole, return_std=True)[1]
+def test_what_was_observed_is_given_and_not_remembered(encoder, X, part):
     Z = encoder.transform(part)
-    np.testing.assert_allclose(
-        encoder.inverse_transform(whole, return_std=True)[1], expected, rtol=1e-6
-    )
-    assert encoder.inverse_transform(Z, return_std=True)[1].mean() > 1.1 * expected.mean()
-    moved = Z + np.float32(1e-4)
-    assert encoder.inverse_transform(moved, return_std=True)[1].mean() < 1.2 * expected.mean()
+    given = encoder.inverse_transform(Z, return_std=True, observed=part)[1]
+    encoder.transform(X)
+    encoder.score(X)
+    again = encoder.inverse_transform(Z, return_std=True, observed=part)[1]
+    np.testing.assert_array_equal(again, given)
+    not_given = encoder.inverse_transform(Z, return_std=True)[1]
+    encoder.transform(part)
+    np.testing.assert_array_equal(encoder.inverse_transform(Z, return_std=True)[1], not_given)
+    # Latents alone are taken to be of signals that were observed everywhere.
+    whole = encoder.inverse_transform(encoder.transform(X), return_std=True, observed=X)[1]
+    assert given.mean() > 1.1 * whole.mean()
+    assert not_given.mean() < 1.2 * whole.mean()
 
 
-def test_rows_are_found_in_any_order_and_type(encoder, part):
+def test_each_latent_goes_with_its_own_signal(encoder, part):
     Z = encoder.transform(part)
-    std = encoder.inverse_transform(Z, return_std=True)[1]
+    std = encoder.inverse_transform(Z, return_std=True, observed=part)[1]
     some = [5, 3, 3]
-    again = encoder.inverse_transform(Z[some].astype(float).tolist(), return_std=True)[1]
+    latents = Z[some].astype(float).tolist()
+    again = encoder.inverse_transform(latents, return_std=True, observed=part[some])[1]
     np.testing.assert_allclose(again, std[some], rtol=1e-6)
+    other = encoder.inverse_transform(Z[some], return_std=True, observed=part[[3, 5, 5]])[1]
+    assert not np.allclose(other, std[some], rtol=1e-2)
+    moved = Z + np.float32(1e-4)  # a latent need not be the very one that transform gave
+    near = encoder.inverse_transform(moved, return_std=True, observed=part)[1]
+    np.testing.assert_allclose(near, std, rtol=0.05)
 
 
 def test_std_survives_pickling(encoder, part):
     Z = encoder.transform(part)
-    expected = encoder.inverse_transform(Z, return_std=True)
+    expected = encoder.inverse_transform(Z, return_std=True, observed=part)
     loaded = pickle.loads(pickle.dumps(encoder))
-    np.testing.assert_array_equal(loaded.inverse_transform(Z, return_std=True), expected)
+    found = loaded.inverse_transform(Z, return_std=True, observed=part)
+    np.testing.assert_array_equal(found, expected)
 
 
-def test_std_survives_saving_for_whole_signals(encoder, X, part, tmp_path):
+def test_std_survives_saving(encoder, X, part, tmp_path):
     encoder.save(tmp_path / "f")
     loaded = FunctaEncoder.load(tmp_path / "f")
     np.testing.assert_array_equal(loaded.transform(part), encoder.transform(part))
     for data in (X, part):
-        Z = loaded.transform(data)
-        encoder.transform(data)
-        np.testing.assert_array_equal(
-            loaded.inverse_transform(Z, return_std=True),
-            encoder.inverse_transform(Z, return_std=True),
-        )
+        Z = encoder.transform(data)
+        for observed in (data, None):
+            np.testing.assert_array_equal(
+                loaded.inverse_transform(Z, return_std=True, observed=observed),
+                encoder.inverse_transform(Z, return_std=True, observed=observed),
+            )
 
 
 def test_an_estimator_pickled_before_there_was_a_posterior(encoder, X):
@@ -221,31 +236,36 @@ def test_an_estimator_pickled_before_there_was_a_posterior(encoder, X):
         old.inverse_transform(Z, return_std=True)
 
 
-def test_transform_leaves_the_estimator_as_it_was(encoder, X, part):
-    encoder.transform(X)
-    before = dict(vars(encoder))
-    encoder.transform(part)
-    assert vars(encoder) == before
+def test_transform_keeps_nothing_of_the_signals(encoder, X, part):
+    before = joblib.hash(encoder), len(pickle.dumps(encoder))
+    for signals in (X, part, part[:7]):
+        encoder.transform(signals)
+        assert (joblib.hash(encoder), len(pickle.dumps(encoder))) == before
 
 
-def test_only_the_latest_observations_are_kept(encoder, X, part):
-    encoder.transform(part)
-    assert len(encoder.codec_.posterior.latest.places) == len(part)
-    assert len(encoder.codec_.posterior.latest.masks[0]) == 5  # bytes for 40 values
-    encoder.transform(part[:7])
-    assert len(encoder.codec_.posterior.latest.places) == 7
-    encoder.transform(X)
-    assert len(encoder.codec_.posterior.latest.places) == 0
+def test_observed_signals_must_be_those_of_the_latents(encoder, X, part):
+    Z = encoder.transform(part)
+    decode = partial(encoder.inverse_transform, Z, return_std=True)
+    with pytest.raises(ValueError, match=r"signal of each latent, got 59 signals for 60 latents"):
+        decode(observed=part[1:])
+    with pytest.raises(ValueError, match=r"X has 39 features.*expecting 40 features"):
+        decode(observed=part[:, 1:])
+    with pytest.raises(ValueError, match=r"signal\(s\) \[0\] are NaN everywhere"):
+        decode(observed=np.where(np.arange(60)[:, None] == 0, np.nan, part))
+    with pytest.raises(ValueError, match=r"observed= changes nothing but standard deviations"):
+        encoder.inverse_transform(Z, observed=part)
 
 
 def test_coarser_grids_count_as_partly_observed(small_encoder):
     signals = xr.DataArray(draw(200, 0), dims=("sample", "time"), coords={"time": T})
     enc = small_encoder(hidden_dim=32, omega=(8.0, 8.0), max_iter=60).fit(signals)
     coarse = signals[:20, ::8]
-    R, std = enc.inverse_transform(enc.transform(coarse), return_std=True)
+    Z = enc.transform(coarse)
+    R, std = enc.inverse_transform(Z, return_std=True, observed=coarse)
     assert isinstance(std, xr.DataArray)
     assert std.dims == R.dims == ("sample", "time")
-    whole = enc.inverse_transform(enc.transform(signals[:20]), return_std=True)[1]
+    fine = signals[:20]
+    whole = enc.inverse_transform(enc.transform(fine), return_std=True, observed=fine)[1]
     assert float(std.mean()) > 1.2 * float(whole.mean())
 
 
@@ -255,10 +275,11 @@ def test_channels_lists_and_scattered_points(small_encoder):
     enc = small_encoder(channel_axis=-1).fit(images)
     gappy = [np.where(rng.random(x.shape) < 0.5, x, np.nan) for x in images]
     Z = enc.transform(gappy)
-    R, std = enc.inverse_transform(Z, return_std=True)
+    R, std = enc.inverse_transform(Z, return_std=True, observed=gappy)
     assert [s.shape for s in std] == [r.shape for r in R]
     assert all(np.isfinite(s).all() and (s > 0).all() for s in std)
-    values, std = enc.inverse_transform(Z, points=[[0.5, 0.5], [1, 2], [0, 0]], return_std=True)
+    points = [[0.5, 0.5], [1, 2], [0, 0]]
+    values, std = enc.inverse_transform(Z, points=points, return_std=True, observed=gappy)
     assert values.shape == std.shape == (12, 3, 2)
 
 
@@ -267,13 +288,14 @@ def test_without_a_prior_there_is_no_std(small_encoder, X, parameters):
     parameters = dict(parameters)
     data = X[: parameters.pop("n", 12)]
     enc = small_encoder(**parameters).fit(data)
-    with pytest.raises(ValueError, match=r"return_std=True needs what fit learns"):
-        enc.inverse_transform(enc.transform(data), return_std=True)
+    for observed in (data, None):
+        with pytest.raises(ValueError, match=r"return_std=True needs what fit learns"):
+            enc.inverse_transform(enc.transform(data), return_std=True, observed=observed)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_signals_of_few_values(small_encoder, length):
     X = np.random.default_rng(0).random((12, length))
     enc = small_encoder().fit(X)
-    std = enc.inverse_transform(enc.transform(X), return_std=True)[1]
+    std = enc.inverse_transform(enc.transform(X), return_std=True, observed=X)[1]
     assert np.isfinite(std).all()

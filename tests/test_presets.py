@@ -6,34 +6,35 @@ from sklearn.datasets import load_digits
 
 from neurfield import FunctaEncoder, list_presets
 from neurfield.fields import ModulatedSiren
+from neurfield.learning import Cavia, VarPro
+from neurfield.planning import check_parameters
 
 FUNCTA = {
-    "learner": "cavia",
+    "learner__inner_steps": 3,
+    "learner__learn_inner_lr": True,
+    "learner__inner_lr": None,
+    "learner__context_ratio": 1.0,
+    "field__skip_connections": False,
     "n_layers": 15,
     "hidden_dim": 512,
     "omega": 30.0,
-    "skip_connections": False,
-    "inner_steps": 3,
-    "learn_inner_lr": True,
     "transform_steps": 3,
     "meta_lr": 3e-6,
     "weight_decay": 0.0,
-    "context_ratio": 1.0,
     "batch_size": 16,
 }
 COINPP = {
-    "learner": "cavia",
+    "learner__inner_steps": 3,
+    "learner__inner_lr": 1e-2,
+    "learner__learn_inner_lr": False,
+    "learner__context_ratio": 1.0,
+    "field__skip_connections": False,
     "n_layers": 10,
     "hidden_dim": 512,
     "omega": 50.0,
-    "skip_connections": False,
-    "inner_steps": 3,
-    "inner_lr": 1e-2,
-    "learn_inner_lr": False,
     "transform_steps": 10,
     "meta_lr": 3e-6,
     "weight_decay": 0.0,
-    "context_ratio": 1.0,
 }
 REDUCED = {"n_layers": 4, "hidden_dim": 32, "latent_dim": 16, "batch_size": 16, "device": "cpu"}
 REDUCED |= {"max_iter": 150, "meta_lr": 1e-3, "random_state": 0}
@@ -47,14 +48,15 @@ def digits():
 @pytest.mark.parametrize(("name", "expected"), [("functa", FUNCTA), ("coin++", COINPP)])
 def test_presets_are_the_published_configurations(name, expected):
     encoder = FunctaEncoder.from_preset(name)
-    assert {parameter: getattr(encoder, parameter) for parameter in expected} == expected
+    assert isinstance(encoder.learner, Cavia)
+    assert {name: encoder.get_params()[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize("name", list_presets())
 def test_presets_pass_the_constraints_and_are_named_where_they_are_listed(name):
     encoder = FunctaEncoder.from_preset(name)
     encoder._validate_params()
-    encoder._check_parameters()
+    check_parameters(encoder)
     for listing in (list_presets, FunctaEncoder.from_preset):
         assert f'"{name}"' in listing.__doc__
 
@@ -95,3 +97,33 @@ def test_step_sizes_of_functa_move_and_stay_in_range(digits):
     assert 0 <= float(end.min()) < float(end.max()) <= 1
     assert 0.004 <= float(start.min()) < float(start.max()) <= 0.101
     assert float((end - start).abs().min()) > 1e-4
+
+
+@pytest.mark.parametrize("name", list_presets())
+@pytest.mark.parametrize("learner", ["varpro", VarPro(damping=1e-2)])
+def test_another_learner_takes_the_place_of_a_preset_s(name, learner, rng):
+    small = {"hidden_dim": 8, "n_layers": 3, "batch_size": 4, "max_iter": 2, "device": "cpu"}
+    X = rng.random((6, 8, 8)) if "1d" not in name else rng.random((6, 20))
+    if "3d" in name:
+        X = rng.random((6, 4, 4, 4))
+    encoder = FunctaEncoder.from_preset(name, **small, learner=learner)
+    if "spatial" in name:
+        small = {"field__grid": 2, "latent_dim": 8}
+    elif name == "coin++-patched":
+        small = {"patch_size": 4, "latent_dim": 4}
+    else:
+        small = {"latent_dim": 2}
+    encoder.set_params(**small).fit(X)
+    assert isinstance(encoder.learner_, VarPro)
+    assert encoder.learner_.damping == (1e-3 if learner == "varpro" else 1e-2)
+    assert encoder.settings_.meta_lr == FunctaEncoder.from_preset(name).meta_lr
+    _, std = encoder.inverse_transform(encoder.transform(X), return_std=True, observed=X)
+    assert (std > 0).all()
+
+
+def test_specs_of_a_preset_are_the_estimator_s_own():
+    first = FunctaEncoder.from_preset("functa", learner__inner_steps=5, field__modulation="shift")
+    first.field.set_params(skip_connections=True)
+    second = FunctaEncoder.from_preset("functa")
+    assert (second.learner.inner_steps, second.field.skip_connections) == (3, False)
+    assert (first.learner.inner_steps, first.field.skip_connections) == (5, True)

@@ -35,8 +35,8 @@ KINDS = {
             "batch_size": st.integers(1, 6),
             "learner": st.sampled_from(["varpro", "cavia"]),
             "precision": st.sampled_from(["float32", "float64"]),
-            "context_ratio": st.sampled_from([0.3, 1.0]),
-            "skip_connections": st.booleans(),
+            "learner__context_ratio": st.sampled_from([0.3, 1.0]),
+            "field__skip_connections": st.booleans(),
         }
     ),
     seed=st.integers(0, 99),

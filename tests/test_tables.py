@@ -18,7 +18,7 @@ from neurfield.evaluation.tables import TABLES, Budget, CellStore, Table, make_d
 from neurfield.evaluation.tables.base import summarise
 from neurfield.evaluation.tables.fits import encoder_methods, kept_mebibytes
 from neurfield.evaluation.tables.singles import SINGLES, measure_single, single_settings
-from neurfield.learning import Cavia, available_learners
+from neurfield.learning import Cavia, Learner
 
 pytest.importorskip("matplotlib")
 
@@ -27,7 +27,7 @@ TINY = {
     "n_layers": 3,
     "max_iter": 2,
     "batch_size": 8,
-    "inner_steps": 1,
+    "learner__inner_steps": 1,
     "device": "cpu",
 }
 BUDGET = Budget(latent_dim=4, parameters=TINY)
@@ -177,9 +177,9 @@ def test_every_preset_and_learner_is_a_method():
     for n_axes in (1, 2, 3):
         names = encoder_methods(n_axes)
         assert len(names) == len(set(names))
-        assert set(available_learners()) <= set(names)
+        assert set(Learner.known()) <= set(names)
     everywhere = set().union(*(encoder_methods(n) for n in (1, 2, 3)))
-    assert everywhere == set(list_presets()) | set(available_learners())
+    assert everywhere == set(list_presets()) | set(Learner.known())
     assert "medfuncta-1d" not in encoder_methods(2)
 
 
@@ -189,7 +189,7 @@ def test_equal_latent_size_and_time(data):
     lengths = {cell["method"]: cell["parameters"]["latent_dim"] for cell in fitted}
     assert lengths.pop("coin++-patched") == 4  # for each of 2 × 2 patches
     assert set(lengths.values()) == {16}
-    (grids,) = {tuple(c["parameters"].get("latent_grid", ())) for c in fitted} - {()}
+    (grids,) = {tuple(c["parameters"].get("field__grid", ())) for c in fitted} - {()}
     assert grids == (2, 2)
     rates = {cell["method"]: cell["parameters"].get("meta_lr") for cell in fitted}
     assert rates["varpro"] is None
@@ -205,7 +205,7 @@ def test_equal_latent_size_and_time(data):
 
 def test_latents_longer_than_the_published_rank(data):
     long = TABLES["methods"]().cells(data, Budget(latent_dim=300, methods=["lrm-functa"]))
-    assert [cell["parameters"]["intermediate_dim"] for cell in long] == [300]
+    assert [cell["parameters"]["field__intermediate_dim"] for cell in long] == [300]
 
 
 def test_networks_of_single_signals(data, tmp_path):
@@ -299,7 +299,8 @@ def run(name, data, folder, budget=BUDGET):
 def test_memory_falls_with_the_context(data):
     kept = [
         kept_mebibytes(
-            FunctaEncoder(4, learner=Cavia(context_ratio=ratio), random_state=0, **TINY), data
+            FunctaEncoder(4, learner=Cavia(context_ratio=ratio), random_state=0).set_params(**TINY),
+            data,
         )
         for ratio in (1.0, 0.5)
     ]

@@ -13,6 +13,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from neurfield import FunctaEncoder
+from neurfield.learning import Cavia, EarlyStopping
 
 LEARNERS = ["varpro", "cavia"]
 
@@ -70,7 +71,8 @@ def test_training_improves_the_score(small_encoder, rng, learner, rate):
     frequencies, phases = rng.uniform(2, 6, (60, 1)), rng.uniform(0, 2 * np.pi, (60, 1))
     waves = np.sin(frequencies * np.linspace(0, 3, 40) + phases)
     options = {"learner": learner, "meta_lr": rate, "hidden_dim": 32, "omega": (5.0, 5.0)}
-    options |= {"n_layers": 7, "residual_scale": 0.3, "batch_size": 60, "inner_lr": 0.1}
+    options |= {"n_layers": 7, "field__residual_scale": 0.3, "batch_size": 60}
+    options |= {"learner__inner_lr": 0.1} if learner == "cavia" else {}
     short = small_encoder(max_iter=1, **options).fit(waves).score(waves)
     long = small_encoder(max_iter=160, **options).fit(waves).score(waves)
     assert long > short + 3
@@ -78,7 +80,7 @@ def test_training_improves_the_score(small_encoder, rng, learner, rate):
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_a_random_state_makes_fits_repeatable(small_encoder, X, learner):
-    options = {"learner": learner, "early_stopping": True, "context_ratio": 0.5}
+    options = {"learner": learner, "early_stopping": True, "learner__context_ratio": 0.5}
     a, b = (small_encoder(**options).fit(X) for _ in range(2))
     assert_same_fit(a, b, X)
     other = small_encoder(random_state=1, **options).fit(X)
@@ -225,8 +227,9 @@ def test_verbose_shows_progress_on_stderr_and_silence_is_silent(small_encoder, X
 def test_resuming_after_an_interrupt_changes_nothing(
     small_encoder, X, tmp_path, learner, early_stopping, stop_at
 ):
-    options = {"learner": learner, "max_iter": 40, "context_ratio": 0.5, "lr_schedule": "cosine"}
-    options |= {"early_stopping": early_stopping, "n_iter_no_change": 50}
+    options = {"learner": learner, "learner__context_ratio": 0.5}
+    options |= {"max_iter": 40, "lr_schedule": "cosine"}
+    options |= {"early_stopping": EarlyStopping(n_iter_no_change=50) if early_stopping else False}
     whole = small_encoder(**options).fit(X)
     path = tmp_path / "fit.checkpoint"
     with pytest.warns(ConvergenceWarning, match=f"interrupted after {stop_at} meta-steps"):
@@ -243,7 +246,8 @@ def test_resuming_after_an_error_goes_back_to_the_last_checkpoint(small_encoder,
         raise RuntimeError
 
     path = tmp_path / "fit.checkpoint"
-    options = {"max_iter": 20, "checkpoint": path, "checkpoint_every": 4, "context_ratio": 0.5}
+    options = {"max_iter": 20, "checkpoint": path, "checkpoint_every": 4}
+    options |= {"learner__context_ratio": 0.5}
     with pytest.raises(RuntimeError):
         small_encoder(callbacks=[At(11, fail)], **options).fit(X)
     steps = []
@@ -272,7 +276,8 @@ def test_a_finished_fit_is_taken_from_its_checkpoint(small_encoder, X, tmp_path,
 
 def test_resuming_without_a_random_state_continues_the_first_draw(small_encoder, X, tmp_path):
     path = tmp_path / "fit.checkpoint"
-    options = {"random_state": None, "max_iter": 30, "context_ratio": 0.5, "early_stopping": True}
+    options = {"random_state": None, "max_iter": 30, "early_stopping": True}
+    options |= {"learner__context_ratio": 0.5}
     np.random.seed(3)
     whole = small_encoder(**options).fit(X)
     np.random.seed(3)
@@ -341,10 +346,10 @@ def kill(progress):
 
 X = np.load(os.path.join(os.path.dirname(path), "X.npy"))
 enc = FunctaEncoder(
-    latent_dim=4, hidden_dim=8, n_layers=3, batch_size=8, max_iter=30, context_ratio=0.5,
+    latent_dim=4, hidden_dim=8, n_layers=3, batch_size=8, max_iter=30,
     learner=learner, device="cpu", random_state=0, early_stopping=True,
     checkpoint=path, checkpoint_every=5, callbacks=[kill],
-).fit(X)
+).set_params(learner__context_ratio=0.5).fit(X)
 np.save(path + ".latents.npy", enc.transform(X))
 np.savez(path + ".weights.npz", **{k: v.numpy() for k, v in enc.field_.state_dict().items()})
 """
@@ -420,7 +425,7 @@ def test_an_interrupt_in_the_middle_of_a_step_can_be_resumed_from(
 ):
     from neurfield.learning.learners.cavia import CaviaStep
 
-    options = {"learner": "cavia", "max_iter": 40, "context_ratio": 0.5}
+    options = {"learner": "cavia", "max_iter": 40, "learner__context_ratio": 0.5}
     whole = small_encoder(**options).fit(X)
     forward, calls = CaviaStep.forward, []
 
@@ -554,7 +559,7 @@ def test_partial_fit_continues_after_fit_and_after_pickling(small_encoder, X):
         ({"learner": "varpro"}, {"learner": "cavia"}),
         ({"learner": "cavia"}, {"learner": "varpro"}),
         ({"learner": "cavia"}, {"meta_lr": 1e-2}),
-        ({"learner": "cavia"}, {"learn_inner_lr": True}),
+        ({"learner": "cavia"}, {"learner__learn_inner_lr": True}),
     ],
 )
 def test_partial_fit_follows_changed_parameters(small_encoder, X, before, after):
@@ -566,6 +571,7 @@ def test_partial_fit_follows_changed_parameters(small_encoder, X, before, after)
     np.testing.assert_array_equal(enc.transform(X), changed.transform(X))
     assert not np.array_equal(enc.transform(X), as_before.transform(X))
     assert enc.settings_ == changed.settings_
+    assert enc.learner_.to_plain() == changed.learner_.to_plain()
 
 
 def test_partial_fit_is_the_same_for_any_number_of_steps_to_encode(small_encoder, X):
@@ -581,9 +587,11 @@ def test_partial_fit_goes_on_when_defaults_for_fewer_signals_would_differ(
     monkeypatch.setattr("neurfield.learning.learners.varpro._MANY_SIGNALS", 20)
     images = rng.random((20, 12, 12))
     enc = small_encoder(n_layers=None).partial_fit(images)
-    settings = enc.settings_
-    assert settings.inner_steps > 1
-    assert enc.partial_fit(images[:5]).settings_ == settings
+    learner = enc.learner_
+    assert learner.inner_steps > 1
+    enc.partial_fit(images[:5])
+    assert enc.settings_ == learner.settings
+    assert enc.learner_.get_params() == learner.get_params()
 
 
 def test_partial_fit_after_fit_trains_the_newer_field(small_encoder, X):
@@ -626,20 +634,20 @@ def test_a_failing_fit_leaves_the_earlier_one_in_place(small_encoder, X):
 
 def test_presets_are_the_published_configurations():
     enc = FunctaEncoder.from_preset("medfuncta-2d-64")
+    assert isinstance(enc.learner, Cavia)
     expected = {
-        "learner": "cavia",
         "n_layers": 15,
         "hidden_dim": 256,
         "latent_dim": 2048,
         "omega": (10.0, 80.0),
-        "context_ratio": 0.25,
+        "learner__context_ratio": 0.25,
         "batch_size": 24,
-        "inner_steps": 10,
-        "inner_lr": 1e-2,
+        "learner__inner_steps": 10,
+        "learner__inner_lr": 1e-2,
         "transform_steps": 20,
         "meta_lr": 3e-6,
     }
-    assert {name: getattr(enc, name) for name in expected} == expected
+    assert {name: enc.get_params()[name] for name in expected} == expected
     assert FunctaEncoder.from_preset("medfuncta-1d", max_iter=5).max_iter == 5
     with pytest.raises(ValueError, match=r"name must be one of .*medfuncta-1d.*got 'medfuncta-4d'"):
         FunctaEncoder.from_preset("medfuncta-4d")
