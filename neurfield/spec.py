@@ -110,9 +110,12 @@ class SpecParameters:
         """
         for parameter, kind in self.spec_kinds.items():
             choice = parameters.get(parameter, getattr(self, parameter))
-            nested = any(name.startswith(f"{parameter}__") for name in parameters)
+            prefix = f"{parameter}__"
+            nested = [name for name in parameters if name.startswith(prefix)]
             if nested and not isinstance(choice, Spec):
-                parameters[parameter] = kind.of(choice)
+                spec = kind.of(choice)  # stands in for it once it has taken its options
+                spec.set_params(**{n.removeprefix(prefix): parameters.pop(n) for n in nested})
+                parameters[parameter] = spec
         return super().set_params(**parameters)  # type: ignore[misc]
 
 
