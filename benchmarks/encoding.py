@@ -70,7 +70,7 @@ def textbook(encoder: FunctaEncoder, signals: Any, batch_size: int) -> np.ndarra
         torch.as_tensor(scaled, dtype=codec.dtype, device=codec.device),
         codec.field.latent_dim,
         GRADIENT_STEPS,
-        encoder.settings_.inner_lr,
+        encoder.learner_.inner_lr,
         batch_size,
     )
     return found.cpu().numpy()

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from neurfield.fields import ModulatedSiren
-from neurfield.learning import Context, ContextStore, Learner, MetaBatch, Problem
+from neurfield.learning import Context, ContextStore, Learner, MetaBatch, Problem, VarPro
 from neurfield.learning.context import random_subsets
-from neurfield.learning.learners import available_learners
 from neurfield.presets import preset_parameters
 from neurfield.signals import CoordinateFrame, ValueScaler, read_signals
 
@@ -62,22 +61,23 @@ class Configuration:
         """Return the default learner, with its own settings, and its batch of random signals."""
         generator = torch.Generator().manual_seed(0)
         n_points = int(torch.tensor(self.shape).prod())
-        learner_class = available_learners()["varpro"]
         problem = Problem(2 * 512, 1, n_points, len(self.shape), 1, self.latent_dim)
-        settings = learner_class.defaults(problem)
-        settings = replace(settings, batch_size=min(settings.batch_size, 512))
+        learner = VarPro().for_problem(problem, {"batch_size": 512})
         signals = read_signals(torch.rand(512, *self.shape, generator=generator).numpy())
         frame = CoordinateFrame.from_axes([signals.groups[0].axes])
         scaler = ValueScaler.identity(1)
         store = ContextStore(signals, frame, scaler, torch.float32, device)
-        learner = learner_class(settings)
         return learner, learner.draw(store, generator)
 
 
 def _published(name: str) -> Configuration:
     preset = preset_parameters(name)
-    keys = ("n_layers", "hidden_dim", "latent_dim", "batch_size", "context_ratio")
-    return Configuration(SHAPES[name], **{key: preset[key] for key in keys})
+    keys = ("n_layers", "hidden_dim", "latent_dim", "batch_size")
+    return Configuration(
+        SHAPES[name],
+        **{key: preset[key] for key in keys},
+        context_ratio=preset["learner"].context_ratio,
+    )
 
 
 CONFIGURATIONS = {name: _published(name) for name in SHAPES} | {

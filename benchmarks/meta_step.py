@@ -32,7 +32,7 @@ from tables import print_table, write_csv
 from neurfield.learning.learners.cavia import CaviaStep
 
 PEER = "textbook"
-METHODS = (PEER, "cavia", "cavia checkpointing", "cavia compiled", "varpro")
+METHODS = (PEER, "cavia", "cavia recompute", "cavia compiled", "varpro")
 Step = Callable[[], tuple[float, np.ndarray]]
 
 
@@ -64,7 +64,10 @@ def cavia(configuration: Configuration, device: torch.device, option: str) -> St
     """Return the package's meta-step."""
     field, batch = configuration.field(device), configuration.batch(device)
     module = CaviaStep(
-        field, configuration.inner_steps, configuration.inner_lr, option == "checkpointing"
+        field,
+        configuration.inner_steps,
+        configuration.inner_lr,
+        recompute=option == "recompute",
     )
     if option == "compiled":
         module.compile(mode="reduce-overhead" if device.type == "cuda" else None)

@@ -16,11 +16,18 @@ from sklearn.datasets import load_digits
 from tables import print_table, write_csv
 
 from neurfield import FunctaEncoder
+from neurfield.fields import Siren
+from neurfield.learning import Cavia
 
 # CAVIA at its published step sizes learns little in a short fit; these are larger.
 LEARNERS: dict[str, dict[str, Any]] = {
-    "varpro": {},
-    "cavia": {"n_layers": 5, "residual_scale": 0.3, "meta_lr": 1e-3, "inner_lr": 0.1},
+    "varpro": {"learner": "varpro"},
+    "cavia": {
+        "learner": Cavia(inner_lr=0.1),
+        "field": Siren(residual_scale=0.3),
+        "n_layers": 5,
+        "meta_lr": 1e-3,
+    },
 }
 
 
@@ -30,7 +37,6 @@ def run(learner: str, precision: str, args: argparse.Namespace) -> dict[str, Any
     encoder = FunctaEncoder(
         latent_dim=16,
         hidden_dim=64,
-        learner=learner,
         precision=precision,
         max_iter=args.max_iter,
         device=args.device,
