@@ -98,11 +98,12 @@ plt.show()
 # %%
 # ## How sure it is
 #
-# `return_std=True` gives the standard deviation of every decoded value, given the pixels that this
-# signal was encoded from: larger at edges, where the field is less exact, and for a signal whose
-# observed pixels fit less well. The 90 % interval should hold nine hidden pixels of ten.
+# `return_std=True` gives the standard deviation of every decoded value, given the pixels of
+# `observed`: larger at edges, where the field is less exact, and for a signal whose observed pixels
+# fit less well. The 90 % interval should hold nine hidden pixels of ten.
 
-decoded, std = encoder.inverse_transform(encoder.transform(holed), return_std=True)
+Z = encoder.transform(holed)
+decoded, std = encoder.inverse_transform(Z, observed=holed, return_std=True)
 hidden = np.isnan(holed)
 inside = np.abs(decoded - unseen)[hidden] < 1.645 * std[hidden]
 figure, axes = plt.subplots(3, 1, figsize=(8, 4.2), layout="constrained")

@@ -1,12 +1,15 @@
 """
-A field of one's own
-====================
+# A field of one's own
 
-A field is a PyTorch module that maps coordinates and latents to values. A spec names it and holds
-its options; its derivatives with respect to the latents come from automatic differentiation.
-
-The one below is a network on random Fourier features whose hidden layer the latent shifts.
+A field is a PyTorch module that maps coordinates and latents to values. A spec gives it a name and
+holds its options; its derivatives with respect to the latents come from automatic differentiation.
 """
+
+# %%
+# ## A module and a spec
+#
+# A network on random Fourier features, whose hidden layer is shifted by the latent. The options of
+# the spec have the names of the module's arguments.
 
 import tempfile
 from pathlib import Path
@@ -46,7 +49,10 @@ class Fourier(FieldSpec):
 
 
 # %%
-# The spec is what ``field`` takes; its options are set as ``field__bandwidth``.
+# ## Learn
+#
+# The spec is what `field` takes; `field="fourier"` is the one with its defaults, and
+# `field__bandwidth` one of its options.
 
 images = load_digits().images / 16.0
 encoder = FunctaEncoder(latent_dim=24, field=Fourier(width=96), max_iter=300, random_state=0)
@@ -54,16 +60,19 @@ encoder.fit(images[:1000])
 print(f"{encoder.score(images[1000:1200]):.1f} dB on digits that it has not seen")
 
 # %%
+# ## Save, load, decode
+#
 # Saved files hold no code: whoever loads one imports the module that defines the field first.
 
 with tempfile.TemporaryDirectory() as folder:
     encoder.save(Path(folder) / "digits.field")
     loaded = FunctaEncoder.load(Path(folder) / "digits.field")
 
-decoded = loaded.inverse_transform(loaded.transform(images[1000:1006]), grid=(32, 32))
+unseen = images[1000:1006]
+decoded = loaded.inverse_transform(loaded.transform(unseen), grid=(32, 32))
 figure, axes = plt.subplots(2, 6, figsize=(9, 3.2), layout="constrained")
-for column, (original, fine) in enumerate(zip(images[1000:1006], decoded, strict=True)):
-    for axis, picture in zip(axes[:, column], (original, fine), strict=True):
-        axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
-        axis.set_axis_off()
+for column, pictures in zip(axes.T, zip(unseen, decoded, strict=True), strict=True):
+    for axis, picture in zip(column, pictures, strict=True):
+        axis.imshow(picture, cmap="gray_r", vmin=0, vmax=1)
+        axis.set(xticks=[], yticks=[])
 plt.show()

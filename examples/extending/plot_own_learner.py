@@ -1,21 +1,25 @@
 """
-A learner of one's own
-======================
+# A learner of one's own
 
-A learner says how θ is learnt: what a meta-step's loss is, and what finds latents afterwards. Its
-constructor's parameters are its options, which ``set_params`` and ``GridSearchCV`` reach as
-``learner__ridge``. Once the module that defines it has been imported, its name stands for it.
-
-The one below minimises the error of the full field at the closed-form fit of its tangent, with the
-gradient going through the fit.
+A learner says how θ is learnt: what the loss of a meta-step is, and what finds latents afterwards.
+It is a small estimator whose constructor's parameters are its options.
 """
 
+# %%
+# ## Two classes
+#
+# A meta-step is a module that returns the loss of a batch. This one minimises the error of the full
+# field at the closed-form fit of its tangent, with the gradient going through the fit. The learner
+# makes the meta-step, and the solver for new signals. All else has a default: settings, optimiser,
+# batches.
+
+import matplotlib.pyplot as plt
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
 from neurfield import FunctaEncoder
-from neurfield.learning import Learner, MetaBatch, MetaStep
+from neurfield.learning import Learner, MetaStep
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent
 
 
@@ -27,12 +31,12 @@ class RidgeStep(MetaStep):
     def prior(self, tangent):
         return self.ridge * tangent.mean_diagonal() * torch.eye(self.field.latent_dim)
 
-    def forward(self, batch: MetaBatch):
+    def forward(self, batch):
         context = batch.context
         tangent = Tangent.at_origin(self.field, context.coords)
         latents = tangent.solve(context, self.prior(tangent))
         loss = context.mse(self.field(context.coords, latents)).mean()
-        self.mse.copy_(loss.detach())
+        self.mse.copy_(loss.detach())  # for progress reports
         return loss
 
 
@@ -46,13 +50,16 @@ class RidgeLearner(Learner):
         return RidgeStep(field, self.ridge)
 
     def solver(self, step, store):
-        coords = store.grids[0].coords
-        prior = step.prior(Tangent.at_origin(step.field, coords)).detach()
+        tangent = Tangent.at_origin(step.field, store.grids[0].coords)
+        prior = step.prior(tangent).detach()
         return LevenbergMarquardt(self.settings.transform_steps, prior, store.observed_per_signal)
 
 
 # %%
-# It takes part in everything: here a search over its option.
+# ## A search over its option
+#
+# From here on `"ridge"` stands for the learner with its defaults, and its option is
+# `learner__ridge`, as with the learners that come with the package.
 
 images = load_digits().images / 16.0
 encoder = FunctaEncoder(
@@ -64,10 +71,17 @@ encoder = FunctaEncoder(
     max_iter=60,
     random_state=0,
 )
-search = GridSearchCV(encoder, {"learner__ridge": [1e-3, 1e-1]}, cv=2).fit(images[:300])
-print(search.best_params_, f"{search.best_score_:.1f} dB")
+options = {"learner__ridge": [1e-4, 1e-3, 1e-2, 1e-1]}
+search = GridSearchCV(encoder, options, cv=2).fit(images[:300])
+
+figure, axis = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
+axis.semilogx(options["learner__ridge"], search.cv_results_["mean_test_score"], "o-")
+axis.set(xlabel="learner__ridge", ylabel="held-out PSNR (dB)")
+plt.show()
 
 # %%
-# Presets of published configurations take it in their learner's place.
+# ## In a preset's place
+#
+# A published configuration takes it too, with its field and its settings as they are.
 
 print(FunctaEncoder.from_preset("functa", learner=RidgeLearner(ridge=1e-3)))

@@ -16,9 +16,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from torch.autograd.graph import saved_tensors_hooks
 
-from neurfield.learning import VarPro
 from neurfield import FunctaEncoder
 from neurfield.datasets import phantoms
+from neurfield.learning import VarPro
 
 slices = phantoms(500, shape=(32, 32), random_state=0)
 seen, unseen = slices[:420], slices[420:]

@@ -17,9 +17,9 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 
-from neurfield.learning import VarPro
 from neurfield import FunctaEncoder
 from neurfield.datasets import digits
+from neurfield.learning import VarPro
 from neurfield.learning.solvers import GradientDescent
 
 images = digits()

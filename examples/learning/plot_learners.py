@@ -18,20 +18,21 @@ of training on the same images, with latents of one length and networks of one s
 import matplotlib.pyplot as plt
 import numpy as np
 
-from neurfield.learning import VarPro
 from neurfield import FunctaEncoder, list_presets
 from neurfield.datasets import digits
+from neurfield.learning import Cavia, VarPro
 
 images = digits()
 seen, unseen = images[:1400], images[1400:]
 shape = {"latent_dim": 24, "hidden_dim": 64, "n_layers": 7, "omega": (6.0, 12.0)}
 limits = {"max_iter": 100_000, "max_time": 3.0, "lr_schedule": "cosine", "random_state": 0}
-short = {"meta_lr": 3e-4, "context_ratio": 1.0}  # all 64 pixels; the rate for seconds, not days
+rate = {"meta_lr": 3e-4}  # for seconds, not days
 
 encoders = {
     "varpro": FunctaEncoder(**shape),
     "varpro, inner_steps=2": FunctaEncoder(**shape, learner=VarPro(inner_steps=2)),
-    "cavia, meta_lr=3e-4": FunctaEncoder(**shape, learner="cavia", **short),
+    # all 64 pixels
+    "cavia, meta_lr=3e-4": FunctaEncoder(**shape, learner=Cavia(context_ratio=1.0), **rate),
 }
 curves, quality = {}, {}
 
@@ -71,12 +72,13 @@ plt.show()
 # %%
 # ## The published configurations
 #
-# A preset is an unfitted encoder; further arguments take precedence.
+# A preset is an unfitted encoder; further arguments take precedence, options of its field and its
+# learner by nested names.
 
 for name in list_presets():
     preset = FunctaEncoder.from_preset(name)
     size = f"K={preset.n_layers:2d}  L={preset.hidden_dim:3d}  P={preset.latent_dim:5d}"
-    print(f"{name:24} {size}  field={preset.field}")
+    print(f"{name:24} {size}  field={preset.field.name!r}")
 
 # %%
 # ## Peers beside the default learner
@@ -86,7 +88,8 @@ for name in list_presets():
 # where 3e-6 was published. What they keep is the kind of field, the number and size of inner
 # steps, the batch, and whether there are skip connections.
 
-own = {"spatial-functa-linear": {"latent_grid": 2}}  # 2 × 2 vectors of 6 numbers
+short = {**rate, "learner__context_ratio": 1.0}
+own = {"spatial-functa-linear": {"field__grid": 2}}  # 2 × 2 vectors of 6 numbers
 peers = ["medfuncta-2d-64", "functa", "coin++", "spatial-functa-linear", "lrm-functa"]
 for name in peers:
     measure(name, FunctaEncoder.from_preset(name, **shape, **short, **own.get(name, {})))
