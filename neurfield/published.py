@@ -70,8 +70,9 @@ class PublishedMixin:
             ω_1 → ω_K, for example ``(10, 80)``. Checkpoints do not hold it and need it; a
             ``model.pt`` holds it, and must not be contradicted.
         **parameters
-            Constructor arguments, such as ``transform_steps`` (20), ``inner_lr`` (1e-2),
-            ``channel_axis`` (last when the weights have several channels) or ``device``.
+            Constructor arguments, such as ``transform_steps`` (20), ``channel_axis`` (last when the
+            weights have several channels) or ``device``, or options of specs, such as
+            ``learner__inner_lr`` (1e-2).
 
         Returns
         -------

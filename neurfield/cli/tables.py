@@ -65,7 +65,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--set",
         action="append",
         metavar="NAME=VALUE",
-        help="parameter of the encoder for all cells, such as meta_lr=1e-3",
+        help="parameter of the encoder for all cells, such as meta_lr=1e-3, or option of its field "
+        "or learner, such as learner__context_ratio=0.5",
     )
     group.add_argument(
         "--grid", type=int, nargs="+", metavar="N", help="resample all signals to these points"

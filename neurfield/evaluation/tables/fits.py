@@ -99,7 +99,13 @@ def latents_of_length(method: str, latent_dim: int, data: TableData) -> dict[str
 def encoder_parameters(
     method: str, budget: Budget, reduced: Mapping[str, Any] | None = None, **own: Any
 ) -> dict[str, Any]:
-    """Return what a cell sets: reduced sizes unless in full, then its own, then the caller's."""
+    """Return what a cell sets: reduced sizes unless in full, then its own, then the caller's.
+
+    Raises
+    ------
+    ValueError
+        If the encoder has no parameter of a name, or what it is made with no such option.
+    """
     parameters: dict[str, Any] = {}
     if not budget.full:
         parameters = {"latent_dim": REDUCED_LATENT_DIM, **REDUCED_NETWORK, **(reduced or {})}
@@ -109,7 +115,10 @@ def encoder_parameters(
     if budget.max_time is not None:
         parameters["max_time"] = budget.max_time
     parameters |= budget.parameters
-    known = set(make_encoder(method, {}, 0).get_params())
+    known = set(make_encoder(method, {}, 0).get_params(deep=False))
+    chosen = {name: value for name, value in parameters.items() if "__" not in name}
+    if known.issuperset(chosen):  # with the options of the field and the learner that it is given
+        known = set(make_encoder(method, chosen, 0).get_params())
     if unknown := sorted(set(parameters) - known):
         raise ValueError(f"{method!r} has no parameter {unknown[0]!r}; it has {sorted(known)}")
     return parameters

@@ -42,13 +42,16 @@ class Methods(Table):
 
     def cells(self, data: TableData, budget: Budget) -> list[Settings]:
         latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
-        check_methods(budget.methods, ["mean", "pca", *SINGLES, *encoder_methods(data.n_axes)])
+        encoders = encoder_methods(data.n_axes)
+        check_methods(budget.methods, ["mean", "pca", *SINGLES, *encoders])
         cells: list[Settings] = [{"method": "mean", "seed": 0}]
         cells += [{"method": "pca", "latent_dim": latent_dim, "seed": 0}]
         for method in SINGLES:
             settings = single_settings(method, budget, data)
             cells += [{"method": method, **settings, "seed": seed} for seed in budget.seeds]
-        for method in encoder_methods(data.n_axes):
+        for method in encoders:
+            if budget.methods is not None and method not in budget.methods:
+                continue  # it need not have the caller's parameters
             parameters = encoder_parameters(
                 method, budget, minute_of(method), **latents_of_length(method, latent_dim, data)
             )
