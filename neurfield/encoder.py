@@ -22,7 +22,6 @@ from neurfield.device import matrix_products
 from neurfield.display import NamedLatentsMixin, SummaryMixin
 from neurfield.fields import Field, FieldSpec
 from neurfield.fitting import fit_codec, history_of
-from neurfield.inputs import read_input, read_latents, read_observed
 from neurfield.learning import EarlyStopping, Learner, Trainer
 from neurfield.persistence import StoredMixin
 from neurfield.planning import CONSTRAINTS, check_parameters, check_shape_of_field, make_plan
@@ -31,6 +30,7 @@ from neurfield.published import PublishedMixin
 from neurfield.signals import Signals
 from neurfield.signals.lazy import LazyValues
 from neurfield.spec import Spec, SpecParameters
+from neurfield.validation import validated_latents, validated_observed, validated_signals
 
 
 class FunctaEncoder(
@@ -255,7 +255,7 @@ class FunctaEncoder(
         if self.warm_start and hasattr(self, "codec_"):
             check_shape_of_field(self, "warm_start=True continues")
             previous = self.codec_
-        signals = read_input(self, X, reset=previous is None)
+        signals = validated_signals(self, X, reset=previous is None)
         plan = make_plan(self, signals, self._seed(), previous)
         with matrix_products(self.precision):
             codec, trainer = fit_codec(signals, plan, previous)
@@ -288,7 +288,7 @@ class FunctaEncoder(
         previous: Codec | None = getattr(self, "codec_", None)
         if previous is not None:
             check_shape_of_field(self, "partial_fit continues")
-        signals = read_input(self, X, reset=previous is None)
+        signals = validated_signals(self, X, reset=previous is None)
         trainer: Trainer | None = getattr(self, "_trainer", None)
         before = getattr(self, "learner_", None)
         plan = make_plan(
@@ -317,7 +317,7 @@ class FunctaEncoder(
             it is asked for, on whatever scheduler dask then uses.
         """
         check_is_fitted(self)
-        signals, codec = read_input(self, X, reset=False), self._encoding_codec()
+        signals, codec = validated_signals(self, X, reset=False), self._encoding_codec()
         if is_dask_backed(X) and isinstance(signals.groups[0].values, LazyValues):
             return encode_lazily(codec, signals, X, provenance(self, X.attrs))
         return codec.encode(signals)
@@ -374,13 +374,13 @@ class FunctaEncoder(
             ``return_std``, a tuple of two of these.
         """
         check_is_fitted(self)
-        latents, signals = read_latents(self, X), None
+        latents, signals = validated_latents(self, X), None
         if observed is not None and not return_std:
             raise ValueError(
                 "observed= changes nothing but standard deviations: give return_std=True with it"
             )
         if observed is not None:
-            signals = read_observed(self, observed, len(latents))
+            signals = validated_observed(self, observed, len(latents))
         elif return_std:
             warnings.warn(
                 "return_std=True takes each signal as observed on the whole grid of fit: give "
@@ -420,7 +420,7 @@ class FunctaEncoder(
             Higher is better.
         """
         check_is_fitted(self)
-        signals = read_input(self, X, reset=False)
+        signals = validated_signals(self, X, reset=False)
         return float(self._encoding_codec().reconstruction_psnr(signals).mean())
 
     @property

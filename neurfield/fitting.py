@@ -23,10 +23,10 @@ from neurfield.learning import (
     Finished,
     Learner,
     MetaStep,
+    OuterLoop,
     Pass,
     Problem,
     Progress,
-    Schedule,
     Trainer,
     TrainingState,
     store_of,
@@ -53,7 +53,7 @@ class FitPlan:
     ----------
     learner : Learner
         That knows its problem.
-    schedule : Schedule
+    loop : OuterLoop
     make_field : callable
         Takes ``generator=`` and returns a freshly initialised field.
     validation_fraction : float
@@ -76,7 +76,7 @@ class FitPlan:
     """
 
     learner: Learner
-    schedule: Schedule
+    loop: OuterLoop
     make_field: Callable[..., Field]
     validation_fraction: float
     seed: int
@@ -159,7 +159,7 @@ def fit_codec(
         Pass(
             store=store,
             held_out=None if held_out is None else store_of(held_out, *units),
-            schedule=_schedule(plan, len(store)),
+            loop=_loop(plan, len(store)),
             fingerprint=fingerprint,
             clock=clock,
             callbacks=plan.callbacks,
@@ -229,17 +229,17 @@ def _begun(
     return trainer
 
 
-def _schedule(plan: FitPlan, n_signals: int) -> Schedule:
+def _loop(plan: FitPlan, n_signals: int) -> OuterLoop:
     """Return the schedule, for one pass with as many meta-steps as there are mini-batches."""
     if plan.pass_from is None:
-        return plan.schedule
+        return plan.loop
     n_steps = math.ceil(n_signals / plan.learner.settings.batch_size)
-    return replace(plan.schedule, max_iter=plan.pass_from + n_steps, lr_schedule="constant")
+    return replace(plan.loop, max_iter=plan.pass_from + n_steps, lr_schedule="constant")
 
 
 def _saved(plan: FitPlan, fingerprint: dict[str, Any]) -> dict[str, Any] | None:
     """Return the training state of a checkpoint; that of another pass is to be replaced."""
-    path = plan.schedule.checkpoint
+    path = plan.loop.checkpoint
     if path is None or not Path(path).exists():
         return None
     return load_checkpoint(path, fingerprint, _OF_ONE_PASS if plan.pass_from is not None else ())

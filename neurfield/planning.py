@@ -15,7 +15,7 @@ from neurfield.device import PRECISIONS, resolve_device, resolve_dtype
 from neurfield.fields import FieldSpec
 from neurfield.fields.schedule import check_omega
 from neurfield.fitting import FitPlan, problem_of
-from neurfield.learning import EarlyStopping, Learner, Schedule
+from neurfield.learning import EarlyStopping, Learner, OuterLoop
 from neurfield.patched import patches_of
 from neurfield.signals import Signals
 from neurfield.signals.patches import PatchGrid
@@ -226,7 +226,7 @@ def make_plan(
     spec.configuration(layout.n_axes, shared)  # refuses what does not go together
     return FitPlan(
         learner=learner,
-        schedule=Schedule(
+        loop=OuterLoop(
             max_iter=settings.max_iter,
             lr_schedule=settings.lr_schedule,
             patience=None if early_stopping is None else early_stopping.n_iter_no_change,

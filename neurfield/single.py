@@ -28,7 +28,7 @@ from neurfield.fields import (
 from neurfield.fields.schedule import check_omega
 from neurfield.fitting import units_of
 from neurfield.learning.encoding import numbers_at_once
-from neurfield.learning.regression import Observations, RegressionSchedule, fit_regression
+from neurfield.learning.regression import Observations, RegressionLoop, fit_regression
 from neurfield.signals import SignalGroup, Signals, read_signals
 from neurfield.signals.containers import is_xarray
 from neurfield.signals.layout import SAMPLE
@@ -207,7 +207,7 @@ class NeuralField(BaseEstimator):
         self.frame_, self.scaler_ = units_of(signals, isotropic=False)
         self.device_ = str(device)
         self.field_ = self._make_field(group, generator).to(device)
-        schedule = RegressionSchedule(
+        schedule = RegressionLoop(
             lr=self.lr,
             max_iter=self.max_iter,
             batch_points=self.batch_points,

@@ -15,9 +15,9 @@ from neurfield.learning import (
     Context,
     ContextStore,
     MetaBatch,
+    OuterLoop,
     Pass,
     Problem,
-    Schedule,
     Trainer,
     lanes,
     workspace,
@@ -221,14 +221,14 @@ def test_a_signal_adapts_the_same_alone_and_in_a_batch():
         torch.testing.assert_close(step.adapt(MetaBatch(alone, batch.subsets))[0], together[i])
 
 
-def cavia_trainer(gamma=1.0, meta_lr=1e-3, schedule="constant", loud=1.0, n=6):
+def cavia_trainer(gamma=1.0, meta_lr=1e-3, loop="constant", loud=1.0, n=6):
     """Make a trainer over a few 1-D signals, in float64."""
     rng = np.random.default_rng(0)
     phases = rng.uniform(0, 2 * np.pi, (n, 1))
     signals = read_signals(loud * (0.5 + 0.5 * np.sin(np.linspace(0, 4, 10) + phases)))
     scaler, frame = ValueScaler.identity(1), CoordinateFrame.from_axes([signals.groups[0].axes])
     store = ContextStore(signals, frame, scaler, torch.float64, torch.device("cpu"))
-    chosen = {"meta_lr": meta_lr, "lr_schedule": schedule, "batch_size": 4, "max_iter": 60}
+    chosen = {"meta_lr": meta_lr, "lr_schedule": loop, "batch_size": 4, "max_iter": 60}
     learner = Cavia(inner_steps=2, context_ratio=gamma)
     learner = learner.for_problem(Problem(n, 1, 10, 1, 1, 4), chosen)
     generator = torch.Generator().manual_seed(0)
@@ -293,7 +293,7 @@ def test_a_full_context_needs_no_subsets():
 
 def test_training_lowers_the_meta_loss():
     trainer, store, *_ = cavia_trainer(meta_lr=1e-2)
-    losses = trainer.run(Pass(store, None, Schedule(max_iter=60))).loss_curve
+    losses = trainer.run(Pass(store, None, OuterLoop(max_iter=60))).loss_curve
     assert len(losses) == 60
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
 

@@ -9,9 +9,9 @@ from inner_loops import VARIANTS, assert_same_gradients, cavia_by_autograd, prob
 
 from neurfield import FunctaEncoder
 from neurfield.fields import Field, ModulatedSiren
-from neurfield.inputs import read_input
 from neurfield.learning import Cavia, Context, workspace
 from neurfield.learning.learners.cavia import CaviaStep, hardest_points
+from neurfield.validation import validated_signals
 
 RATES = torch.tensor([0.02, 0.3, 0.0, 0.1], dtype=torch.float64)
 
@@ -110,7 +110,7 @@ def test_step_sizes_start_in_their_range_and_stay_in_theirs(functa, X):
 
 def test_transform_takes_the_learnt_step_sizes(functa, X):
     enc = functa(transform_steps=1, precision="float64").fit(X)
-    field, store = enc.field_, enc.codec_.store(read_input(enc, X, reset=False))
+    field, store = enc.field_, enc.codec_.store(validated_signals(enc, X, reset=False))
     context = store.batch(np.arange(len(X)))
     phi = field.zero_latents(len(X)).requires_grad_()
     (slope,) = torch.autograd.grad(context.mse(field(context.coords, phi)).sum(), phi)

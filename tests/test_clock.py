@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from neurfield.learning import Clock, ContextStore, VarPro
 from neurfield.learning import clock as clock_module
 from neurfield.learning.optimizers import Muon, orthogonalised
+from neurfield.validation import validated_signals
 
 
 class Time:
@@ -87,19 +88,13 @@ def test_operations_at_the_end_grow_with_latents_points_and_signals(small_encode
     def count(n, size, latent_dim):
         enc = small_encoder(latent_dim=latent_dim, max_iter=1).fit(rng.random((n, size)))
         codec, signals = enc.codec_, rng.random((n, size))
-        store = codec.store(enc_signals(enc, signals))
+        store = codec.store(validated_signals(enc, signals, reset=False))
         assert isinstance(store, ContextStore)
         return enc.learner_.finishing_operations(codec.field, store)
 
     least = count(20, 16, 4)
     assert count(20, 64, 4) > least
     assert count(20, 16, 8) > least
-
-
-def enc_signals(enc, X):
-    from neurfield.inputs import read_input
-
-    return read_input(enc, X, reset=False)
 
 
 def test_ctrl_c_after_the_last_meta_step_leaves_a_fitted_encoder(small_encoder, rng, monkeypatch):

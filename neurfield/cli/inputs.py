@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neurfield.datasets import Signals
+    from neurfield.datasets import Container
 
 INPUT_HELP = (
     "signals: a .npz, .npy, .nc, .nii(.gz) or .dcm file, a heartbeat .csv, a Zarr store, a WFDB "
@@ -65,7 +65,7 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_input(args: argparse.Namespace) -> Signals:
+def read_input(args: argparse.Namespace) -> Container:
     """Read the signals that the arguments ask for.
 
     Raises
@@ -81,26 +81,26 @@ def read_input(args: argparse.Namespace) -> Signals:
     return signals if args.limit is None else head(signals, args.limit)
 
 
-def head(signals: Signals, n_signals: int) -> Signals:
+def head(signals: Container, n_signals: int) -> Container:
     """Return the first signals."""
     if isinstance(signals, list):
         return signals[:n_signals]
     return signals.isel(sample=slice(n_signals))
 
 
-def count(signals: Signals) -> int:
+def count(signals: Container) -> int:
     """Return the number of signals."""
     return len(signals) if isinstance(signals, list) else int(signals.sizes["sample"])
 
 
-def labels_of(signals: Signals) -> Any | None:
+def labels_of(signals: Container) -> Any | None:
     """Return one label per signal, of shape (n_samples,), or None."""
     if isinstance(signals, list) or "label" not in signals.coords:
         return None
     return signals["label"].values
 
 
-def describe(signals: Signals) -> str:
+def describe(signals: Container) -> str:
     """Return number, shape and axes of the signals in words."""
     noun = "signal" if count(signals) == 1 else "signals"
     if isinstance(signals, list):

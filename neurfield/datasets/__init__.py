@@ -10,7 +10,7 @@ from neurfield.datasets.latents import save_latents
 from neurfield.datasets.medmnist import load_medmnist
 from neurfield.datasets.mednf import load_mednf, to_mednf
 from neurfield.datasets.nifti import load_nifti, save_nifti, save_nifti_folder
-from neurfield.datasets.opening import Signals, open_signals
+from neurfield.datasets.opening import Container, open_signals
 from neurfield.datasets.preparation import prepare_brats, prepare_lidc
 from neurfield.datasets.records import MITBIH_SPLITS, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
@@ -21,7 +21,7 @@ from neurfield.datasets.windows import AAMI_CLASSES
 __all__ = [
     "AAMI_CLASSES",
     "MITBIH_SPLITS",
-    "Signals",
+    "Container",
     "average_pool",
     "crop_or_pad",
     "digits",

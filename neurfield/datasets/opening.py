@@ -22,7 +22,7 @@ from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
 
 #: What readers return and the estimator takes.
-Signals = xr.DataArray | xr.Dataset | list[xr.DataArray]
+Container = xr.DataArray | xr.Dataset | list[xr.DataArray]
 
 #: Words that stand for signals without a file.
 _BUILT_IN: dict[str, Callable[..., xr.DataArray]] = {
@@ -37,7 +37,7 @@ _EXPECTED = (
 )
 
 
-def open_signals(path: str | os.PathLike[str], **options: Any) -> Signals:
+def open_signals(path: str | os.PathLike[str], **options: Any) -> Container:
     """Read signals from a file or folder, whichever of the known kinds it is.
 
     Parameters
@@ -83,7 +83,7 @@ def open_signals(path: str | os.PathLike[str], **options: Any) -> Signals:
     return reader(**options) if built_in else reader(source, **options)
 
 
-def _reader_of(source: Path) -> tuple[str, Callable[..., Signals]]:
+def _reader_of(source: Path) -> tuple[str, Callable[..., Container]]:
     """Return the kind in words and the function that reads it."""
     if source.is_dir():
         return _reader_of_folder(source)
@@ -108,12 +108,12 @@ def _reader_of(source: Path) -> tuple[str, Callable[..., Signals]]:
     raise ValueError(f"{source}: unknown kind of file; expected {_EXPECTED}")
 
 
-def _reader_of_folder(source: Path) -> tuple[str, Callable[..., Signals]]:
+def _reader_of_folder(source: Path) -> tuple[str, Callable[..., Container]]:
     if is_zarr(source):
         return "a Zarr store", load_zarr
     if source.suffix == ".zarr":
         raise ValueError(f"{source}: expected a Zarr store, but the folder holds no Zarr metadata")
-    held: dict[str, Callable[..., Signals]] = {}
+    held: dict[str, Callable[..., Container]] = {}
     if any(is_nifti(path) for path in source.iterdir()):
         held["NIfTI files"] = load_nifti
     if any(source.glob("*.hea")):

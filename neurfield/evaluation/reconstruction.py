@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neurfield.datasets import Signals
+from neurfield.datasets import Container
 from neurfield.evaluation import metrics
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def compare(
 
 
 def reconstruction(
-    encoder: FunctaEncoder, signals: Signals, latents: NDArray[np.float32]
+    encoder: FunctaEncoder, signals: Container, latents: NDArray[np.float32]
 ) -> Reconstruction:
     """Decode each signal on its own grid and measure what is lost.
 
@@ -166,7 +166,7 @@ def reconstruction(
     return Reconstruction(compare(truth, found, *units), compare(truth, baseline, *units))
 
 
-def decoded(encoder: FunctaEncoder, signals: Signals, latents: NDArray[np.float32]) -> Signals:
+def decoded(encoder: FunctaEncoder, signals: Container, latents: NDArray[np.float32]) -> Container:
     """Return latents decoded where the signals stand."""
     if isinstance(signals, list):
         results = encoder.inverse_transform(latents, coords=[_axes(s) for s in signals])
@@ -176,7 +176,7 @@ def decoded(encoder: FunctaEncoder, signals: Signals, latents: NDArray[np.float3
     return whole.transpose(*array.dims)
 
 
-def values_of(signals: Signals) -> Arrays:
+def values_of(signals: Container) -> Arrays:
     """Return values in double precision, channels last, with an axis for them in any case.
 
     Parameters

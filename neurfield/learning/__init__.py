@@ -7,8 +7,8 @@ from neurfield.learning.context import Context
 from neurfield.learning.early_stopping import EarlyStopping
 from neurfield.learning.encoding import encode_store
 from neurfield.learning.learners import Cavia, VarPro
+from neurfield.learning.outer_loop import OuterLoop, Pass, TrainingState
 from neurfield.learning.patch_store import store_of
-from neurfield.learning.schedule import Pass, Schedule, TrainingState
 from neurfield.learning.store import ContextStore
 from neurfield.learning.training import Trainer
 
@@ -22,10 +22,10 @@ __all__ = [
     "Learner",
     "MetaBatch",
     "MetaStep",
+    "OuterLoop",
     "Pass",
     "Problem",
     "Progress",
-    "Schedule",
     "Settings",
     "Trainer",
     "TrainingState",

@@ -58,7 +58,7 @@ class Observations:
 
 
 @dataclass(frozen=True)
-class RegressionSchedule:
+class RegressionLoop:
     """How long and how fast to learn.
 
     Parameters
@@ -106,7 +106,7 @@ class RegressionHistory:
 def fit_regression(
     network: CoordinateField,
     observations: Observations,
-    schedule: RegressionSchedule,
+    schedule: RegressionLoop,
     generator: torch.Generator,
 ) -> RegressionHistory:
     """Minimise the mean squared error over one signal with Adam, in place.
@@ -115,7 +115,7 @@ def fit_regression(
     ----------
     network : CoordinateField
     observations : Observations
-    schedule : RegressionSchedule
+    schedule : RegressionLoop
     generator : torch.Generator
         Source of the points of each iteration.
 

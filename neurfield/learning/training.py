@@ -22,7 +22,7 @@ from neurfield.learning.context import Context
 from neurfield.learning.encoding import encode_store
 from neurfield.learning.interrupt import deferred_interrupt
 from neurfield.learning.optimizers import lr_factor
-from neurfield.learning.schedule import Pass, Schedule, TrainingState
+from neurfield.learning.outer_loop import OuterLoop, Pass, TrainingState
 from neurfield.learning.store import ContextStore
 
 _GRADIENT_NORM = 1.0
@@ -51,7 +51,7 @@ class Trainer:
     # Of the pass that is under way.
     store: ContextStore
     held_out: ContextStore | None
-    schedule: Schedule
+    loop: OuterLoop
     fingerprint: dict[str, Any]
     clock: Clock
     callbacks: Sequence[Callback]
@@ -85,7 +85,7 @@ class Trainer:
         saved : dict, optional
             State from a checkpoint to continue from.
         """
-        self.store, self.held_out, self.schedule = through.store, through.held_out, through.schedule
+        self.store, self.held_out, self.loop = through.store, through.held_out, through.loop
         self.fingerprint, self.callbacks = through.fingerprint, through.callbacks
         self.clock, self.was_interrupted, self._pace = through.clock, False, 0.0
         try:
@@ -118,7 +118,7 @@ class Trainer:
         if self.held_out is None:
             self._regain_ground()
         else:
-            if self.state.iteration % self.schedule.evaluate_every:
+            if self.state.iteration % self.loop.evaluate_every:
                 self._evaluate()
             self._restore_best()
         return self.state
@@ -154,8 +154,8 @@ class Trainer:
     def _one_step(self) -> None:
         started, state = time.perf_counter(), self.state
         self._between_steps = False
-        progress = max(state.iteration / self.schedule.max_iter, self.clock.progress)
-        factor = lr_factor(self.schedule.lr_schedule, progress, state.iteration)
+        progress = max(state.iteration / self.loop.max_iter, self.clock.progress)
+        factor = lr_factor(self.loop.lr_schedule, progress, state.iteration)
         self.optimizers.scale_lr(state.lr_scale * factor)
         loss = self.step(self.learner.draw(self.store, self.generator))
         if not np.isfinite(loss):
@@ -171,7 +171,7 @@ class Trainer:
             # that generalises, so training may fall behind it before that counts as a loss.
             state.best_score = state.psnr_curve[-1] - _HEAD_START
         state.iteration += 1
-        if state.iteration % self.schedule.evaluate_every == 0:
+        if state.iteration % self.loop.evaluate_every == 0:
             self._evaluate()
         state.elapsed = self.clock.elapsed
         self._pace = time.perf_counter() - started
@@ -179,15 +179,13 @@ class Trainer:
 
     def _after_step(self) -> None:
         """Checkpoint first, so that no callback can lose what was learnt."""
-        state, schedule = self.state, self.schedule
+        state, loop = self.state, self.loop
         last = self._is_done()
-        if schedule.checkpoint is not None and (
-            last or state.iteration % schedule.checkpoint_every == 0
-        ):
+        if loop.checkpoint is not None and (last or state.iteration % loop.checkpoint_every == 0):
             self._save()
         progress = Progress(
             iteration=state.iteration,
-            max_iter=schedule.max_iter,
+            max_iter=loop.max_iter,
             loss=state.loss_curve[-1],
             psnr=state.psnr_curve[-1],
             validation_psnr=state.validation_curve[-1] if state.validation_curve else None,
@@ -199,16 +197,12 @@ class Trainer:
                 state.stopped = True
 
     def _is_done(self) -> bool:
-        state, schedule = self.state, self.schedule
+        state, loop = self.state, self.loop
         # The first meta-step is taken in any case.
         some = state.iteration > state.first
         out_of_time = some and not self.clock.has_time_for(self._pace)
-        out_of_patience = (
-            schedule.patience is not None and state.stale_evaluations >= schedule.patience
-        )
-        return (
-            state.stopped or out_of_time or out_of_patience or state.iteration >= schedule.max_iter
-        )
+        out_of_patience = loop.patience is not None and state.stale_evaluations >= loop.patience
+        return state.stopped or out_of_time or out_of_patience or state.iteration >= loop.max_iter
 
     def _evaluate(self) -> None:
         """Score θ: by held-out signals where there are any, by recent batches otherwise."""
@@ -218,7 +212,7 @@ class Trainer:
         else:
             score = self._held_out_psnr()
             state.validation_curve.append(score)
-        if score > state.best_score + self.schedule.tol:
+        if score > state.best_score + self.loop.tol:
             self._keep_best(score)
             state.stale_evaluations = 0
             return
@@ -228,7 +222,7 @@ class Trainer:
 
     def _recent_psnr(self) -> float:
         curve = self.state.psnr_curve[self.state.first :]
-        recent = np.array(curve[-self.schedule.evaluate_every :])
+        recent = np.array(curve[-self.loop.evaluate_every :])
         return float(recent[np.isfinite(recent)].mean()) if np.isfinite(recent).any() else -np.inf
 
     def _regain_ground(self) -> None:
@@ -297,7 +291,7 @@ class Trainer:
         state.stopped = state.back_offs >= _MOST_BACK_OFFS
 
     def _on_interrupt(self) -> None:
-        if self.schedule.checkpoint is not None and self._between_steps:
+        if self.loop.checkpoint is not None and self._between_steps:
             self._save()
         if np.isfinite(self.state.best_score):
             self._restore_best()
@@ -320,15 +314,15 @@ class Trainer:
         from tqdm.auto import tqdm
 
         return tqdm(
-            total=self.schedule.max_iter,
+            total=self.loop.max_iter,
             initial=self.state.iteration,
-            disable=not self.schedule.verbose,
+            disable=not self.loop.verbose,
             desc=f"fit ({self.learner.name})",
             unit="step",
         )
 
     def _save(self) -> None:
-        assert self.schedule.checkpoint is not None
+        assert self.loop.checkpoint is not None
         state = {
             "training": {k: v for k, v in vars(self.state).items() if k != "stopped"},
             "weights": self.meta_step.state_dict(),
@@ -337,7 +331,7 @@ class Trainer:
             "draws": self.store.draw_state,
             "seed": self.seed,
         }
-        save_checkpoint(self.schedule.checkpoint, state, self.fingerprint)
+        save_checkpoint(self.loop.checkpoint, state, self.fingerprint)
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.state = TrainingState(**saved["training"])

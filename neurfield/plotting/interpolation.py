@@ -11,8 +11,8 @@ import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 from neurfield.decoding import decoding_axes
-from neurfield.inputs import read_latents
 from neurfield.plotting._panels import aspect_ratio, axis_label, draw_image, panels, same_unit
+from neurfield.validation import validated_latents
 
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
@@ -80,7 +80,7 @@ def plot_interpolation(
         raise ValueError(f"channel must be one of {layout.n_channels} channels, got {channel}")
     if layout.n_axes > 3:
         raise ValueError(f"signals must have at most three axes, got {layout.axis_names}")
-    ends = read_latents(encoder, [np.ravel(z_a), np.ravel(z_b)])
+    ends = validated_latents(encoder, [np.ravel(z_a), np.ravel(z_b)])
     shares = np.linspace(0.0, 1.0, int(n))
     latents = (1.0 - shares[:, None]) * ends[0] + shares[:, None] * ends[1]
     axes = decoding_axes(layout, grid)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from neurfield.inputs import read_input
 from neurfield.plotting._panels import aspect_ratio, axis_label, draw_image, panels, same_unit
+from neurfield.validation import validated_signals
 
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
@@ -72,7 +72,7 @@ def plot_reconstruction(
     """
     check_is_fitted(encoder)
     layout, codec = encoder.layout_, encoder.codec_
-    signals = read_input(encoder, X, reset=False)
+    signals = validated_signals(encoder, X, reset=False)
     _check_position("index", index, len(signals), "signals")
     _check_position("channel", channel, layout.n_channels, "channels")
     if layout.n_axes > 3:

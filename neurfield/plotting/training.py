@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from neurfield.learning import Schedule
+from neurfield.learning import OuterLoop
 from neurfield.plotting._panels import panels
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def plot_training(encoder: FunctaEncoder, *, ax: Axes | None = None) -> Axes:
     panel.plot(steps, _running_mean(curve), color="C0", linewidth=1.5, label="batch, running mean")
     held_out = np.asarray(encoder.validation_curve_)
     if held_out.size:
-        every = np.minimum(Schedule.evaluate_every * np.arange(1, len(held_out) + 1), len(curve))
+        every = np.minimum(OuterLoop.evaluate_every * np.arange(1, len(held_out) + 1), len(curve))
         panel.plot(every, held_out, "o-", color="C1", markersize=4, label="held out")
     # The first steps are far below the rest, and would leave no room for it.
     finite = curve[np.isfinite(curve)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from neurfield.evaluation.tables.base import Budget, Figures, Row, Settings, Table
+from neurfield.evaluation.tables.base import Budget, Cell, Figures, Row, Table
 from neurfield.evaluation.tables.data import TableData
 from neurfield.evaluation.tables.drawing import MEASURES, curves, points
 from neurfield.evaluation.tables.fits import (
@@ -40,7 +40,7 @@ class ContextRatios(Table):
     row_keys = ("gamma",)
     ratios = (1.0, 0.5, 0.25, 0.1, 0.05)
 
-    def cells(self, data: TableData, budget: Budget) -> list[Settings]:
+    def cells(self, data: TableData, budget: Budget) -> list[Cell]:
         return [
             {
                 "gamma": ratio,
@@ -50,7 +50,7 @@ class ContextRatios(Table):
             for seed in budget.seeds
         ]
 
-    def compute(self, settings: Settings, data: TableData) -> Figures:
+    def compute(self, settings: Cell, data: TableData) -> Figures:
         figures = measure_encoder(_encoder(settings), data)
         return {**figures, "kept_mib": kept_mebibytes(_encoder(settings), data)}
 
@@ -71,7 +71,7 @@ class Omegas(Table):
     reduced = (10.0, 20.0, 30.0, 50.0), (1.0, 2.0, 4.0, 8.0)
     full = (5.0, 10.0, 20.0, 30.0, 40.0, 50.0), (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
 
-    def cells(self, data: TableData, budget: Budget) -> list[Settings]:
+    def cells(self, data: TableData, budget: Budget) -> list[Cell]:
         firsts, factors = self.full if budget.full else self.reduced
         cells = []
         for first in firsts:
@@ -83,7 +83,7 @@ class Omegas(Table):
                     cells.append({"omega_1": first, "delta": factor, **cell})
         return cells
 
-    def compute(self, settings: Settings, data: TableData) -> Figures:
+    def compute(self, settings: Cell, data: TableData) -> Figures:
         return measure_encoder(_encoder(settings), data)
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
@@ -111,7 +111,7 @@ class Schedules(Table):
     name = "schedule"
     row_keys = ("method", "lr_schedule")
 
-    def cells(self, data: TableData, budget: Budget) -> list[Settings]:
+    def cells(self, data: TableData, budget: Budget) -> list[Cell]:
         return [
             {
                 "lr_schedule": schedule,
@@ -122,7 +122,7 @@ class Schedules(Table):
             for seed in budget.seeds
         ]
 
-    def compute(self, settings: Settings, data: TableData) -> Figures:
+    def compute(self, settings: Cell, data: TableData) -> Figures:
         return measure_encoder(_encoder(settings), data)
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
@@ -153,7 +153,7 @@ class Components(Table):
         ),
     }
 
-    def cells(self, data: TableData, budget: Budget) -> list[Settings]:
+    def cells(self, data: TableData, budget: Budget) -> list[Cell]:
         return [
             {"without": part, **_encoder_cell(data, budget, learner, seed, **change)}
             for learner in ("varpro", "cavia")
@@ -161,7 +161,7 @@ class Components(Table):
             for seed in budget.seeds
         ]
 
-    def compute(self, settings: Settings, data: TableData) -> Figures:
+    def compute(self, settings: Cell, data: TableData) -> Figures:
         return measure_encoder(_encoder(settings), data, neighbors=True)
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
@@ -172,9 +172,7 @@ class Components(Table):
         points(figure, rows, labels, {**MEASURES, "knn_accuracy": "k-NN accuracy"})
 
 
-def _encoder_cell(
-    data: TableData, budget: Budget, learner: str, seed: int, **change: Any
-) -> Settings:
+def _encoder_cell(data: TableData, budget: Budget, learner: str, seed: int, **change: Any) -> Cell:
     """Return the settings of one fit; in full, the published learner is its published preset."""
     method, reduced = learner, _REDUCED_VARPRO
     if learner == "cavia":
@@ -184,5 +182,5 @@ def _encoder_cell(
     return {"method": method, "parameters": parameters, "seed": seed}
 
 
-def _encoder(settings: Settings) -> Any:
+def _encoder(settings: Cell) -> Any:
     return make_encoder(settings["method"], settings["parameters"], settings["seed"])

@@ -19,7 +19,7 @@ from neurfield.evaluation.tables.data import TableData
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Settings = dict[str, Any]
+Cell = dict[str, Any]
 Figures = dict[str, Any]
 Row = dict[str, Any]
 
@@ -70,7 +70,7 @@ class Table(ABC):
     needs_classes: ClassVar[bool] = False
 
     @abstractmethod
-    def cells(self, data: TableData, budget: Budget) -> list[Settings]:
+    def cells(self, data: TableData, budget: Budget) -> list[Cell]:
         """Return the settings of every cell, as values that JSON holds.
 
         Parameters
@@ -81,7 +81,7 @@ class Table(ABC):
         """
 
     @abstractmethod
-    def compute(self, settings: Settings, data: TableData) -> Figures:
+    def compute(self, settings: Cell, data: TableData) -> Figures:
         """Return the figures of one cell.
 
         Parameters
@@ -142,7 +142,7 @@ def run_table(
         raise ValueError(f"the table {table.name!r} needs signals with labels of two classes")
     store = CellStore(folder / f"{table.name}.jsonl")
     cells = table.cells(data, budget)
-    results: list[tuple[Settings, Figures]] = []
+    results: list[tuple[Cell, Figures]] = []
     for number, settings in enumerate(cells, start=1):
         key = store.key(data.digest, settings)
         known = store.get(key)
@@ -183,7 +183,7 @@ class CellStore:
                 ) from error
 
     @staticmethod
-    def key(digest: str, settings: Settings) -> Settings:
+    def key(digest: str, settings: Cell) -> Cell:
         """Return all that the figures of a cell depend on.
 
         Parameters
@@ -196,7 +196,7 @@ class CellStore:
 
         return {"version": __version__, "data": digest, "settings": settings}
 
-    def get(self, key: Settings) -> Figures | None:
+    def get(self, key: Cell) -> Figures | None:
         """Return the figures of a finished cell, or None.
 
         Parameters
@@ -206,7 +206,7 @@ class CellStore:
         """
         return self._cells.get(self._text(key))
 
-    def add(self, key: Settings, figures: Figures) -> None:
+    def add(self, key: Cell, figures: Figures) -> None:
         """Keep the figures of a cell, on disk too.
 
         Parameters
@@ -224,13 +224,13 @@ class CellStore:
             temporary.write_text("\n".join(lines) + "\n")
 
     @staticmethod
-    def _text(key: Settings) -> str:
+    def _text(key: Cell) -> str:
         return json.dumps(key, sort_keys=True)
 
 
-def summarise(results: Sequence[tuple[Settings, Figures]], keys: Sequence[str]) -> list[Row]:
+def summarise(results: Sequence[tuple[Cell, Figures]], keys: Sequence[str]) -> list[Row]:
     """Return one row for each value of the keys, with means and spread over its cells."""
-    groups: dict[str, list[tuple[Settings, Figures]]] = {}
+    groups: dict[str, list[tuple[Cell, Figures]]] = {}
     for settings, figures in results:
         groups.setdefault(json.dumps([settings[key] for key in keys]), []).append(
             (settings, figures)
@@ -251,7 +251,7 @@ def summarise(results: Sequence[tuple[Settings, Figures]], keys: Sequence[str]) 
     return rows
 
 
-def _attempt(table: Table, settings: Settings, data: TableData) -> Figures:
+def _attempt(table: Table, settings: Cell, data: TableData) -> Figures:
     """Compute a cell; one that cannot be has a reason instead of figures."""
     try:
         return table.compute(settings, data)
@@ -260,7 +260,7 @@ def _attempt(table: Table, settings: Settings, data: TableData) -> Figures:
 
 
 def _progress(
-    number: int, total: int, settings: Settings, figures: Figures, seconds: float, known: bool
+    number: int, total: int, settings: Cell, figures: Figures, seconds: float, known: bool
 ) -> str:
     plain = (str, int, float, bool)
     said = ", ".join(f"{k}={v}" for k, v in settings.items() if isinstance(v, plain))

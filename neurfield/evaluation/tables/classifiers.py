@@ -13,7 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from neurfield.evaluation.classification import classification_scores
 from neurfield.evaluation.convolutional import CNNClassifier
 from neurfield.evaluation.probe import MLPProbe
-from neurfield.evaluation.tables.base import Budget, Figures, Row, Settings, Table
+from neurfield.evaluation.tables.base import Budget, Cell, Figures, Row, Table
 from neurfield.evaluation.tables.data import TableData
 from neurfield.evaluation.tables.drawing import points
 from neurfield.evaluation.tables.fits import (
@@ -49,14 +49,14 @@ class Classifiers(Table):
     needs_classes = True
 
     def __init__(self) -> None:
-        self._latest: tuple[Settings, tuple[NDArray[Any], NDArray[Any], float]] | None = None
+        self._latest: tuple[Cell, tuple[NDArray[Any], NDArray[Any], float]] | None = None
 
-    def cells(self, data: TableData, budget: Budget) -> list[Settings]:
+    def cells(self, data: TableData, budget: Budget) -> list[Cell]:
         latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
         default = ["varpro", published(data.n_axes)] if budget.full else ["varpro"]
         epochs = 50 if budget.full else REDUCED_EPOCHS
         check_methods(budget.methods, encoder_methods(data.n_axes))
-        cells: list[Settings] = []
+        cells: list[Cell] = []
         for seed in budget.seeds:
             for method in budget.methods or default:
                 parameters = encoder_parameters(
@@ -76,7 +76,7 @@ class Classifiers(Table):
             ]
         return cells
 
-    def compute(self, settings: Settings, data: TableData) -> Figures:
+    def compute(self, settings: Cell, data: TableData) -> Figures:
         classifier = _classifier(settings)
         if settings["features"] == "pixels":
             train, test = data.stacked()
@@ -92,7 +92,7 @@ class Classifiers(Table):
         return {**scores, "encoder_seconds": seconds}
 
     def _features(
-        self, settings: Settings, data: TableData
+        self, settings: Cell, data: TableData
     ) -> tuple[NDArray[Any], NDArray[Any], float]:
         """Return both parts in one representation, and the seconds it took to get there."""
         chosen = {name: value for name, value in settings.items() if name != "classifier"}
@@ -114,7 +114,7 @@ class Classifiers(Table):
         points(figure, rows, labels, {"accuracy": "accuracy", "macro_f1": "macro F1", "auc": "AUC"})
 
 
-def _classifier(settings: Settings) -> Any:
+def _classifier(settings: Cell) -> Any:
     name, seed = settings["classifier"], settings["seed"]
     if name == "knn":
         return KNeighborsClassifier(5)

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
-from neurfield.datasets import Signals
+from neurfield.datasets import Container
 from neurfield.evaluation.reconstruction import Arrays, as_array, values_of
 
 _HELD_OUT = 0.25  # of signals that come without a division of their own
@@ -82,8 +82,8 @@ class TableData:
 
 
 def make_data(
-    train: Signals,
-    test: Signals | None = None,
+    train: Container,
+    test: Container | None = None,
     *,
     limits: tuple[int | None, int | None] = (None, None),
     grid: Sequence[int] | None = None,
@@ -129,7 +129,7 @@ def make_data(
 Part = xr.DataArray | list[xr.DataArray]
 
 
-def _plain(signals: Signals) -> Part:
+def _plain(signals: Container) -> Part:
     return signals if isinstance(signals, list) else as_array(signals)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from neurfield.evaluation.tables.base import Budget, Figures, Row, Settings, Table
+from neurfield.evaluation.tables.base import Budget, Cell, Figures, Row, Table
 from neurfield.evaluation.tables.data import TableData
 from neurfield.evaluation.tables.drawing import MEASURES, points
 from neurfield.evaluation.tables.fits import (
@@ -40,11 +40,11 @@ class Methods(Table):
     name = "methods"
     row_keys = ("method",)
 
-    def cells(self, data: TableData, budget: Budget) -> list[Settings]:
+    def cells(self, data: TableData, budget: Budget) -> list[Cell]:
         latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
         encoders = encoder_methods(data.n_axes)
         check_methods(budget.methods, ["mean", "pca", *SINGLES, *encoders])
-        cells: list[Settings] = [{"method": "mean", "seed": 0}]
+        cells: list[Cell] = [{"method": "mean", "seed": 0}]
         cells += [{"method": "pca", "latent_dim": latent_dim, "seed": 0}]
         for method in SINGLES:
             settings = single_settings(method, budget, data)
@@ -62,14 +62,14 @@ class Methods(Table):
             cell for cell in cells if budget.methods is None or cell["method"] in budget.methods
         ]
 
-    def compute(self, settings: Settings, data: TableData) -> Figures:
+    def compute(self, settings: Cell, data: TableData) -> Figures:
         return {"signals": len(data.test), **_measure(settings, data)}
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
         points(figure, rows, [_label(row) for row in rows], MEASURES)
 
 
-def _measure(settings: Settings, data: TableData) -> Figures:
+def _measure(settings: Cell, data: TableData) -> Figures:
     method, seed = settings["method"], settings["seed"]
     if method == "mean":
         return measure_mean(data)

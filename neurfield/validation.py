@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
 
 
-def read_input(encoder: FunctaEncoder, X: Any, reset: bool) -> Signals:
+def validated_signals(encoder: FunctaEncoder, X: Any, reset: bool) -> Signals:
     """Validate the input and read it into signals.
 
     Parameters
@@ -47,7 +47,7 @@ def read_input(encoder: FunctaEncoder, X: Any, reset: bool) -> Signals:
     return signals
 
 
-def read_observed(encoder: FunctaEncoder, observed: Any, n_latents: int) -> Signals:
+def validated_observed(encoder: FunctaEncoder, observed: Any, n_latents: int) -> Signals:
     """Read the signals that latents are of.
 
     Parameters
@@ -62,7 +62,7 @@ def read_observed(encoder: FunctaEncoder, observed: Any, n_latents: int) -> Sign
     ValueError
         If they are not as many as the latents, or not usable.
     """
-    signals = read_input(encoder, observed, reset=False)
+    signals = validated_signals(encoder, observed, reset=False)
     signals.check()
     if len(signals) != n_latents:
         raise ValueError(
@@ -72,7 +72,7 @@ def read_observed(encoder: FunctaEncoder, observed: Any, n_latents: int) -> Sign
     return signals
 
 
-def read_latents(encoder: FunctaEncoder, X: npt.ArrayLike) -> np.ndarray:
+def validated_latents(encoder: FunctaEncoder, X: npt.ArrayLike) -> np.ndarray:
     """Validate latents: float64 array of shape (n, P).
 
     Parameters

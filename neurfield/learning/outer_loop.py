@@ -17,7 +17,7 @@ from neurfield.learning.store import ContextStore
 
 
 @dataclass(frozen=True)
-class Schedule:
+class OuterLoop:
     """When to stop, and what to do on the way.
 
     Parameters
@@ -114,7 +114,7 @@ class Pass:
         Training signals.
     held_out : ContextStore or None
         Signals for early stopping.
-    schedule : Schedule
+    loop : OuterLoop
     fingerprint : dict
         What a checkpoint must belong to.
     clock : Clock
@@ -124,7 +124,7 @@ class Pass:
 
     store: ContextStore
     held_out: ContextStore | None
-    schedule: Schedule
+    loop: OuterLoop
     fingerprint: dict[str, Any] = dataclass_field(default_factory=dict)
     clock: Clock = dataclass_field(default_factory=lambda: Clock(None))
     callbacks: Sequence[Callback] = ()
