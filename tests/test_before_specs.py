@@ -153,6 +153,7 @@ def test_a_file_of_labelled_patches_keeps_its_labels(digits):
     np.testing.assert_array_equal(decoded.y, X.y)
 
 
+@pytest.mark.filterwarnings("ignore:return_std=True takes each signal as observed:UserWarning")
 def test_a_file_keeps_what_it_knows_of_gaps(digits, recorded):
     encoder = load("varpro")
     gaps = digits[400:404].copy()

@@ -128,6 +128,7 @@ def where_to_decode(encoder):
     yield from ({"derivative": names[0]}, {"derivative": list(names)})
 
 
+@pytest.mark.filterwarnings("ignore:return_std=True takes each signal as observed:UserWarning")
 def test_decoding_changes_nothing(case):
     encoder, make = case
     Z = computed(encoder.transform(make(1)))
@@ -217,6 +218,7 @@ def assert_same(found, expected):
                 np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.filterwarnings("ignore:return_std=True takes each signal as observed:UserWarning")
 def test_deviations_are_the_same_after_scoring_and_after_loading(case, tmp_path):
     encoder, make = case
     if encoder.codec_.posterior is None:
