@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from neurfield.fields.coordinate import CoordinateField
 from neurfield.fields.linears import blank_stack, check_n_layers
+from neurfield.fields.recurrence import SineLayer, through_sines
 from neurfield.fields.schedule import omega_schedule
-from neurfield.fields.sine import sine
 
 
 class PlainSiren(CoordinateField):
@@ -83,8 +82,10 @@ class PlainSiren(CoordinateField):
             layer.bias.uniform_(-phase, phase, generator=generator)
 
     def forward(self, coords: Tensor) -> Tensor:
-        hidden, output = coords, self.layers[-1]
-        for omega, layer in zip(self.omegas, self.layers[:-1], strict=False):
-            # ω_k multiplies the weights, which are few, and not the features.
-            hidden = sine(functional.linear(hidden, omega * layer.weight, omega * layer.bias))
-        return output(hidden)
+        *sines, output = self.layers
+        # ω_k multiplies the weights, which are few, and not the features.
+        layers = (
+            SineLayer(omega * layer.weight, omega * layer.bias)
+            for omega, layer in zip(self.omegas, sines, strict=False)
+        )
+        return output(through_sines(coords, layers, None))

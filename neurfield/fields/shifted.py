@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from neurfield.fields.base import Field, Linearization
 from neurfield.fields.linears import blank_linear, blank_stack, check_n_layers
+from neurfield.fields.recurrence import SineLayer, back_through_sines, through_sines
 from neurfield.fields.schedule import omega_schedule
-from neurfield.fields.sine import sine, sine_and_cosine
 
 
 class ShiftedSiren(Field):
@@ -100,11 +99,7 @@ class ShiftedSiren(Field):
         return self.output(self.hidden(coords, latents)) + 0.5
 
     def hidden(self, coords: Tensor, latents: Tensor) -> Tensor:
-        hidden = self._seen(coords)
-        for k, layer in enumerate(self._modulated(coords, latents)):
-            branch = sine(layer.phase(layer.product(hidden)))
-            hidden = self._join(hidden, branch) if k else branch
-        return hidden
+        return through_sines(self._seen(coords), self._modulated(coords, latents), self._rho)
 
     @abstractmethod
     def linearize(self, coords: Tensor, latents: Tensor) -> ShiftedLinearization: ...
@@ -144,7 +139,7 @@ class ShiftedSiren(Field):
         self.modulation.weight.copy_(weight)
 
     @abstractmethod
-    def _modulated(self, coords: Tensor, latents: Tensor) -> Iterable[ModulatedLayer]:
+    def _modulated(self, coords: Tensor, latents: Tensor) -> Iterable[SineLayer]:
         """Return each sine layer as the latents modulate it.
 
         ω_k is best multiplied into the weights, which are small, and not into the features.
@@ -154,54 +149,29 @@ class ShiftedSiren(Field):
         """Return the coordinates that the first layer sees."""
         return coords
 
+    @property
+    def _rho(self) -> float | None:
+        return self.residual_scale if self.skip_connections else None
+
     def _trace(self, coords: Tensor, latents: Tensor) -> Trace:
-        hidden, slopes, scales, products = self._seen(coords), [], [], []
-        gain = self.residual_scale if self.skip_connections else 1.0
-        for k, layer in enumerate(self._modulated(coords, latents)):
-            product = layer.product(hidden)
-            phase = layer.phase(product)
-            branch, cosine = sine_and_cosine(phase)
-            slopes.append((gain if k else 1.0) * self.omegas[k] * cosine)
+        slopes: list[Tensor] = []
+        scales: list[Tensor] = []
+        products: list[Tensor] = []
+
+        def keep(layer: SineLayer, product: Tensor, cosine: Tensor) -> None:
+            k = len(slopes)
+            gain = 1.0 if k == 0 or self._rho is None else self._rho
+            slopes.append(gain * self.omegas[k] * cosine)
             if layer.scale is not None:
                 scales.append(layer.scale)
                 products.append(product / self.omegas[k])
-            hidden = self._join(hidden, branch) if k else branch
-        return Trace(self.output(hidden) + 0.5, slopes, scales, products)
 
-    def _join(self, hidden: Tensor, branch: Tensor) -> Tensor:
-        if not self.skip_connections:
-            return branch
-        return torch.add(hidden, branch, alpha=self.residual_scale)
+        layers = self._modulated(coords, latents)
+        hidden = through_sines(self._seen(coords), layers, self._rho, keep)
+        return Trace(self.output(hidden) + 0.5, slopes, scales, products)
 
     def config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("in_dim", "out_dim", *self.options)}
-
-
-class ModulatedLayer(NamedTuple):
-    """The phases of one sine layer, ω (1 + u) (W h + b) + ω m, in two parts.
-
-    Without scales u the shift m is in the bias already. The bias has the shape (B, 1, L), or
-    (B, N, L) where it depends on the point.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    scale: Tensor | None = None
-    shift: Tensor | None = None
-
-    def product(self, features: Tensor) -> Tensor:
-        return _affine(features, self.weight, self.bias)
-
-    def phase(self, product: Tensor) -> Tensor:
-        if self.scale is None or self.shift is None:
-            return product
-        return self.scale * product + self.shift
-
-
-def _affine(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Apply one layer to features of shape (N, n_in) or (B, N, n_in), with a bias per signal."""
-    product = functional.linear(features, weight)
-    return product.add_(bias) if product.shape[:-2] == bias.shape[:-2] else product + bias
 
 
 class Trace(NamedTuple):
@@ -250,12 +220,6 @@ class ShiftedLinearization(Linearization):
         self, gradient: Tensor, slopes: list[Tensor], scales: list[Tensor], products: list[Tensor]
     ) -> list[Tensor]:
         """Carry ∂/∂h_{K-1} back to ∂/∂shift_k, then ∂/∂scale_k, first sine layer first."""
-        deltas = []
-        for k in reversed(range(1, len(slopes))):
-            delta = gradient * slopes[k]
-            deltas.append(delta)
-            through = (delta * scales[k] if scales else delta) @ self.layers[k].weight
-            gradient = gradient + through if self.skip_connections else through
-        deltas.append(gradient * slopes[0])
-        deltas.reverse()
+        weights = [layer.weight for layer in self.layers]
+        deltas = back_through_sines(gradient, weights, slopes, scales, self.skip_connections)
         return deltas + [delta * part for delta, part in zip(deltas, products, strict=False)]

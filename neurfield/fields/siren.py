@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from neurfield._compat import Interval, StrOptions
-from neurfield.fields.shifted import ModulatedLayer, ShiftedLinearization, ShiftedSiren, Trace
+from neurfield.fields.recurrence import SineLayer
+from neurfield.fields.shifted import ShiftedLinearization, ShiftedSiren, Trace
 from neurfield.fields.siren_sweeps import SirenSweeps
 from neurfield.fields.spec import FieldSpec
 
@@ -125,16 +126,16 @@ class ModulatedSiren(ShiftedSiren):
     def sweeps(self, rows: int) -> SirenSweeps:
         return SirenSweeps(self, rows)
 
-    def _modulated(self, coords: Tensor, latents: Tensor) -> Iterable[ModulatedLayer]:
+    def _modulated(self, coords: Tensor, latents: Tensor) -> Iterable[SineLayer]:
         modulations = torch.nn.functional.linear(latents, *self.shift_map())
         by_layer = modulations.view(len(latents), -1, 1, self.hidden_dim).unbind(1)
         for k, (omega, layer) in enumerate(zip(self.omegas, self.layers, strict=False)):
             weight, shift = omega * layer.weight, by_layer[k]
             if self.modulates_scale:
                 scale = 1.0 + by_layer[len(self.layers) + k]
-                yield ModulatedLayer(weight, omega * layer.bias, scale, omega * shift)
+                yield SineLayer(weight, omega * layer.bias, scale, omega * shift)
             else:
-                yield ModulatedLayer(weight, omega * (layer.bias + shift))
+                yield SineLayer(weight, omega * (layer.bias + shift))
 
     @torch.no_grad()
     def reparametrize(self, matrix: Tensor) -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from neurfield._compat import Interval, StrOptions
-from neurfield.fields.shifted import ModulatedLayer, ShiftedLinearization, ShiftedSiren, Trace
+from neurfield.fields.recurrence import SineLayer
+from neurfield.fields.shifted import ShiftedLinearization, ShiftedSiren, Trace
 from neurfield.fields.spec import FieldSpec
 from neurfield.sizes import along_axes
 
@@ -197,7 +198,7 @@ class SpatialSiren(ShiftedSiren):
         position = 0.5 * (coords + 1.0) * sizes
         return 2.0 * (position - _cell(position, sizes)) - 1.0
 
-    def _modulated(self, coords: Tensor, latents: Tensor) -> Iterable[ModulatedLayer]:
+    def _modulated(self, coords: Tensor, latents: Tensor) -> Iterable[SineLayer]:
         vectors = latents.view(len(latents), self.n_cells, -1)
         codes = self.cell_weights(coords) @ vectors
         weights = self.modulation.weight.split(self.hidden_dim)
@@ -206,7 +207,7 @@ class SpatialSiren(ShiftedSiren):
             self.omegas, self.layers, weights, biases, strict=False
         ):
             phases = functional.linear(codes, omega * weight, omega * (layer.bias + bias))
-            yield ModulatedLayer(omega * layer.weight, phases)
+            yield SineLayer(omega * layer.weight, phases)
 
     @torch.no_grad()
     def reparametrize(self, matrix: Tensor) -> None:
