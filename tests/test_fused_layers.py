@@ -1,4 +1,4 @@
-"""Sweeps compiled by Numba, in single precision, against torch's operations in double precision."""
+"""Sweeps compiled by Numba, in single precision, against autograd in double precision."""
 
 import copy
 import threading
@@ -6,9 +6,10 @@ import threading
 import numpy as np
 import pytest
 import torch
+from sweep_entries import as_float, block, entries
 
 from neurfield.fields import ModulatedSiren, siren_layers
-from neurfield.fields.base import Block
+from neurfield.fields.autograd import AutogradSweeps
 from neurfield.learning import MetaBatch, lanes
 from neurfield.learning.context import Context, random_subsets
 from neurfield.learning.learners.cavia import CaviaStep
@@ -68,19 +69,6 @@ def test_phases_out_of_reach():
     assert (np.abs(cosines) <= 1.001).all()
 
 
-def swept(field, block, latents, direction):
-    """Return what all sweeps find, by name."""
-    sweeps = field.sweeps(block.values.shape[0] * block.values.shape[1] + 3)
-    tape, shifts = sweeps.tape(), sweeps.shifts(latents)
-    losses, gradient = sweeps.descend(tape, block, shifts)
-    jacobian = sweeps.jacobian(tape, block).clone()
-    sweeps.collect(tape, block)
-    bent = sweeps.bend(tape, block, sweeps.push(direction))
-    sweeps.collect_shifts(gradient, latents, direct=True)
-    first = {"losses": losses, "gradient": gradient, "jacobian": jacobian, "bent": bent}
-    return first | sweeps.gradients(), type(sweeps._layers)
-
-
 @pytest.mark.parametrize("gaps", [False, True], ids=["all observed", "gaps"])
 @pytest.mark.parametrize("shared", [True, False], ids=["shared points", "own points"])
 @pytest.mark.parametrize("channels", [1, 3])
@@ -90,21 +78,17 @@ def test_all_sweeps(name, product, channels, shared, gaps, monkeypatch):
     monkeypatch.setattr(fused, "_PRODUCT", product)
     torch.manual_seed(0)
     field = FIELDS[name](channels)
-    coords = 2.0 * torch.rand(5, 20, 2) - 1.0
-    weights = (torch.rand(5, 20, channels) > 0.4).float() if gaps else None
-    values, counts = torch.rand(5, 20, channels), 20.0 + torch.arange(5.0)
-    block = Block(coords[0] if shared else coords, values, weights, counts)
-    latents, direction = torch.randn(2, 5, 5)
-    found, kind = swept(field, block, latents, direction)
-    assert kind is fused.FusedSineLayers
-    double = (part if part is None else part.double() for part in vars(block).values())
-    exact, kind = swept(
-        copy.deepcopy(field).double(), Block(*double), latents.double(), direction.double()
-    )
-    assert kind is siren_layers.SineLayers
-    for key, expected in exact.items():
-        scale = expected.abs().max().item()
-        torch.testing.assert_close(found[key].double(), expected, rtol=0, atol=2e-5 * scale)
+    part = block(2, channels, shared, gaps)
+    given = (*torch.randn(2, 5, 5).double(), torch.randn(5, 20, channels).double())
+    by_hand = field.sweeps(103)
+    assert type(by_hand._layers) is fused.FusedSineLayers
+    found = entries(field, by_hand, as_float(part), *(each.float() for each in given))
+    exact = copy.deepcopy(field).double()
+    expected = entries(exact, AutogradSweeps(exact, 103), part, *given)
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        scale = value.abs().max().item()
+        torch.testing.assert_close(found[key].double(), value, rtol=0, atol=2e-5 * scale, msg=key)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

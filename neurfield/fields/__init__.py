@@ -1,6 +1,6 @@
 """Neural fields: functions of coordinates, of one signal or with a latent for each signal."""
 
-from neurfield.fields.base import Field, Linearization
+from neurfield.fields.base import Field
 from neurfield.fields.coordinate import CoordinateField
 from neurfield.fields.fourier import (
     FourierFeatureMLP,
@@ -13,6 +13,7 @@ from neurfield.fields.schedule import omega_schedule
 from neurfield.fields.siren import ModulatedSiren, Siren
 from neurfield.fields.spatial import Spatial, SpatialSiren
 from neurfield.fields.spec import FieldSpec
+from neurfield.fields.sweeps import Linearization
 
 __all__ = [
     "CoordinateField",

@@ -2,71 +2,38 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-
-class Linearization(ABC):
-    """A field around given latents: its values and its derivative with respect to the latents.
-
-    Attributes
-    ----------
-    values : Tensor of shape (B, N, c)
-        Field values at the latents of the linearization.
-    """
-
-    values: Tensor
-
-    @abstractmethod
-    def jacobian(self) -> Tensor:
-        """Return ∂values/∂latent, of shape (B, N, c, P)."""
-
-    @abstractmethod
-    def vjp(self, cotangent: Tensor) -> Tensor:
-        """Return Σ_{n,c} cotangent · ∂values/∂latent: (B, N, c) to (B, P).
-
-        Parameters
-        ----------
-        cotangent : Tensor of shape (B, N, c)
-            A linearization at one latent takes those of any number of signals.
-        """
+from neurfield.fields.autograd import AutogradLinearization, AutogradSweeps
+from neurfield.fields.sweeps import Linearization, Sweeps
 
 
 class Field(nn.Module, ABC):
     """A function of coordinates and of one latent vector per signal.
 
+    A field of one's own has a constructor that keeps each argument as an attribute of the same
+    name, and :meth:`forward`. All else has a default, and is there to be replaced where a field
+    can do it faster, or more.
+
     Attributes
     ----------
-    family : str
-        What ``FunctaEncoder(field=...)`` takes.
-    options : tuple of str
-        What the constructor takes beside the numbers of axes and channels.
     in_dim, out_dim, latent_dim : int
         Number of coordinate axes d, of channels c, and length of the latent P.
-    hidden_dim : int
-        Width of the hidden layers.
-    modulation_size : int
-        How many numbers the latent modulates at each point, such as the (K-1)·L shifts, and what it
-        takes to find them: the measure of how much memory a point needs.
     """
-
-    family: ClassVar[str]
-    options: ClassVar[tuple[str, ...]]
 
     in_dim: int
     out_dim: int
     latent_dim: int
-    hidden_dim: int
-    modulation_size: int
 
     @abstractmethod
     def forward(self, coords: Tensor, latents: Tensor) -> Tensor:
-        """Evaluate the field.
+        """Evaluate the field. Neither signals nor the points of one have to do with each other.
 
         Parameters
         ----------
@@ -79,19 +46,55 @@ class Field(nn.Module, ABC):
         Tensor of shape (B, N, c)
         """
 
-    @abstractmethod
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the hidden layers, by which blocks of points are cut to the cache.
+
+        By default what the largest of the weight matrices puts out, counted in rows.
+        """
+        return self.__dict__.get("hidden_dim") or max(_rows_of_matrices(self), default=1)
+
+    @hidden_dim.setter
+    def hidden_dim(self, width: int) -> None:
+        self.__dict__["hidden_dim"] = width
+
+    @property
+    def modulation_size(self) -> int:
+        """How much memory a point needs, in numbers.
+
+        How many of them the latent modulates, such as the (K-1)·L shifts, and what it takes to find
+        them; by default what all weight matrices together put out.
+        """
+        return self.__dict__.get("modulation_size") or max(1, sum(_rows_of_matrices(self)))
+
+    @modulation_size.setter
+    def modulation_size(self, size: int) -> None:
+        self.__dict__["modulation_size"] = size
+
     def hidden(self, coords: Tensor, latents: Tensor) -> Tensor:
         """Return the features that the linear output layer reads, of shape (B, N, L).
+
+        Only contexts that are selected by gradients need them.
 
         Parameters
         ----------
         coords : Tensor of shape (N, d) or (B, N, d)
         latents : Tensor of shape (B, P)
-        """
 
-    @abstractmethod
+        Raises
+        ------
+        NotImplementedError
+            Unless a field overrides it.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not say what its output layer reads: override "
+            'Field.hidden, which context_selection="gradient" needs, or select at random'
+        )
+
     def linearize(self, coords: Tensor, latents: Tensor) -> Linearization:
         """Evaluate the field and prepare its derivative with respect to the latents.
+
+        By automatic differentiation unless a field overrides it.
 
         Parameters
         ----------
@@ -99,12 +102,36 @@ class Field(nn.Module, ABC):
             Normalised coordinates, shared or one set per signal.
         latents : Tensor of shape (B, P)
         """
+        return AutogradLinearization(self, coords, latents)
 
-    @abstractmethod
+    @classmethod
+    def arguments(cls) -> list[str]:
+        """Return the names of what the constructor takes, but for a source of random numbers."""
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        return [
+            p.name
+            for p in parameters
+            if p.name != "generator" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        ]
+
     def config(self) -> dict[str, Any]:
-        """Return plain arguments from which the constructor makes a field of the same shape."""
+        """Return plain arguments from which the constructor makes a field of the same shape.
 
-    @abstractmethod
+        By default read from the attributes of the same names.
+
+        Raises
+        ------
+        TypeError
+            If an argument was not kept.
+        """
+        names = self.arguments()
+        if lost := [name for name in names if not hasattr(self, name)]:
+            raise TypeError(
+                f"{type(self).__name__} takes arguments that are not its attributes, {lost}: keep "
+                "each as an attribute of the same name, or override Field.config"
+            )
+        return {name: getattr(self, name) for name in names}
+
     def reparametrize(self, matrix: Tensor) -> None:
         """Rename the latent in place: afterwards ``f(matrix @ φ)`` is what ``f(φ)`` was.
 
@@ -112,7 +139,13 @@ class Field(nn.Module, ABC):
         ----------
         matrix : Tensor of shape (P, P)
             Invertible.
+
+        Raises
+        ------
+        NotImplementedError
+            Unless a field overrides it; see :attr:`can_reparametrize`.
         """
+        raise NotImplementedError(f"{type(self).__name__} cannot rename its latent")
 
     @property
     def can_reparametrize(self) -> bool:
@@ -128,7 +161,7 @@ class Field(nn.Module, ABC):
         in_dim : int
             Number of coordinate axes.
         options : mapping
-            Values by the names in :attr:`options`.
+            Arguments of the constructor by name.
 
         Raises
         ------
@@ -156,23 +189,18 @@ class Field(nn.Module, ABC):
 
     @property
     def has_sweeps(self) -> bool:
-        """Whether there are sweeps that are derived by hand; no by default."""
+        """Whether its sweeps are derived by hand, and so quicker than autograd; no by default."""
         return False
 
     def sweeps(self, rows: int) -> Sweeps:
-        """Return hand-derived sweeps, if the field has them.
+        """Return sweeps, by automatic differentiation unless a field overrides it.
 
         Parameters
         ----------
         rows : int
             Most points of a block, over all its signals.
-
-        Raises
-        ------
-        NotImplementedError
-            If it has none.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no sweeps derived by hand")
+        return AutogradSweeps(self, rows)
 
     def zero_latents(self, n_signals: int) -> Tensor:
         """Return the latents every inner loop starts from, of shape (n_signals, P).
@@ -192,96 +220,5 @@ class Field(nn.Module, ABC):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-@dataclass(frozen=True)
-class Block:
-    """Some points of some signals, small enough for its activations to stay in the cache.
-
-    Parameters
-    ----------
-    coords : Tensor of shape (M, d) or (B, M, d)
-    values : Tensor of shape (B, M, c)
-    weights : Tensor of shape (B, M, c) or None
-        One where a value was observed, zero elsewhere.
-    counts : Tensor of shape (B,)
-        What a signal's sum of squares is divided by: ℓ = Σ (f − y)² / count.
-    """
-
-    coords: Tensor
-    values: Tensor
-    weights: Tensor | None
-    counts: Tensor
-
-
-class Sweeps(ABC):
-    """Derivatives of ℓ with respect to the shifts and θ, up to second order, block by block.
-
-    Derivatives with respect to θ add up inside until :meth:`gradients` is asked for them.
-
-    Attributes
-    ----------
-    rows : int
-        Most points of a block, over all its signals.
-    """
-
-    rows: int
-
-    @abstractmethod
-    def refresh(self, field: Any) -> None:
-        """Take over the weights of a field of the same shape, and forget what was added up."""
-
-    @abstractmethod
-    def tape(self) -> Any:
-        """Return buffers for what :meth:`descend` leaves to :meth:`bend`."""
-
-    @abstractmethod
-    def shifts(self, latents: Tensor) -> Tensor:
-        """Return the shifts m = S φ + s, of shape (B, (K-1)·L)."""
-
-    @abstractmethod
-    def pull(self, shift_gradient: Tensor) -> Tensor:
-        """Carry a gradient back from the shifts to the latents."""
-
-    @abstractmethod
-    def push(self, direction: Tensor) -> Tensor:
-        """Carry a direction from the latents to the shifts."""
-
-    @abstractmethod
-    def evaluate(self, tape: Any, block: Block, shifts: Tensor) -> Tensor:
-        """Return f − y, zero where nothing was observed, and leave the activations on the tape."""
-
-    @abstractmethod
-    def carry_back(self, tape: Any, block: Block, cotangent: Tensor) -> Tensor:
-        """Return Σ cotangent · ∂f/∂m of the block on the tape, of shape (B, (K-1)·L)."""
-
-    @abstractmethod
-    def jacobian(self, tape: Any, block: Block) -> Tensor:
-        """Return ∂f/∂φ of the block on the tape, of shape (B, M, c, P), in a buffer used again."""
-
-    def descend(self, tape: Any, block: Block, shifts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ℓ of shape (B,) and ∂ℓ/∂m, and leave on the tape what the others need."""
-        residual = self.evaluate(tape, block, shifts)
-        losses = residual.square().sum(dim=(1, 2)) / block.counts
-        cotangent = residual.mul_(2.0 / block.counts[:, None, None])
-        return losses, self.carry_back(tape, block, cotangent)
-
-    @abstractmethod
-    def collect(self, tape: Any, block: Block) -> None:
-        """Add ∂ℓ/∂θ of the block on the tape, at fixed shifts."""
-
-    @abstractmethod
-    def bend(self, tape: Any, block: Block, direction: Tensor) -> Tensor:
-        """Return ∂(ṁ · ∂ℓ/∂m)/∂m for a direction ṁ, and add the same with respect to θ.
-
-        It uses the tape up.
-        """
-
-    @abstractmethod
-    def collect_shifts(self, gradient: Tensor, latents: Tensor, direct: bool) -> None:
-        """Add the outer product of a gradient of the shifts with what the latents' map multiplied.
-
-        ``direct`` says that the shifts were m = S φ + s, and not a direction S p without the bias.
-        """
-
-    @abstractmethod
-    def gradients(self) -> dict[str, Tensor]:
-        """Return all that was added up, by the names of the field's parameters."""
+def _rows_of_matrices(field: Field) -> list[int]:
+    return [len(parameter) for parameter in field.parameters() if parameter.ndim > 1]

@@ -67,18 +67,6 @@ class LowRankSiren(ModulatedSiren):
     torch.Size([4, 100, 1])
     """
 
-    family: ClassVar[str] = "low-rank"
-    options: ClassVar[tuple[str, ...]] = (
-        "latent_dim",
-        "intermediate_dim",
-        "hidden_dim",
-        "n_layers",
-        "omega",
-        "skip_connections",
-        "residual_scale",
-        "output_scale",
-    )
-
     def __init__(
         self,
         in_dim: int,

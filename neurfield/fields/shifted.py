@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from neurfield.fields.base import Field, Linearization
+from neurfield.fields.base import Field
 from neurfield.fields.linears import blank_linear, blank_stack, check_n_layers
 from neurfield.fields.recurrence import SineLayer, back_through_sines, through_sines
 from neurfield.fields.schedule import omega_schedule
+from neurfield.fields.sweeps import Linearization
 
 
 class ShiftedSiren(Field):
@@ -169,9 +170,6 @@ class ShiftedSiren(Field):
         layers = self._modulated(coords, latents)
         hidden = through_sines(self._seen(coords), layers, self._rho, keep)
         return Trace(self.output(hidden) + 0.5, slopes, scales, products)
-
-    def config(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("in_dim", "out_dim", *self.options)}
 
 
 class Trace(NamedTuple):

@@ -14,6 +14,7 @@ from neurfield.fields.recurrence import SineLayer
 from neurfield.fields.shifted import ShiftedLinearization, ShiftedSiren, Trace
 from neurfield.fields.siren_sweeps import SirenSweeps
 from neurfield.fields.spec import FieldSpec
+from neurfield.fields.sweeps import Sweeps
 
 
 class ModulatedSiren(ShiftedSiren):
@@ -64,18 +65,6 @@ class ModulatedSiren(ShiftedSiren):
     torch.Size([4, 100, 1])
     """
 
-    family: ClassVar[str] = "siren"
-    options: ClassVar[tuple[str, ...]] = (
-        "latent_dim",
-        "hidden_dim",
-        "n_layers",
-        "omega",
-        "skip_connections",
-        "residual_scale",
-        "output_scale",
-        "modulation",
-    )
-
     def __init__(
         self,
         in_dim: int,
@@ -123,8 +112,8 @@ class ModulatedSiren(ShiftedSiren):
     def has_sweeps(self) -> bool:
         return not self.modulates_scale
 
-    def sweeps(self, rows: int) -> SirenSweeps:
-        return SirenSweeps(self, rows)
+    def sweeps(self, rows: int) -> Sweeps:
+        return SirenSweeps(self, rows) if self.has_sweeps else super().sweeps(rows)
 
     def _modulated(self, coords: Tensor, latents: Tensor) -> Iterable[SineLayer]:
         modulations = torch.nn.functional.linear(latents, *self.shift_map())

@@ -74,19 +74,6 @@ class SpatialSiren(ShiftedSiren):
     torch.Size([5, 100, 1])
     """
 
-    family: ClassVar[str] = "spatial"
-    options: ClassVar[tuple[str, ...]] = (
-        "latent_dim",
-        "grid",
-        "interpolation",
-        "hidden_dim",
-        "n_layers",
-        "omega",
-        "skip_connections",
-        "residual_scale",
-        "output_scale",
-    )
-
     def __init__(
         self,
         in_dim: int,

@@ -12,8 +12,6 @@ from neurfield.fields.base import Field
 from neurfield.fields.schedule import check_omega
 from neurfield.spec import Spec
 
-_FROM_DATA = ("self", "in_dim", "out_dim", "generator")
-
 
 class FieldSpec(Spec):
     """Options of a family of fields; a field of one's own is a module and a spec that names it.
@@ -54,12 +52,7 @@ class FieldSpec(Spec):
     @classmethod
     def arguments(cls) -> list[str]:
         """Return the names of what the module takes besides the numbers of axes and channels."""
-        parameters = inspect.signature(cls.module.__init__).parameters.values()
-        return [
-            p.name
-            for p in parameters
-            if p.name not in _FROM_DATA and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        ]
+        return [name for name in cls.module.arguments() if name not in ("in_dim", "out_dim")]
 
     def chosen(self) -> dict[str, Any]:
         """Return the options that are set, by the names of the module's arguments."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from neurfield.fields import Field
-from neurfield.fields.base import Sweeps
+from neurfield.fields.sweeps import Sweeps
 from neurfield.learning.context import Context
 from neurfield.learning.lanes import chunks, in_lanes, lane_count
 from neurfield.learning.workspace import Workspace, blocks, most_rows

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from neurfield.fields import Field
-from neurfield.fields.base import Block, Sweeps
+from neurfield.fields.sweeps import Block, Sweeps
 from neurfield.learning.context import Context
 
 # Numbers in one layer's activations of a block: on a CPU few enough for its caches and enough to

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neurfield.fields import Field
-from neurfield.fields.base import Sweeps
+from neurfield.fields.sweeps import Sweeps
 from neurfield.learning.context import Context
 from neurfield.learning.solvers.base import InnerSolver
 from neurfield.learning.solvers.tangent import Tangent, solve_dual, solve_positive
