@@ -13,6 +13,7 @@ from torch import Tensor
 from neurfield.fields import Field
 from neurfield.learning import Context, ContextStore, encode_store
 from neurfield.learning.encoding import numbers_at_once
+from neurfield.learning.lanes import each_in_lanes
 from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers import InnerSolver
 from neurfield.signals import CoordinateFrame, Signals, ValueScaler, grid_points
@@ -155,14 +156,26 @@ class Codec:
         latents = torch.as_tensor(codes, dtype=self.dtype, device=self.device)
         most = max(1, numbers_at_once(self.device) // self.field.modulation_size)
         decoded = np.empty((len(latents), len(coords), self.field.out_dim), dtype=np.float32)
-        n_points = min(len(coords), most)
-        n_signals = max(1, most // n_points)
-        with torch.no_grad():
-            for i in range(0, len(latents), n_signals):
-                for j in range(0, len(coords), n_points):
-                    block = self.field(coords[j : j + n_points], latents[i : i + n_signals])
-                    values = self.scaler.invert(block.cpu().double().numpy())
-                    decoded[i : i + n_signals, j : j + n_points] = values
+        if self.device.type != "cpu":
+            n_points = min(len(coords), most)
+            n_signals = max(1, most // n_points)
+            with torch.no_grad():
+                for i in range(0, len(latents), n_signals):
+                    for j in range(0, len(coords), n_points):
+                        block = self.field(coords[j : j + n_points], latents[i : i + n_signals])
+                        values = self.scaler.invert(block.cpu().double().numpy())
+                        decoded[i : i + n_signals, j : j + n_points] = values
+            return decoded
+        # One signal after another: what is decoded with it must not change its rounding.
+        starts = range(0, len(coords), most)
+
+        def of_block(item: int, lane: int) -> None:
+            i, j = divmod(item, len(starts))
+            where = slice(starts[j], starts[j] + most)
+            block = self.field(coords[where], latents[i : i + 1].clone())[0]
+            decoded[i, where] = self.scaler.invert(block.double().numpy())
+
+        each_in_lanes(of_block, len(latents) * len(starts))
         return decoded
 
     def decode_grid(self, latents: np.ndarray, axes: Sequence[np.ndarray]) -> np.ndarray:
@@ -223,10 +236,22 @@ class Codec:
         weight = torch.as_tensor(1.0 / data_range, dtype=self.dtype, device=self.device)
         psnr = np.empty(len(store))
 
-        def visit(positions: np.ndarray, context: Context, latents: Tensor) -> None:
+        def measure(positions: np.ndarray, context: Context, latents: Tensor) -> None:
             residual = context.residual(self.field(context.coords, latents)) * weight
             mse = residual.double().square().sum(dim=(1, 2)) / context.counts()
             psnr[positions] = (-10.0 * torch.log10(mse.clamp_min(1e-20))).cpu().numpy()
+
+        def visit(positions: np.ndarray, context: Context, latents: Tensor) -> None:
+            if self.device.type != "cpu":
+                measure(positions, context, latents)
+                return
+            sizes = store.points_per_signal[positions]
+
+            def of_signal(i: int, lane: int) -> None:
+                here = slice(i, i + 1)
+                measure(positions[here], context.alone(i, int(sizes[i])), latents[here].clone())
+
+            each_in_lanes(of_signal, len(positions))
 
         encode_store(self.field, self.solver, store, visit=visit)
         return psnr

@@ -1,32 +1,46 @@
 """Signals divided between threads."""
 
-import os
-import time
-from pathlib import Path
+import threading
 
 import pytest
 import torch
 
 from neurfield.learning import lanes
 
-_TASKS = Path("/proc/self/task")  # a folder for each thread of the process
 
-
-@pytest.mark.skipif(not _TASKS.exists(), reason="needs Linux's list of threads")
-def test_threads_of_torch_do_not_wait_beside_lanes():
-    if not lanes._openmp():
-        pytest.skip("needs an OpenMP library that can end its threads")
-    before = torch.get_num_threads()
+@pytest.fixture
+def two_threads():
     torch.set_num_threads(2)
-    try:
-        matrix = torch.randn(1000, 1000)
-        expected = matrix.sum(dim=1)
-        lanes.in_lanes(lambda lane: time.sleep(0.1), 2)  # starts the lanes' own threads
-        matrix.sum(dim=1)  # and this one torch's
-        waiting = len(os.listdir(_TASKS))
-        inside = lanes.in_lanes(lambda lane: len(os.listdir(_TASKS)), 2)
-        assert max(inside) < waiting
-        assert torch.get_num_threads() == 2
-        torch.testing.assert_close(matrix.sum(dim=1), expected, rtol=0, atol=0)
-    finally:
-        torch.set_num_threads(before)
+    yield
+    torch.set_num_threads(1)
+
+
+def in_another_thread(work):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_one_thread_is_held_to_in_the_calling_thread_alone():
+    if lanes._own_settings()[0] is None:
+        pytest.skip("torch's libraries keep no setting for each thread here")
+    with lanes.one_thread():
+        assert torch.get_num_threads() == 1
+        assert lanes.lane_count(torch.device("cpu")) == 2
+        assert in_another_thread(torch.get_num_threads) == 2
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_setting_of_threads_is_as_before_after_an_error_in_a_lane():
+    def fail(lane):
+        assert torch.get_num_threads() == 1
+        raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        lanes.in_lanes(fail, 2)
+    assert torch.get_num_threads() == 2
+    assert in_another_thread(torch.get_num_threads) == 2

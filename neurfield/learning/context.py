@@ -84,6 +84,24 @@ class Context:
         weights = None if self.weights is None else self.weights[index]
         return Context(coords, self.values[index], weights)
 
+    def alone(self, signal: int, n_points: int) -> Context:
+        """Return one signal as it would be without the others, and without padding for them.
+
+        Parameters
+        ----------
+        signal : int
+            Which one.
+        n_points : int
+            Points of its own, which come first.
+        """
+        # Copies, so that they begin where memory is aligned, on which rounding may depend too.
+        coords = self.coords if self.is_shared else self.coords[signal, :n_points].clone()
+        values, weights = self.values[signal : signal + 1, :n_points].clone(), self.weights
+        if weights is not None:
+            weights = weights[signal : signal + 1, :n_points].clone()
+            weights = None if bool((weights == 1.0).all()) else weights
+        return Context(coords, values, weights)
+
     def residual(self, prediction: Tensor) -> Tensor:
         """Return values - prediction, zero where nothing was observed.
 

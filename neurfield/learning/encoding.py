@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
-from neurfield.learning.lanes import in_lanes, lane_parts
+from neurfield.learning.lanes import each_in_lanes, one_thread
 from neurfield.learning.solvers import InnerSolver
 from neurfield.learning.store import ContextStore
 from neurfield.learning.workspace import Workspace
@@ -63,6 +63,7 @@ def encode_store(
     rank = np.full(len(store), -1)
     rank[positions] = np.arange(len(positions))
     latents = torch.empty(len(positions), field.latent_dim, dtype=store.dtype, device=store.device)
+    alone = store.device.type == "cpu"
     per_point = solver.floats_per_point(field, store.is_uniform)
     most_points = max(1, numbers_at_once(store.device) // per_point)
     workspaces: dict[int, Workspace] = defaultdict(Workspace)
@@ -71,25 +72,42 @@ def encode_store(
         if not context.is_shared:
             shared = None
         elif coords is not context.coords:
-            shared = solver.share(field, context)
+            with one_thread():
+                shared = solver.share(field, context)
         coords = context.coords
-        found = _solve_in_lanes(field, solver, context, shared, workspaces)
+        if alone:
+            sizes = np.minimum(store.points_per_signal[block], context.n_points)
+            found = _solve_alone(field, solver, context, sizes, shared, workspaces)
+        else:
+            found = solver.solve(field, context, shared, workspaces[0])
         latents[rank[block]] = found
         if visit is not None:
             visit(block, context, found)
     return latents
 
 
-def _solve_in_lanes(
+def _solve_alone(
     field: Field,
     solver: InnerSolver,
     context: Context,
+    sizes: np.ndarray,
     shared: Any,
     workspaces: dict[int, Workspace],
 ) -> Tensor:
-    parts = lane_parts(len(context), context.values.device)
+    """Solve for one signal after another, as if there were no others.
 
-    def work(lane: int) -> Tensor:
-        return solver.solve(field, context.of_signals(parts[lane]), shared, workspaces[lane])
+    The kernels of matrix products and sums round differently for other numbers of signals. What a
+    block of signals would save is the start of operations, which are few beside the work.
+    """
+    if shared is not None and context.weights is None and solver.is_one_product:
+        with one_thread():
+            return solver.solve(field, context, shared)
+    found = torch.empty(len(context), field.latent_dim, dtype=context.values.dtype)
 
-    return torch.cat(in_lanes(work, len(parts)))
+    def of_signal(i: int, lane: int) -> None:
+        signal = context.alone(i, int(sizes[i]))
+        common = shared if context.is_shared else solver.share(field, signal)
+        found[i] = solver.solve(field, signal, common, workspaces[lane])[0]
+
+    each_in_lanes(of_signal, len(context))
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,11 +18,19 @@ import torch
 # Most parts at a time. Their threads take turns at starting operations.
 _LANES = 8
 
-_OMP_PAUSE_SOFT = 1  # omp_pause_soft: settings are kept
-
 _pool: ThreadPoolExecutor | None = None
+_pool_lock = threading.Lock()
 _blas_lock, _blas_users = threading.Lock(), 0
 _blas_limits: Any = None
+
+
+class _Here(threading.local):
+    """Of each thread: how many others its lanes may have, where its own operations have none."""
+
+    threads = 0
+
+
+_here = _Here()
 
 
 def lane_count(device: torch.device) -> int:
@@ -32,7 +42,29 @@ def lane_count(device: torch.device) -> int:
     """
     if device.type != "cpu" or torch.compiler.is_compiling():
         return 1
-    return min(_LANES, torch.get_num_threads())
+    return min(_LANES, _here.threads or torch.get_num_threads())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch's operations in the thread that calls for them; lanes stay as many.
+
+    torch divides an operation between threads that wait for each other at its end. Beside other
+    busy processes one of them is always late, so that thousands of small operations take many
+    times as long; and what comes out may depend on how an operation was divided. Other threads
+    keep their setting.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    _here.threads = threads
+    put_back = _hold_to_one_thread()
+    try:
+        yield
+    finally:
+        put_back()
+        _here.threads = 0
 
 
 def in_lanes(work: Callable[[int], Any], lanes: int) -> list[Any]:
@@ -47,20 +79,41 @@ def in_lanes(work: Callable[[int], Any], lanes: int) -> list[Any]:
         Called with the number of a lane, without gradients where there are several.
     lanes : int
     """
-    global _pool
     if torch.compiler.is_compiling():
         return [work(lane) for lane in range(lanes)]
     threads = torch.get_num_threads()
-    with _blas_threads(threads // lanes):
+    with _blas_threads(threads if lanes == 1 else 1):
         if lanes == 1:
             return [work(0)]
-        _dismiss_torch_threads()
+        with one_thread():  # Threads of torch that wait for work would do so on the lanes' time.
+            return list(_lanes_pool().map(torch.no_grad()(work), range(lanes)))
+
+
+def each_in_lanes(work: Callable[[int, int], None], n_items: int) -> None:
+    """Work through items one by one, in the lanes of a CPU, each in one thread.
+
+    Parameters
+    ----------
+    work : callable
+        Called with the numbers of an item and of the lane it is in, without gradients.
+    n_items : int
+    """
+    with one_thread():
+        lanes = max(1, min(n_items, lane_count(torch.device("cpu"))))
+
+        def work_through(lane: int) -> None:
+            for item in range(lane, n_items, lanes):
+                work(item, lane)
+
+        in_lanes(torch.no_grad()(work_through), lanes)
+
+
+def _lanes_pool() -> ThreadPoolExecutor:
+    global _pool
+    with _pool_lock:
         if _pool is None:
             _pool = ThreadPoolExecutor(_LANES, "lane", initializer=_divide_no_operation)
-        try:
-            return list(_pool.map(torch.no_grad()(work), range(lanes)))
-        finally:  # Threads still to come would take over a lane's setting.
-            torch.set_num_threads(threads)
+        return _pool
 
 
 @contextmanager
@@ -93,24 +146,40 @@ def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
-def _dismiss_torch_threads() -> None:
-    """End the threads between which torch divided operations; it starts others when it needs them.
+def _hold_to_one_thread() -> Callable[[], None]:
+    """Let operations of the calling thread run in it alone; return what takes that back.
 
-    For some milliseconds after an operation they wait for the next one in a loop that keeps a
-    processor busy, which a lane has to share with them.
+    The setting of :func:`torch.set_num_threads` belongs to the process: threads still to come would
+    take it over. So the libraries below torch are asked, which keep one for each thread.
     """
-    for library in _openmp():
-        library.omp_pause_resource_all(_OMP_PAUSE_SOFT)
+    threads = torch.get_num_threads()  # The first call in a thread takes over the process's.
+    of_openmp, of_mkl = _own_settings()
+    if of_openmp is None:
+        torch.set_num_threads(1)
+        return lambda: torch.set_num_threads(threads)
+    of_openmp(1)
+    before = 0 if of_mkl is None else of_mkl(1)
+
+    def put_back() -> None:
+        of_openmp(threads)
+        if of_mkl is not None:
+            of_mkl(before)
+
+    return put_back
 
 
 @cache
-def _openmp() -> list[Any]:
-    """Return the libraries of threads that are loaded and can end them (OpenMP 5.0)."""
-    from threadpoolctl import ThreadpoolController
-
-    found = ThreadpoolController().select(user_api="openmp").lib_controllers
-    libraries = [controller.dynlib for controller in found]
-    return [library for library in libraries if hasattr(library, "omp_pause_resource_all")]
+def _own_settings() -> tuple[Any, Any]:
+    """Return what sets the calling thread's number of threads in OpenMP and in MKL, or None."""
+    folder = Path(torch.__file__).parent / "lib"
+    for path in sorted(folder.glob("*torch_cpu.*")):
+        try:
+            library = ctypes.CDLL(str(path))
+        except OSError:
+            continue
+        of_openmp = getattr(library, "omp_set_num_threads", None)
+        return of_openmp, getattr(library, "MKL_Set_Num_Threads_Local", None)
+    return None, None
 
 
 def chunks(n_signals: int, most: int, lanes: int) -> list[slice]:
@@ -141,14 +210,18 @@ def lane_parts(n_signals: int, device: torch.device) -> list[slice]:
 
 
 def _divide_no_operation() -> None:
-    torch.get_num_threads()  # The first call in a thread takes over the setting of the process.
+    _hold_to_one_thread()
+
+
+def _begin_anew() -> None:
+    """Do without threads in a forked process: they do not follow, nor do those who hold a lock.
+
+    OpenMP would wait for ever for its threads to take their part of an operation.
+    """
+    global _pool, _pool_lock, _blas_lock, _blas_users
+    _pool, _pool_lock, _blas_lock, _blas_users = None, threading.Lock(), threading.Lock(), 0
     torch.set_num_threads(1)
+    _here.threads = 0
 
 
-def _forget_threads() -> None:
-    """Threads do not follow into a forked process, nor do those who hold a lock."""
-    global _pool, _blas_lock, _blas_users
-    _pool, _blas_lock, _blas_users = None, threading.Lock(), 0
-
-
-os.register_at_fork(after_in_child=_forget_threads)
+os.register_at_fork(after_in_child=_begin_anew)

@@ -43,6 +43,14 @@ class InnerSolver(Registered, ABC):
             Kept from one call to the next.
         """
 
+    @property
+    def is_one_product(self) -> bool:
+        """Whether latents of signals without gaps are one matrix product with what is shared.
+
+        Such a solver multiplies so that no signal's latents depend on the others.
+        """
+        return False
+
     @abstractmethod
     def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:
         """Return about how many numbers one point of one signal keeps in memory.

@@ -11,7 +11,12 @@ from neurfield.fields import Field
 from neurfield.fields.sweeps import Sweeps
 from neurfield.learning.context import Context
 from neurfield.learning.solvers.base import InnerSolver
-from neurfield.learning.solvers.tangent import Tangent, solve_dual, solve_positive
+from neurfield.learning.solvers.tangent import (
+    Tangent,
+    in_equal_products,
+    solve_dual,
+    solve_positive,
+)
 from neurfield.learning.workspace import Workspace, blocks, most_rows
 
 _POINTS_AT_ONCE = 4096  # points of a signal linearized at once; bounds memory on large grids
@@ -47,13 +52,14 @@ class SharedFit:
     ) -> None:
         self.at_origin = at_origin
         self.tangent, self.precision = tangent, precision
-        self.factor = tangent.factor(precision, strength)
+        self.maps = tangent.solution_maps(precision, strength)
 
     def solve(self, context: Context, strength: Tensor) -> Tensor:
         """Return φ − μ, of shape (B, P)."""
         if context.weights is not None:
             return self.tangent.solve(context, self.precision, strength)
-        return self.tangent.solve_factored(context, self.precision, self.factor)
+        residual = context.residual(self.tangent.values).flatten(1)
+        return in_equal_products(residual, *self.maps)
 
 
 class LevenbergMarquardt(InnerSolver):
@@ -196,6 +202,10 @@ class LevenbergMarquardt(InnerSolver):
             self._spectrum_of = (self.precision, values.to(dtype), vectors.to(dtype))
         return self._spectrum_of[1:]
 
+    @property
+    def is_one_product(self) -> bool:
+        return self.steps == 1
+
     def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:
         if self.steps == 1 and is_uniform:  # values and residuals, beside what is shared
             return 2 * field.out_dim
@@ -222,7 +232,7 @@ class LevenbergMarquardt(InnerSolver):
         if shared is not None:
             latents = shared.solve(context, strength)
             if _has_few_values(field, context):
-                latents = latents @ self._spectrum()[1].T
+                latents = in_equal_products(latents, self._spectrum()[1].T)
             before = context.mse(shared.at_origin)
             if self.mean is None:
                 return latents, before

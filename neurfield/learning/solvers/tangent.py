@@ -10,6 +10,8 @@ from torch import Tensor
 from neurfield.fields import Field
 from neurfield.learning.context import Context
 
+_ROWS_AT_ONCE = 16  # in matrix products whose rows are not to depend on how many there are
+
 
 @dataclass(frozen=True)
 class Tangent:
@@ -114,6 +116,18 @@ class Tangent:
         rhs = residual @ jacobian / len(jacobian)
         return torch.cholesky_solve(rhs.T, factor).T
 
+    def solution_maps(self, precision: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+        """Return two matrices whose product takes residuals, as rows, to latents.
+
+        They do in two matrix products what :meth:`solve_factored` does.
+        """
+        factor = self.factor(precision, strength)
+        inverse = torch.cholesky_inverse(factor.double()).to(factor.dtype)
+        jacobian = self.jacobian.flatten(1, 2)[0]
+        if self._is_dual(precision):
+            return inverse, jacobian / precision
+        return jacobian / len(jacobian), inverse
+
     def _is_dual(self, precision: Tensor) -> bool:
         _, n_points, n_channels, n_latents = self.jacobian.shape
         return precision.ndim < 2 and n_points * n_channels < n_latents
@@ -126,6 +140,25 @@ class Tangent:
         jacobian = self.jacobian.flatten(1, 2)
         scaled = jacobian / precision
         return scaled, scaled @ jacobian.transpose(1, 2)
+
+
+def in_equal_products(rows: Tensor, *matrices: Tensor) -> Tensor:
+    """Multiply rows with matrices, always as many rows at a time, so that all round alike.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (B, n)
+    *matrices : Tensor of shape (n, m), (m, k), ...
+    """
+    found = []
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        part = rows[start : start + _ROWS_AT_ONCE]
+        padded = rows.new_zeros(_ROWS_AT_ONCE, rows.shape[1])
+        padded[: len(part)] = part
+        for matrix in matrices:
+            padded = padded @ matrix
+        found.append(padded[: len(part)])
+    return torch.cat(found) if found else rows[:, :0] @ matrices[-1][:0]
 
 
 def _as_matrix(precision: Tensor, size: int) -> Tensor:
