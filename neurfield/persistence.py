@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,6 +16,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from neurfield.atomic import replacing
 from neurfield.codec import Codec
 from neurfield.device import resolve_device
 from neurfield.fields import FieldSpec
@@ -159,15 +159,11 @@ def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) 
         "version": str(_VERSION),
         "document": json.dumps(document, default=_plain),
     }
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata)
-        os.replace(temporary, target)
+        with replacing(path) as temporary:
+            save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata)
     except SafetensorError as error:
-        raise OSError(f"cannot write {str(target)!r}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise OSError(f"cannot write {str(path)!r}: {error}") from error
 
 
 def load_fitted(path: str | Path, device: str) -> tuple[Codec, dict[str, Any]]:

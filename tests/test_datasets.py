@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from neurfield.atomic import replacing
 from neurfield.datasets import (
     AAMI_CLASSES,
     MITBIH_SPLITS,
@@ -25,7 +26,6 @@ from neurfield.datasets import (
     save_npz,
     save_zarr,
 )
-from neurfield.datasets._files import replacing
 
 
 def truncate(path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from neurfield.datasets._files import replacing, require
+from neurfield.atomic import replacing
+from neurfield.datasets._files import require
 
 
 def draw(original: xr.DataArray, same: xr.DataArray, large: xr.DataArray, output: Path) -> None:

@@ -77,8 +77,8 @@ def _run_model(args: argparse.Namespace) -> None:
     if args.json is not None:
         check_output(args.json, args.overwrite, (".json",))
 
+    from neurfield.atomic import replacing
     from neurfield.cli.models import load_model
-    from neurfield.datasets._files import replacing
     from neurfield.evaluation import cross_validated_neighbors, reconstruction
 
     encoder = load_model(Path(args.what))

@@ -12,7 +12,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neurfield.datasets._files import existing, reading, replacing, require
+from neurfield.atomic import replacing
+from neurfield.datasets._files import existing, reading, require
 
 ENDINGS = (".npz", ".nc", ".csv")
 

@@ -1,11 +1,9 @@
-"""What every reader and writer does around its library: find it, name the file, write whole."""
+"""What every reader and writer does around its library: find it, and name the file."""
 
 from __future__ import annotations
 
 import importlib
 import os
-import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,37 +73,3 @@ def reading(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
             f"{path}: could not be read as {expected}; is it truncated or of another kind? "
             f"({type(error).__name__}: {reason})"
         ) from error
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary sibling that takes the place of `path` if the block ends well.
-
-    If the block fails, the temporary file or folder is removed and `path` stays as it was.
-
-    Parameters
-    ----------
-    path : path-like
-        File or folder to write. The temporary name keeps its endings, because file libraries
-        choose the format by them.
-    """
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"{target.parent}: no such folder to write {target.name} into")
-    token = uuid.uuid4().hex[:8]
-    temporary = target.with_name(f".{token}-{target.name}")
-    try:
-        yield temporary
-        if target.is_dir():
-            # A folder that is not empty cannot be replaced in one step: step aside, swap, remove.
-            aside = target.with_name(f".{token}-old-{target.name}")
-            os.replace(target, aside)
-            os.replace(temporary, target)
-            shutil.rmtree(aside)
-        else:
-            os.replace(temporary, target)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)

@@ -11,7 +11,8 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from neurfield.datasets._files import reading, replacing
+from neurfield.atomic import replacing
+from neurfield.datasets._files import reading
 
 MmapMode = Literal["r", "c"] | None
 

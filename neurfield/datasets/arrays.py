@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neurfield.datasets._files import existing, replacing
+from neurfield.atomic import replacing
+from neurfield.datasets._files import existing
 from neurfield.datasets._numpy_file import MmapMode, NumpyFile
 
 #: Names of the coordinate axes of an array without names, by their number.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from neurfield.datasets._files import existing, reading, replacing, require
+from neurfield.atomic import replacing
+from neurfield.datasets._files import existing, reading, require
+from neurfield.datasets._lazy import complete
 
 Chunks = dict[str, int] | Literal["auto"] | None
 
@@ -116,8 +119,9 @@ def save_netcdf(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str])
         File to write.
     """
     require("netCDF4", "readers")
+    dataset = _storable(values)
     with replacing(path) as temporary:
-        _storable(values).to_netcdf(temporary)
+        _write(dataset, partial(dataset.to_netcdf, temporary))
 
 
 def save_zarr(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str]) -> None:
@@ -143,12 +147,20 @@ def save_zarr(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str]) -
     with replacing(target) as temporary:
         # Version 2 of the format is read everywhere, and has text and consolidated metadata in its
         # specification, which version 3 has not.
-        dataset.to_zarr(temporary, mode="w", zarr_format=2)
+        _write(dataset, partial(dataset.to_zarr, temporary, mode="w", zarr_format=2))
 
 
 def is_zarr(path: Path) -> bool:
     """Return whether a folder looks like a Zarr store, of either version of the format."""
     return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata"))
+
+
+def _write(dataset: xr.Dataset, write: Callable[..., Any]) -> None:
+    """Write values in memory, or those of a graph of tasks, by the dataset's own method."""
+    if any(array.chunks is not None for array in dataset.variables.values()):
+        complete(write(compute=False))
+    else:
+        write()
 
 
 def _select(

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from neurfield.datasets._files import missing, replacing
+from neurfield.atomic import replacing
+from neurfield.datasets._files import missing
 from neurfield.datasets._numpy_file import MmapMode
 from neurfield.datasets.arrays import load_npz
 

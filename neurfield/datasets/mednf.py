@@ -13,7 +13,8 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from neurfield.datasets._files import existing, replacing, require
+from neurfield.atomic import replacing
+from neurfield.datasets._files import existing, require
 from neurfield.interop import read_torch
 
 if TYPE_CHECKING:

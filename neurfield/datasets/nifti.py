@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neurfield.datasets._files import existing, reading, replacing, require
+from neurfield.atomic import replacing
+from neurfield.datasets._files import existing, reading, require
 from neurfield.datasets._lazy import lazy_array
 from neurfield.datasets.volumes import rescale_intensity
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from collections.abc import Sequence
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from neurfield.atomic import replacing
 
 _FORMAT = "neurfield-checkpoint"
 _VERSION = 1
@@ -36,14 +37,10 @@ def save_checkpoint(path: str | Path, state: dict[str, Any], fingerprint: dict[s
     fingerprint : dict
         What the state belongs to: parameters and data.
     """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     content = {"format": _FORMAT, "version": _VERSION, "fingerprint": fingerprint, "state": state}
-    try:
-        torch.save(content, temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # PyTorch refuses hidden files without an ending by name.
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        torch.save(content, file)
 
 
 def load_checkpoint(

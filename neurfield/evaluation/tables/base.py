@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from neurfield.datasets._files import replacing, require
+from neurfield.atomic import replacing
+from neurfield.datasets._files import require
 from neurfield.evaluation.tables.data import TableData
 
 if TYPE_CHECKING:
