@@ -12,7 +12,7 @@ import xarray as xr
 from neurfield.codec import Codec
 from neurfield.derivatives import gradient
 from neurfield.signals import CoordinateFrame, Layout, Signals, grid_points
-from neurfield.signals.containers import axes_from_coords, real_array
+from neurfield.signals.coords import axes_from_coords, real_array
 from neurfield.signals.layout import cast
 from neurfield.signals.patches import Reader
 

@@ -19,7 +19,7 @@ from neurfield.medfuncta import read_medfuncta
 from neurfield.planning import check_parameters, check_shape_of_field, make_learner
 from neurfield.presets import preset_parameters
 from neurfield.signals import CoordinateFrame, Layout, SignalGroup, Signals, ValueScaler
-from neurfield.signals.containers import default_axis_names
+from neurfield.signals.arrays import default_axis_names
 
 _UNKNOWN_GRID = 32  # points per axis on which a checkpoint without a grid is looked at
 

@@ -30,7 +30,7 @@ from neurfield.fitting import units_of
 from neurfield.learning.encoding import numbers_at_once
 from neurfield.learning.regression import Observations, RegressionLoop, fit_regression
 from neurfield.signals import SignalGroup, Signals, read_signals
-from neurfield.signals.containers import is_xarray
+from neurfield.signals.labelled import is_xarray
 from neurfield.signals.layout import SAMPLE
 
 _PART_OF_NYQUIST = 0.25  # highest frequency by default; the network makes higher ones of it

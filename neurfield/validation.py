@@ -10,7 +10,8 @@ from sklearn.utils.validation import check_array, validate_data
 
 from neurfield.patched import patches_of
 from neurfield.signals import Layout, Signals, read_signals
-from neurfield.signals.containers import is_list_of_signals, is_xarray
+from neurfield.signals.labelled import is_xarray
+from neurfield.signals.lists import is_list_of_signals
 
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder

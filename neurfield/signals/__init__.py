@@ -1,8 +1,9 @@
 """From the caller's containers to numbers and back."""
 
-from neurfield.signals.containers import SignalGroup, Signals, read_signals
 from neurfield.signals.frame import CoordinateFrame, grid_points
+from neurfield.signals.groups import SignalGroup, Signals
 from neurfield.signals.layout import Layout
+from neurfield.signals.reading import read_signals
 from neurfield.signals.scaling import ValueScaler
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from neurfield.signals.containers import SignalGroup
+from neurfield.signals.groups import SignalGroup
 from neurfield.signals.lazy import BlockCache, LazySource, LazyValues
 
 

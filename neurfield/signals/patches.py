@@ -10,8 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from neurfield.signals.containers import SignalGroup, Signals
 from neurfield.signals.frame import CoordinateFrame, grid_points
+from neurfield.signals.groups import SignalGroup, Signals
 from neurfield.signals.patch_values import PatchValues, source_of
 from neurfield.sizes import along_axes
 

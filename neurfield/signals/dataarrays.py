@@ -1,0 +1,45 @@
+"""Read DataArrays into groups of signals."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from neurfield.signals.groups import SignalGroup, Signals
+from neurfield.signals.labelled import (
+    axes_of,
+    channels_in_order,
+    labels_of_channels,
+    names_of_axes,
+    values_of,
+)
+from neurfield.signals.layout import SAMPLE, Layout
+from neurfield.signals.scattered import point_coordinates, read_scattered
+
+
+def read_dataarray(X: xr.DataArray, expected: Layout | None) -> Signals:
+    """Read a DataArray with a "sample" dimension, on a grid or at scattered points."""
+    if SAMPLE not in X.dims:
+        raise ValueError(
+            f'X must have a dimension named "{SAMPLE}", got dimensions {tuple(X.dims)}; '
+            "pass a list for signals without one"
+        )
+    X = channels_in_order(X, expected)
+    if names := point_coordinates(X, expected):
+        return read_scattered(X, names)
+    axis_names = names_of_axes(X.dims, expected)
+    axes = axes_of(X, axis_names)
+    values = values_of(X, axis_names)
+    layout = Layout(
+        container="dataarray",
+        is_list=False,
+        axis_names=axis_names,
+        axes=axes,
+        n_channels=values.shape[-1],
+        dims=tuple(str(dim) for dim in X.dims),
+        channel_labels=labels_of_channels(X),
+        name=None if X.name is None else str(X.name),
+        attrs=dict(X.attrs),
+        axis_attrs={name: dict(X[name].attrs) for name in axis_names},
+    )
+    return Signals((SignalGroup(axes, values, np.arange(len(values))),), layout)

@@ -1,0 +1,91 @@
+"""A data set in numbers: groups of signals on common points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from neurfield.signals.layout import Layout
+from neurfield.signals.lazy import LazyValues, Values, count_observed
+
+
+@dataclass(frozen=True)
+class SignalGroup:
+    """Signals that stand on one common grid, or on the same scattered points.
+
+    Parameters
+    ----------
+    axes : tuple of d float64 arrays
+        Grid coordinates in the caller's units; for scattered points, the coordinates of each.
+    values : array or LazyValues of shape (n, *shape, c), any real dtype
+        NaN marks a value that was not observed.
+    positions : int array of shape (n,)
+        Where each signal stands in the caller's order.
+    is_scattered : bool, default=False
+        Whether ``axes`` are coordinates of points instead of a grid; values are (n, N, c) then.
+    """
+
+    axes: tuple[np.ndarray, ...]
+    values: Values
+    positions: np.ndarray
+    is_scattered: bool = False
+
+    @property
+    def n_points(self) -> int:
+        """Number of points N."""
+        if self.is_scattered:
+            return len(self.axes[0])
+        return int(np.prod([len(axis) for axis in self.axes]))
+
+    @cached_property
+    def observed(self) -> np.ndarray:
+        """Number of observed values of each signal, of shape (n,); lazy values are read once.
+
+        Raises
+        ------
+        ValueError
+            If a signal holds an infinity, or nothing but NaN.
+        """
+        if isinstance(self.values, LazyValues):
+            return self.values.observed
+        return count_observed(self.values, self.positions)
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether :attr:`observed` is known without reading all values."""
+        return not isinstance(self.values, LazyValues) or self.values.is_surveyed
+
+    def take(self, rows: np.ndarray, positions: np.ndarray) -> SignalGroup:
+        """Return some signals of the group, in ascending order, at other positions."""
+        lazy = isinstance(self.values, LazyValues)
+        values = self.values.take(rows) if lazy else self.values[rows]
+        return replace(self, values=values, positions=positions)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """A data set: groups of signals on common grids, and the layout they came in."""
+
+    groups: tuple[SignalGroup, ...]
+    layout: Layout
+
+    def __len__(self) -> int:
+        return sum(len(group.positions) for group in self.groups)
+
+    def subset(self, positions: np.ndarray) -> Signals:
+        """Return the signals at the given positions, renumbered in that order."""
+        rank = np.full(len(self), -1)
+        rank[positions] = np.arange(len(positions))
+        groups = []
+        for group in self.groups:
+            chosen = np.flatnonzero(rank[group.positions] >= 0)
+            if len(chosen):
+                groups.append(group.take(chosen, rank[group.positions[chosen]]))
+        return Signals(tuple(groups), self.layout)
+
+    def check(self) -> None:
+        """Refuse infinities and signals in which nothing was observed; reads lazy values once."""
+        for group in self.groups:
+            _ = group.observed

@@ -1,0 +1,121 @@
+"""What an xarray object says of its axes, channels and values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from neurfield._compat import is_in_memory
+from neurfield.signals.layout import CHANNEL, SAMPLE, Layout
+from neurfield.signals.lazy import BlockCache, LazySource, LazyValues, Values, block_bounds
+from neurfield.signals.scaling import thinning
+
+
+def is_xarray(X: Any) -> bool:
+    """Tell whether the input carries labels of its own."""
+    return isinstance(X, xr.DataArray | xr.Dataset)
+
+
+def is_lazy(X: xr.DataArray | xr.Dataset) -> bool:
+    """Tell values in a dask graph or an opened file from those in memory."""
+    variables = [X.variable] if isinstance(X, xr.DataArray) else list(X.data_vars.values())
+    return any(not is_in_memory(getattr(v, "variable", v)) for v in variables)
+
+
+def names_of_axes(dims: Iterable[Any], expected: Layout | None) -> tuple[str, ...]:
+    """Return the names of the coordinate axes, in the order seen in fit."""
+    names = tuple(str(dim) for dim in dims if dim not in (SAMPLE, CHANNEL))
+    if not names:
+        raise ValueError(f"X needs at least one coordinate axis, got dimensions {tuple(dims)}")
+    if expected is None or set(names) != set(expected.axis_names):
+        return names
+    return expected.axis_names
+
+
+def axes_of(X: xr.DataArray, axis_names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+    """Return the coordinates of each axis."""
+    if X.size == 0:
+        raise ValueError(f"X needs at least one signal with one value, got sizes {dict(X.sizes)}")
+    axes = []
+    for name in axis_names:
+        axis = X[name].to_numpy()
+        if axis.dtype.kind not in "biuf" or not np.isfinite(axis).all():
+            raise ValueError(
+                f'coordinate "{name}" of X must be finite real numbers in one unit, '
+                f"got dtype {axis.dtype}"
+            )
+        axes.append(axis.astype(np.float64))
+    return tuple(axes)
+
+
+def values_of(X: xr.DataArray, axis_names: tuple[str, ...]) -> Values:
+    """Return the values as (n, *shape, c), read now or, where they are not in memory, later."""
+    if X.dtype.kind not in "biuf":
+        raise ValueError(f"values of X must be real numbers, got dtype {X.dtype}")
+    if not is_lazy(X):
+        return _ordered(X, axis_names)
+    n_channels = X.sizes.get(CHANNEL, 1)
+    shape = (X.sizes[SAMPLE], *(X.sizes[name] for name in axis_names), n_channels)
+    return lazy_values(
+        lambda start, stop: _ordered(X.isel({SAMPLE: slice(start, stop)}), axis_names),
+        shape,
+        X.dtype,
+        stored_chunks(X),
+        None if X.chunks is None else _transposed(X, axis_names).data.reshape(shape),
+    )
+
+
+def _ordered(X: xr.DataArray, axis_names: tuple[str, ...]) -> np.ndarray:
+    values = _transposed(X, axis_names).to_numpy()
+    return values if CHANNEL in X.dims else values[..., None]
+
+
+def _transposed(X: xr.DataArray, axis_names: tuple[str, ...]) -> xr.DataArray:
+    return X.transpose(SAMPLE, *axis_names, *([CHANNEL] if CHANNEL in X.dims else []))
+
+
+def lazy_values(
+    read: Callable[[int, int], np.ndarray],
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    chunks: Sequence[int] | None,
+    graph: Any = None,
+) -> LazyValues:
+    """Return values that are read block by block, in the pieces that they are stored in."""
+    bounds = block_bounds(shape[0], int(np.prod(shape[1:])), chunks)
+    every = thinning(int(np.prod(shape[:-1])))
+    return LazyValues(LazySource(read, shape, dtype, bounds, BlockCache(), every, graph))
+
+
+def stored_chunks(X: xr.DataArray) -> list[int] | None:
+    """Return how many signals each piece that can be read alone holds."""
+    if X.chunks is not None:
+        return list(X.variable.chunksizes[SAMPLE])
+    size = X.encoding.get("preferred_chunks", {}).get(SAMPLE)
+    if size is None:
+        return None
+    whole, rest = divmod(X.sizes[SAMPLE], size)
+    return [size] * whole + [rest] * (rest > 0)
+
+
+def channels_in_order(X: xr.DataArray, expected: Layout | None) -> xr.DataArray:
+    """Put labelled channels into the order seen in fit."""
+    labels, seen = labels_of_channels(X), None if expected is None else expected.channel_labels
+    if labels is None or seen is None or labels == seen or len(labels) != len(seen):
+        return X
+    if set(labels) != set(seen):
+        raise ValueError(f"the channels of X must be {seen}, got {labels}")
+    return X.isel({CHANNEL: [labels.index(label) for label in seen]})
+
+
+def labels_of_channels(X: xr.DataArray) -> tuple[Any, ...] | None:
+    """Return the labels of the channels; None where they have none."""
+    return tuple(X[CHANNEL].to_numpy().tolist()) if CHANNEL in X.coords else None
+
+
+def without_values(X: xr.DataArray) -> xr.DataArray:
+    """Return an array of the same labels that takes no memory."""
+    return X.copy(data=np.broadcast_to(np.zeros((), X.dtype), X.shape))
