@@ -34,6 +34,7 @@ class CoordinateField(nn.Module, ABC):
         Returns
         -------
         Tensor of shape (N, c)
+            Scaled values, one point a row.
         """
 
     @property

@@ -31,6 +31,7 @@ def gaussian_frequencies(
     Returns
     -------
     Tensor of shape (m, d)
+        In cycles per extent of the signal, one frequency a row.
 
     References
     ----------
@@ -59,6 +60,8 @@ def positional_frequencies(n_octaves: Sequence[int]) -> Tensor:
     Returns
     -------
     Tensor of shape (sum of n_octaves, d)
+        In cycles per extent of the signal, one frequency a row: the octaves of the first axis, then
+        those of the next.
 
     References
     ----------
@@ -95,6 +98,11 @@ class FourierFeatureMLP(CoordinateField):
         Number of layers, the linear output layer included and γ left out; at least 2.
     generator : torch.Generator, optional
         Source of the random initial weights.
+
+    Raises
+    ------
+    ValueError
+        If `frequencies` is no matrix, or an empty one, or `n_layers` is less than 2.
 
     References
     ----------
@@ -140,6 +148,7 @@ class FourierFeatureMLP(CoordinateField):
         Parameters
         ----------
         generator : torch.Generator, optional
+            Source of the draws; torch's global one by default.
         """
         for layer in self.layers:
             gain = 1.0 if layer is self.layers[-1] else math.sqrt(2.0)

@@ -38,6 +38,7 @@ def check_n_layers(n_layers: int, hidden: str = "sine") -> None:
     Raises
     ------
     ValueError
+        If `n_layers` is less than 2.
     """
     if n_layers < 2:
         raise ValueError(f"n_layers must be at least 2 ({hidden} and output), got {n_layers}")

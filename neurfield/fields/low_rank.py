@@ -144,6 +144,8 @@ class LowRankSiren(ModulatedSiren):
         Parameters
         ----------
         weight : Tensor of shape ((K-1)·L, r)
+            The product S B that is wanted; met in the least-squares sense where B has fewer rows
+            than columns.
         """
         before, bias = self.shift_map()
         change = (weight - before).double() @ torch.linalg.pinv(self.basis.double())
@@ -160,6 +162,7 @@ class LowRankSweeps(SirenSweeps):
     Parameters
     ----------
     field : LowRankSiren
+        Whose weights are read, and read anew by :meth:`refresh`.
     rows : int
         Most points, over all signals, of a block.
     """

@@ -72,6 +72,7 @@ class PlainSiren(CoordinateField):
         Parameters
         ----------
         generator : torch.Generator, optional
+            Source of the draws; torch's global one by default.
         """
         for k, (layer, omega) in enumerate(zip(self.layers, self.omegas, strict=True)):
             fan_in = layer.in_features

@@ -23,6 +23,7 @@ def omega_schedule(omega: float | Sequence[float], n_layers: int) -> tuple[float
     Returns
     -------
     tuple of K floats
+        One ω for each layer, in their order.
 
     References
     ----------

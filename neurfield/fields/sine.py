@@ -17,6 +17,7 @@ def sine(phase: Tensor) -> Tensor:
     Parameters
     ----------
     phase : Tensor
+        In radians, of any shape.
     """
     if torch.is_grad_enabled() and phase.requires_grad:
         return sine_and_cosine(phase)[0]
@@ -29,6 +30,7 @@ def sine_and_cosine(phase: Tensor) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     phase : Tensor
+        In radians, of any shape.
     """
     if torch.compiler.is_compiling():  # which fuses them with what follows
         return torch.sin(phase), torch.cos(phase)

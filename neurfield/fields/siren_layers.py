@@ -40,6 +40,8 @@ class SirenTape:
         Parameters
         ----------
         n_signals, n_points : int
+            Signals of the block, and points of each; their product is at most the number of rows
+            that there is room for.
         """
         if (self.n_signals, self.n_points) != (n_signals, n_points):
             self.n_signals, self.n_points = n_signals, n_points
@@ -58,6 +60,7 @@ class LayerWeights:
     back : Tensor of shape (K-1, L, L)
         ρ ω_k W_k.
     output : Tensor of shape (c, L)
+        The weights of the output layer.
     skips : bool
         Whether there are skip connections.
     residual_scale : float
@@ -91,6 +94,7 @@ class SineLayers:
     weight_gradients : Tensor of shape (K-1, L, L)
         Sums of outer products, of gradients at the phases with h_{k-1}.
     output_gradient : Tensor of shape (c, L)
+        Sum of outer products, of gradients at the values with the last h.
 
     References
     ----------
@@ -108,6 +112,7 @@ class SineLayers:
         Parameters
         ----------
         weights : LayerWeights
+            What the sweeps that follow take; its tensors are kept, not copied.
         """
         self._weights = weights
         self.weight_gradients = weights.back.new_zeros(weights.back.shape)
@@ -145,6 +150,7 @@ class SineLayers:
         Parameters
         ----------
         tape : SirenTape
+            After :meth:`evaluate`; its flows are written.
         cotangent : Tensor of shape (B·N, c)
             The gradient at the values.
         """
@@ -169,6 +175,7 @@ class SineLayers:
         channel : int
             Which value.
         out : Tensor of shape (B·N, K·L)
+            Written in place: a row for each point, the columns layer by layer.
         """
         n_layers, width = len(tape.cosines), self._weights.output.shape[1]
         flow, by_layer = self._flow[: len(out)], out.split(width, dim=1)
@@ -185,7 +192,9 @@ class SineLayers:
         Parameters
         ----------
         tape : SirenTape
+            After :meth:`carry_back`.
         cotangent : Tensor of shape (B·N, c)
+            The gradient at the values that was carried back.
         """
         hidden = self._hidden_after(tape, 0)
         for k in range(1, len(tape.flows)):
@@ -277,6 +286,7 @@ def add_product(total: Tensor, left: Tensor, right: Tensor, sign: float = 1.0) -
     Parameters
     ----------
     total, left, right : Tensor of shape (n, m), (n, k), (k, m)
+        Matrices of one dtype; `total` becomes total + sign · left right.
     sign : float, default=1.0
         What the product is multiplied by.
     """
@@ -289,6 +299,7 @@ def layers_for(like: Tensor) -> type[SineLayers]:
     Parameters
     ----------
     like : Tensor
+        Of the dtype and on the device of the weights.
     """
     alone = like.device.type == "cpu" and torch.get_num_threads() == 1
     if alone and like.dtype == torch.float32:

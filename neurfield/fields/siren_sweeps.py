@@ -29,6 +29,7 @@ class SirenSweeps(Sweeps):
     Parameters
     ----------
     field : ModulatedSiren
+        Whose weights are read, and read anew by :meth:`refresh`.
     rows : int
         Most points, over all signals, of a block.
     """

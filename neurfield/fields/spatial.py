@@ -149,10 +149,12 @@ class SpatialSiren(ShiftedSiren):
         Parameters
         ----------
         coords : Tensor of shape (..., d)
+            Normalised coordinates.
 
         Returns
         -------
         Tensor of shape (..., number of cells)
+            Weights from 0 to 1, the cells in row-major order.
         """
         weights = torch.ones_like(coords[..., :1])
         for axis, size in enumerate(self.grid):

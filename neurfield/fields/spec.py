@@ -38,6 +38,7 @@ class FieldSpec(Spec):
         Parameters
         ----------
         field : Field
+            Of the very class that a spec makes; classes derived from it do not count.
 
         Raises
         ------

@@ -31,6 +31,7 @@ def sine_and_cosine(phase: Any) -> Any:
     Parameters
     ----------
     phase : float32
+        In radians.
     """
     shifted = phase * _TURNS + _ROUNDING
     turns = shifted - _ROUNDING
