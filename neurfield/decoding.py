@@ -39,17 +39,26 @@ def decode(
         What to decode, values, derivatives or standard deviations: takes rows of the latents, and
         points.
     frame : CoordinateFrame
+        The extent that was seen in fit, beyond which points are warned of.
     layout : Layout
+        Container, axes and labels that the results take.
     n_latents : int
+        Number n of latents to decode.
     grid, coords, points, dtype
         As in ``FunctaEncoder.inverse_transform``.
-    samples : array-like of length n, optional
+    samples : array-like of length n, or None
         Labels of the latents.
 
     Returns
     -------
     list
         One container for each array that `read` returns.
+
+    Raises
+    ------
+    ValueError
+        If more than one of `grid`, `coords` and `points` is given, one of them does not fit the
+        axes, or there is no grid to decode on.
     """
     targets = {"grid": grid, "coords": coords, "points": points}
     given = [name for name, value in targets.items() if value is not None]
@@ -89,11 +98,14 @@ def decode_latents(
     Parameters
     ----------
     codec : Codec
+        The fitted field with the units it works in.
     layout : Layout
+        Container, axes and labels that the results take.
     latents : array of shape (n, P)
+        As ``transform`` returns them: one row per signal.
     derivative, return_std
         As in ``FunctaEncoder.inverse_transform``.
-    observed : Signals, optional
+    observed : Signals or None
         The signals of the latents, for their standard deviations.
     **where
         As in :func:`decode`.
@@ -101,6 +113,14 @@ def decode_latents(
     Returns
     -------
     container, or a tuple of two
+        Values or derivatives, in the caller's units; with `return_std`, the values and their
+        standard deviations.
+
+    Raises
+    ------
+    ValueError
+        If `derivative` and `return_std` are both given, `return_std` asks for what fit has not
+        learnt, or as :func:`decode`.
     """
     extent, codes, dtype = codec.extent, codec.codes(latents), where.pop("dtype")
 

@@ -24,7 +24,9 @@ def gradient(
     Parameters
     ----------
     codec : Codec
+        The fitted field with the units it works in.
     latents : array of shape (n, P)
+        One row for each signal to differentiate.
     points : array of shape (M, d)
         In the caller's units, shared by all signals.
     axes : sequence of int

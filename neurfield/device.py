@@ -46,6 +46,7 @@ def resolve_dtype(precision: str, device: torch.device) -> torch.dtype:
     precision : {"auto", "float32", "float64", "tf32", "bf16"}
         "auto" is float32; so is the storage with "tf32" and "bf16".
     device : torch.device
+        Where the products are to be computed.
 
     Raises
     ------

@@ -52,6 +52,7 @@ def read_medfuncta(
     Returns
     -------
     field : ModulatedSiren
+        With the published weights, ready to decode, in float32 on the CPU.
     axes : tuple of d arrays, or None
         Axes of the training grid, where the weights come with a full one.
 

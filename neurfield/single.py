@@ -190,6 +190,7 @@ class NeuralField(BaseEstimator):
         Returns
         -------
         self : NeuralField
+            The estimator, fitted.
 
         Raises
         ------

@@ -13,7 +13,9 @@ def along_axes(sizes: int | Sequence[int], n_axes: int) -> tuple[int, ...]:
     Parameters
     ----------
     sizes : int or sequence of int
+        One size for all axes, or one for each.
     n_axes : int
+        Number of axes, which a single size is repeated for.
 
     Examples
     --------

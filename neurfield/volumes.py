@@ -33,6 +33,7 @@ def decode_volumes(
     encoder : FunctaEncoder
         Fitted to volumes as :func:`neurfield.datasets.load_nifti` returns them.
     latents : array-like of shape (n, P)
+        One row per volume, as ``transform`` returns them.
     volumes : sequence of n DataArrays
         The originals, of which coordinates and ``attrs["affine"]`` are used, not the values.
     spacing : float or (float, float, float), optional

@@ -26,7 +26,7 @@ class LatentSet:
     ----------
     latents : float array of shape (n_samples, latent_dim)
         One row per signal.
-    features : list of str
+    features : list of str, optional
         Names of the columns.
     labels : array of shape (n_samples,), optional
         Class of each signal.

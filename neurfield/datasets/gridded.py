@@ -133,6 +133,11 @@ def save_zarr(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str]) -
         Signals.
     path : path-like
         Folder of the store.
+
+    Raises
+    ------
+    FileExistsError
+        If `path` is a folder that holds something else than a Zarr store.
     """
     require("zarr", "readers")
     target = Path(path)

@@ -142,6 +142,11 @@ def save_nifti_folder(
     -------
     list of Path
         The files written.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder that `folder` is to be made in is not there.
     """
     target = Path(folder)
     names = [

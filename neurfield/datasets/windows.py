@@ -45,14 +45,16 @@ class Recording:
     Parameters
     ----------
     name : str
+        Name of the record, the start of the names of its windows.
     values : float32 array of shape (n_times, n_leads)
+        NaN where nothing was observed.
     rate : float
         Samples per second as stored, to which `beats` refer.
     frequency : float
         Samples per second of `values`.
     units : list of str
         Unit of each lead.
-    beats : list of Beat, optional
+    beats : list of Beat or None
         None if there are no annotations.
     """
 
@@ -149,6 +151,7 @@ def assemble(
     Parameters
     ----------
     pieces : list of Piece
+        Windows of one length, from one recording or several.
     like : Recording
         One of those they were cut from, for the frequency and units.
     before : int

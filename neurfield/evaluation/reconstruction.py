@@ -28,9 +28,9 @@ class Scores:
     mse, psnr : float arrays of shape (n_samples,)
         Mean squared error in the data's units, squared, and PSNR in dB. Values that are NaN do not
         count.
-    ssim, lpips : float arrays of shape (n_samples,), or None
+    ssim, lpips : float arrays of shape (n_samples,), or None, default=None
         Structural similarity and perceptual distance, where they can be measured.
-    missing : dict
+    missing : dict, optional
         Why a measure is None, by its name.
     """
 
@@ -102,6 +102,7 @@ def compare(
     Returns
     -------
     Scores
+        Each measure of each signal, and why one is missing.
     """
     pairs = [(truth, found)]
     if isinstance(truth, list):
@@ -151,6 +152,7 @@ def reconstruction(
     Returns
     -------
     Reconstruction
+        The measures of the decoded signals, and those of the mean signal in their place.
     """
     scaler = encoder.codec_.scaler
     truth, found = values_of(signals), values_of(decoded(encoder, signals, latents))
@@ -182,10 +184,12 @@ def values_of(signals: Container) -> Arrays:
     Parameters
     ----------
     signals : DataArray or Dataset with a sample dimension, or list of DataArray
+        In the caller's units, on a common grid or, of a list, each on its own.
 
     Returns
     -------
     float64 array of shape (n_samples, *shape, n_channels), or list of (*shape, n_channels)
+        The values in the order of the samples; with one channel where there was no such dimension.
     """
     if isinstance(signals, list):
         return [_values(signal) for signal in signals]
@@ -203,6 +207,7 @@ def as_array(signals: xr.DataArray | xr.Dataset) -> xr.DataArray:
     Returns
     -------
     DataArray
+        The values, with the variables along "channel" where there were several.
     """
     if isinstance(signals, xr.DataArray):
         return signals

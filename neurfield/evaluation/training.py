@@ -68,6 +68,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         self
+            The classifier, trained.
         """
         inputs, labels = self._read(X, y)
         check_classification_targets(labels)
@@ -92,10 +93,12 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : as in :meth:`fit`
+            Samples of the shape seen in fit.
 
         Returns
         -------
         float32 array of shape (n_samples, n_classes)
+            One row per sample, which sums to 1, in the order of ``classes_``.
         """
         check_is_fitted(self)
         inputs, _ = self._read(X)
@@ -107,10 +110,12 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : as in :meth:`fit`
+            Samples of the shape seen in fit.
 
         Returns
         -------
         array of shape (n_samples,)
+            One of ``classes_`` for each sample.
         """
         check_is_fitted(self)
         return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])

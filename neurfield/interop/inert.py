@@ -55,7 +55,7 @@ class InertUnpickler(pickle.Unpickler):
     ----------
     file : binary file
         Standing at the start of a pickle.
-    record_classes : iterable of str
+    record_classes : iterable of str, default=()
         Foreign classes ("module.name") to read as records.
     functions : mapping of str to callable, optional
         Further globals, and what stands in for them.
@@ -96,6 +96,7 @@ class InertUnpickler(pickle.Unpickler):
         return found
 
     def persistent_load(self, pid: Any) -> Any:
+        """Refuse what a pickle keeps outside of itself."""
         raise RefusedError(f"it points to something outside of itself: {pid!r:.80}")
 
 

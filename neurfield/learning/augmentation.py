@@ -30,6 +30,7 @@ def deform(coords: Tensor, spacing: Tensor, strength: float, generator: torch.Ge
     Returns
     -------
     Tensor of shape (..., d)
+        Where the map takes the coordinates, with their dtype and device.
     """
     n_axes = coords.shape[-1]
     linear = torch.eye(n_axes, dtype=torch.float64)

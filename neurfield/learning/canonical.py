@@ -49,6 +49,7 @@ def canonicalise(
     store : ContextStore
         The training set, of which at most 2048 signals are used.
     generator : torch.Generator
+        Source of the sample; a CPU generator.
     effort : float in (0, 1], default=1.0
         Fraction of these signals that there is time for.
 
@@ -77,6 +78,7 @@ def principal_axes(latents: Tensor, effects: Tensor, parts: int = 1) -> Tensor:
     Parameters
     ----------
     latents : Tensor of shape (n, P)
+        One latent a row.
     effects : Tensor of shape (N c, P)
         Sensitivity of values to latents. Along its axis, the strongest one is positive.
     parts : int, default=1
@@ -85,6 +87,8 @@ def principal_axes(latents: Tensor, effects: Tensor, parts: int = 1) -> Tensor:
     Returns
     -------
     Tensor of shape (P, P), orthogonal, one axis a column
+        Axes by falling variance of the latents; block-diagonal, with equal blocks, for several
+        parts.
     """
     latents, effects = (
         table.unflatten(1, (parts, -1)).flatten(0, 1) for table in (latents, effects)

@@ -108,6 +108,7 @@ class Context:
         Parameters
         ----------
         prediction : Tensor of shape (B, N, c)
+            Scaled values at the coordinates of this context.
         """
         residual = self.values - prediction
         return residual if self.weights is None else residual * self.weights
@@ -118,6 +119,7 @@ class Context:
         Parameters
         ----------
         prediction : Tensor of shape (B, N, c)
+            Scaled values at the coordinates of this context.
         """
         return self.residual(prediction).square().sum(dim=(1, 2)) / self.counts()
 

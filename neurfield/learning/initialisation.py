@@ -51,12 +51,14 @@ def start_from_data(
     field : ShiftedSiren
         Freshly initialised; changed in place.
     store : ContextStore
+        The training set, of which a sample on common points is used.
     output_norm : float
         Norm of each channel's output weights before the mean is fitted. The larger it is, the less
         the latents have to move the hidden layers, and the closer the field stays to its tangent.
     augmentation : float
         Strength of the random deformations under which S should span the signals' variation too.
     generator : torch.Generator
+        Source of the sample and of the deformations; a CPU generator.
     """
     limit_bandwidth(field, store.finest_spacing)
     sample = store.aligned_sample(_MOST_SIGNALS, _MOST_POINTS, generator)
@@ -77,6 +79,7 @@ def limit_bandwidth(field: ShiftedSiren, spacing: Tensor) -> None:
     Parameters
     ----------
     field : ShiftedSiren
+        The weights of its first layer are scaled in place, axis by axis.
     spacing : Tensor of shape (d,)
         Finest distance of neighbouring grid points along each axis, in normalised coordinates.
     """

@@ -24,6 +24,7 @@ class Muon(Optimizer):
     Parameters
     ----------
     matrices : sequence of Tensor of shape (m, n)
+        Weights to update in place.
     lr : float
         Learning rate of a square matrix; a taller one's is √(m/n) times as large.
     weight_decay : float
@@ -78,10 +79,12 @@ def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
     Parameters
     ----------
     matrix : Tensor of shape (m, n)
+        Of any scale: it is divided by its norm first.
 
     Returns
     -------
     Tensor of shape (m, n)
+        Of the dtype of the argument.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     found = wide / wide.norm().clamp_min(_LEAST_NORM)
@@ -99,6 +102,7 @@ class Optimizers:
     Parameters
     ----------
     optimizers : sequence of torch.optim.Optimizer
+        Stepped together; their learning rates as they are now are what :meth:`scale_lr` scales.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:

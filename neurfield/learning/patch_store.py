@@ -25,8 +25,16 @@ class PatchStore(ContextStore):
     frame : CoordinateFrame
         Of a patch.
     scaler : ValueScaler
+        Between the caller's units and the scaled values that the field learns.
     dtype : torch.dtype
+        Floating-point type of the coordinates and values that a batch holds.
     device : torch.device
+        Where batches are put; the signals themselves stay where they are.
+
+    Raises
+    ------
+    ValueError
+        If the patches stand on several grids.
     """
 
     def __init__(
@@ -79,8 +87,11 @@ def store_of(
     frame : CoordinateFrame
         Of a patch, where there are patches.
     scaler : ValueScaler
+        Between the caller's units and the scaled values that the field learns.
     dtype : torch.dtype
+        Floating-point type of the coordinates and values that a batch holds.
     device : torch.device
+        Where batches are put; the signals themselves stay where they are.
     """
     if patches is None:
         return ContextStore(signals, frame, scaler, dtype, device)

@@ -34,6 +34,7 @@ class LatentPrior:
     Parameters
     ----------
     mean : float64 array of shape (P,)
+        Mean latent μ.
     covariance : float64 array of shape (P, P)
         Shrunk towards a multiple of the identity as far as the number of signals asks for.
     noise : float
@@ -83,7 +84,9 @@ class PriorSample:
     Parameters
     ----------
     context : Context
+        The signals, at the same points each.
     tangent : Tangent
+        The field linearised at latent zero, at these points.
     latents : Tensor of shape (n, P)
         Closed-form fits.
     deformed : Tensor of shape (m, P), optional
@@ -121,6 +124,7 @@ def draw_sample(
     Parameters
     ----------
     field : Field
+        Trained; not changed.
     solver : LevenbergMarquardt
         Whose prior the fits have.
     store : ContextStore
@@ -128,6 +132,7 @@ def draw_sample(
     augmentation : float
         Strength of the deformations that training saw.
     generator : torch.Generator
+        Source of the signals, points and deformations; a CPU generator.
     effort : float in (0, 1], default=1.0
         Fraction of these signals that there is time for.
     """
@@ -184,6 +189,7 @@ def deformation_count(n_signals: int, most: int = MOST_SIGNALS) -> int:
     Parameters
     ----------
     n_signals : int
+        Signals of the sample, at least one.
     most : int, default=4096
         Signals in all.
     """
@@ -216,7 +222,9 @@ def estimate_prior(field: Field, sample: PriorSample) -> LatentPrior | None:
     Parameters
     ----------
     field : Field
+        With which the latents of the sample were fitted.
     sample : PriorSample
+        Training signals with their latents, as :func:`draw_sample` returns them.
     """
     if len(sample.latents) < 2:
         return None

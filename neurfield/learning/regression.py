@@ -23,6 +23,7 @@ class Observations:
     Parameters
     ----------
     coords : Tensor of shape (N, d)
+        Normalised coordinates.
     values : Tensor of shape (N, c)
         Scaled values; any finite number where a channel was not observed.
     weights : Tensor of shape (N, c)
@@ -66,6 +67,7 @@ class RegressionLoop:
     lr : float
         Peak learning rate of Adam, which a cosine takes to zero.
     max_iter : int
+        Most iterations, over which the cosine runs.
     batch_points : int
         Points of each iteration.
     tol : float or None
@@ -114,8 +116,11 @@ def fit_regression(
     Parameters
     ----------
     network : CoordinateField
+        Trained in place.
     observations : Observations
+        The signal to learn.
     schedule : RegressionLoop
+        How long and how fast to learn.
     generator : torch.Generator
         Source of the points of each iteration.
 

@@ -61,10 +61,15 @@ class ContextStore:
     Parameters
     ----------
     signals : Signals
+        On one grid, on several or at scattered points.
     frame : CoordinateFrame
+        Between the caller's coordinates and [-1, 1]^d.
     scaler : ValueScaler
+        Between the caller's units and the scaled values that the field learns.
     dtype : torch.dtype
+        Floating-point type of the coordinates and values that a batch holds.
     device : torch.device
+        Where batches are put; the signals themselves stay where they are.
 
     Attributes
     ----------
@@ -176,6 +181,7 @@ class ContextStore:
         Parameters
         ----------
         positions : int array of shape (B,)
+            Which signals, by their place among those of the store; at least one.
         n_points : int, optional
             Points to draw from each signal; all by default.
         generator : torch.Generator, optional
@@ -198,6 +204,7 @@ class ContextStore:
         Parameters
         ----------
         most_points : int
+            Most points of a batch, over all its signals and with padding.
         positions : int array, optional
             Which signals to visit, each once, in an order of the store's choosing; None = all.
         n_points : int, optional
@@ -208,6 +215,7 @@ class ContextStore:
         Yields
         ------
         positions : int array
+            The signals of the batch, by their place among those of the store.
         context : Context
             Full contexts on one grid share one coordinate tensor, the same object each time.
         """
@@ -238,6 +246,7 @@ class ContextStore:
         n_signals, n_points : int
             Most signals and points to return.
         generator : torch.Generator
+            Source of the signals and points; a CPU generator.
         """
         window = self._window(np.arange(len(self)))
         if window is None:

@@ -23,6 +23,7 @@ class BlockWindow:
     block_of : int array of shape (n,)
         The block that each signal is in.
     block_bytes : int array of shape (n_blocks,)
+        Bytes that each block takes in memory.
     capacity : int
         Bytes that the window may hold; two blocks, and a batch, are held in any case.
     """

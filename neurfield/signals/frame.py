@@ -60,7 +60,8 @@ class CoordinateFrame:
         Parameters
         ----------
         grids : sequence of tuples of d arrays
-        units : sequence of d str or None
+            Axes of each grid, in the caller's units; the frame encloses all of them.
+        units : sequence of d str or None, default=()
             Unit of each axis; axes without a unit count as one unit (pixels).
         isotropic : bool, default=False
             Scale axes of one unit by the same number, that of the longest of them.

@@ -27,25 +27,25 @@ class Layout:
         Names of the coordinate axes.
     axes : tuple of d arrays or None
         Reference grid in the caller's units; None when no grid was ever seen.
-    n_channels : int
+    n_channels : int, default=1
         Number of channels c.
-    channel_axis : int or None
+    channel_axis : int or None, default=None
         Which axis of an array (sample axis included) holds channels; None = one channel, no axis.
-    dims : tuple of str
+    dims : tuple of str, default=()
         Order of all dimensions of an xarray input, "sample" first for lists.
-    channel_labels : sequence or None
+    channel_labels : sequence or None, default=None
         Coordinate of the "channel" dimension, or the variable names of a Dataset.
-    name : str or None
+    name : str or None, default=None
         Name of a DataArray, or of the only variable of a Dataset.
-    attrs : mapping
+    attrs : mapping, optional
         Attributes of the DataArray or Dataset.
-    variable_attrs : mapping of str to mapping
+    variable_attrs : mapping of str to mapping, optional
         Attributes of each variable of a Dataset.
-    axis_attrs : mapping of str to mapping
+    axis_attrs : mapping of str to mapping, optional
         Attributes of each coordinate axis (units and the like).
-    unit_axes : bool
+    unit_axes : bool, default=False
         Whether each axis of an array spans [-1, 1], whatever its size, instead of counting indices.
-    extent : tuple of d pairs of float, or None
+    extent : tuple of d pairs of float, or None, default=None
         First and last coordinate along each axis, where scattered points take the place of a grid.
     """
 
@@ -93,6 +93,7 @@ class Layout:
         Parameters
         ----------
         values : array of shape (n, *shape, c)
+            One signal a row, in the caller's units, channels last.
         axes : sequence of d arrays
             Grid of the values, in the caller's units.
         dtype : dtype, optional
@@ -103,6 +104,7 @@ class Layout:
         Returns
         -------
         ndarray, DataArray or Dataset; a list of n of them (without sample axis) for list input
+            The values in the container, order of dimensions and labels of the caller.
         """
         values = cast(values, dtype)
         whole: Any

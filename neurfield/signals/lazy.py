@@ -66,6 +66,7 @@ class LazySource:
     shape : tuple of int
         (n, *shape, c), of all signals.
     dtype : numpy dtype
+        Type of the values that `read` returns.
     bounds : sequence of int
         Where blocks begin, and n.
     cache : BlockCache
@@ -126,6 +127,7 @@ class LazyValues:
     Parameters
     ----------
     source : LazySource
+        Where the signals are read from, block by block.
     rows : int array of shape (n,), optional
         Which signals of the source, ascending; None = all.
     """
@@ -175,6 +177,7 @@ class LazyValues:
         Parameters
         ----------
         rows : int array of shape (n,)
+            Which of these signals, in any order; one may come twice.
         where : tuple of d int arrays of shape (m,) or (n, m)
             Indices of the points along each axis, the same for all signals or each one's own;
             none at all stands for all points.
@@ -182,6 +185,7 @@ class LazyValues:
         Returns
         -------
         array of shape (n, m, c), or of all points, (n, *shape, c)
+            In the order of `rows`, with the dtype of the source.
         """
         wanted = self.rows[rows]
         block_of = np.searchsorted(self.source.bounds, wanted, side="right") - 1
@@ -209,6 +213,7 @@ def block_bounds(
     Parameters
     ----------
     n_signals, values_per_signal : int
+        Number of signals, and of the values of each, over all points and channels.
     chunks : sequence of int, optional
         Sizes of the pieces that can be read alone; small ones are read together.
 
@@ -245,6 +250,7 @@ def count_observed(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     values : array of shape (n, ...)
+        One signal a row; only floating-point values can be NaN.
     positions : int array of shape (n,)
         Where the signals stand in the caller's order.
 

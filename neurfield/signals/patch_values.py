@@ -74,7 +74,9 @@ class PatchValues(LazyValues):
         Parameters
         ----------
         rows : int array of shape (k,)
+            Whose signals to read from: one of these patches for each that is returned.
         starts : int array of shape (k, d)
+            Index of the first point of each along the axes of its signal.
         """
         return PatchValues(self.source, self.rows[rows], starts, self.offsets)
 

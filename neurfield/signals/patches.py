@@ -62,7 +62,9 @@ class PatchGrid:
         Parameters
         ----------
         signals : Signals
+            On one common grid.
         patch_size : int or sequence of d int
+            Points of a patch along each axis; a single number holds for all axes.
 
         Raises
         ------
@@ -172,6 +174,7 @@ class PatchGrid:
         Returns
         -------
         patch : int array of shape (M,)
+            Number of the patch, in row-major order; two that overlap part in the middle.
         local : array of shape (M, d)
             Coordinates from the first point of the patch on, in the caller's units.
         """

@@ -47,6 +47,11 @@ class ValueScaler:
         blocks : sequence of arrays of shape (..., c)
             NaN is passed over. The 0.5 and 99.5 percentiles go to 0 and 1, so that a few
             outliers do not flatten everything else.
+
+        Raises
+        ------
+        ValueError
+            If a channel has no observed value.
         """
         n_channels = blocks[0].shape[-1]
         flat = [block.reshape(-1, n_channels) for block in blocks]

@@ -77,6 +77,7 @@ class Table(ABC):
         Parameters
         ----------
         data : TableData
+            Signals to learn from and to measure on, with labels where there are classes.
         budget : Budget
             How much time and how many seeds the table may take.
         """
@@ -90,6 +91,7 @@ class Table(ABC):
         settings : dict
             One of what :meth:`cells` returned.
         data : TableData
+            Signals to learn from and to measure on, with labels where there are classes.
         """
 
     @abstractmethod
@@ -99,6 +101,7 @@ class Table(ABC):
         Parameters
         ----------
         rows : sequence of dict
+            Rows as :func:`run_table` returns them: settings and figures by name.
         figure : matplotlib Figure
             Drawn into.
         """
@@ -116,8 +119,11 @@ def run_table(
     Parameters
     ----------
     table : Table
+        Says which cells there are and how each is computed.
     data : TableData
+        Signals to learn from and to measure on, with labels where there are classes.
     budget : Budget
+        How much time and how many seeds the table may take.
     folder : Path
         Holds ``NAME.jsonl`` with one line per finished cell, which is not computed again with the
         same settings, data and version of this package; and the finished ``NAME.csv`` and
@@ -167,6 +173,11 @@ class CellStore:
     ----------
     path : Path
         File, which need not be there yet.
+
+    Raises
+    ------
+    ValueError
+        If a line of the file is no finished cell.
     """
 
     def __init__(self, path: Path) -> None:
@@ -192,6 +203,7 @@ class CellStore:
         digest : str
             Of the data.
         settings : dict
+            One of what :meth:`Table.cells` returned.
         """
         from neurfield import __version__
 
@@ -215,6 +227,7 @@ class CellStore:
         key : dict
             What :meth:`key` returned.
         figures : dict
+            What :meth:`Table.compute` returned for these settings.
         """
         self._cells[self._text(key)] = figures
         lines = [

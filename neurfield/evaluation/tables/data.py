@@ -97,7 +97,7 @@ def make_data(
     test : the same, optional
         Signals to measure on. By default a quarter of `train` at random; whole records or patients,
         where a coordinate of that name tells them, and otherwise the same share of each class.
-    limits : (int or None, int or None)
+    limits : (int or None, int or None), default=(None, None)
         Most signals to learn from and to measure on, drawn at random.
     grid : sequence of int, optional
         Points along each axis to resample every signal to, linearly over its own extent.
@@ -105,6 +105,8 @@ def make_data(
     Returns
     -------
     TableData
+        Both parts with their labels, scaled by the map that takes the range of what is to be learnt
+        from to [0, 1].
 
     Raises
     ------

@@ -24,6 +24,7 @@ def points(
     Parameters
     ----------
     figure : Figure
+        Drawn into; its size is set by the numbers of rows and measures.
     rows : sequence of dict
         Rows of the table, from top to bottom.
     labels : sequence of str
@@ -54,6 +55,7 @@ def curves(
     Parameters
     ----------
     figure : Figure
+        Drawn into; its size is set by the number of measures.
     rows : sequence of dict
         Rows of the table.
     x, title : str

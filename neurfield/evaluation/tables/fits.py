@@ -137,6 +137,7 @@ def measure_encoder(encoder: FunctaEncoder, data: TableData, neighbors: bool = F
     encoder : FunctaEncoder
         Fitted in place.
     data : TableData
+        Signals to learn from and to measure on, with labels where there are classes.
     neighbors : bool, default=False
         Whether 5 nearest neighbours classify the latents too, where there are classes.
 
