@@ -40,10 +40,12 @@ class Field(nn.Module, ABC):
         coords : Tensor of shape (N, d) or (B, N, d)
             Shared or per-signal coordinates.
         latents : Tensor of shape (B, P)
+            One latent a row.
 
         Returns
         -------
         Tensor of shape (B, N, c)
+            Scaled values of each signal at each point.
         """
 
     @property
@@ -79,7 +81,9 @@ class Field(nn.Module, ABC):
         Parameters
         ----------
         coords : Tensor of shape (N, d) or (B, N, d)
+            Normalised coordinates, shared or one set per signal.
         latents : Tensor of shape (B, P)
+            One latent a row.
 
         Raises
         ------
@@ -101,6 +105,7 @@ class Field(nn.Module, ABC):
         coords : Tensor of shape (N, d) or (B, N, d)
             Normalised coordinates, shared or one set per signal.
         latents : Tensor of shape (B, P)
+            Where the derivative is taken, one latent a row.
         """
         return AutogradLinearization(self, coords, latents)
 
@@ -166,6 +171,7 @@ class Field(nn.Module, ABC):
         Raises
         ------
         ValueError
+            If two options, or an option and the number of axes, do not go together.
         """
 
     @property
@@ -208,6 +214,7 @@ class Field(nn.Module, ABC):
         Parameters
         ----------
         n_signals : int
+            Number of rows.
         """
         parameter = next(self.parameters())
         return torch.zeros(

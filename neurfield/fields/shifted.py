@@ -45,6 +45,11 @@ class ShiftedSiren(Field):
         Factor on the initial weights of the output layer.
     modulation : {"shift", "shift_scale"}, default="shift"
         Whether the code also scales the pre-activations.
+
+    Raises
+    ------
+    ValueError
+        If `n_layers` is less than 2, or `modulation` is none of the two.
     """
 
     def __init__(
@@ -121,11 +126,14 @@ class ShiftedSiren(Field):
         Parameters
         ----------
         coords : Tensor of shape (N, d)
+            Normalised coordinates.
         values : Tensor of shape (n, N, c)
+            Values of n signals at these points.
 
         Returns
         -------
         Tensor of shape (n · parts, N, c)
+            The share of each vector: for each signal, one array per vector; they sum to `values`.
         """
         return values
 
@@ -136,6 +144,7 @@ class ShiftedSiren(Field):
         Parameters
         ----------
         weight : Tensor of shape ((K-1)·L, length of the vector)
+            New shifts of all units of all sine layers, a column per component of the vector.
         """
         self.modulation.weight.copy_(weight)
 
@@ -207,10 +216,13 @@ class ShiftedLinearization(Linearization):
         Parameters
         ----------
         cotangent : Tensor of shape (B, N, c)
+            What the values at each point are weighted with.
 
         Returns
         -------
         list of Tensor of shape (B, N, L)
+            One tensor for each sine layer's shifts, then one for each layer's scales, if there are
+            any.
         """
         return self._sweep(cotangent @ self.output.weight, *self._kept)
 
