@@ -136,14 +136,13 @@ def _regress_modulation(
     With few signals, a prior that favours what the features express easily stands in for the
     covariance that they cannot show.
     """
-    sensitivities, residuals = [], []
+    sensitivities, origins = [], []
     n_signals = max(1, _MOST_SIGNALS // field.latent_parts)
-    for context in contexts:
-        context = context.of_signals(slice(n_signals))
+    seen = [context.of_signals(slice(n_signals)) for context in contexts]
+    for context in seen:
         linearization = field.linearize(context.coords, field.zero_latents(1))
         sensitivities.append(linearization.sensitivity()[0].flatten(0, 1).double())
-        left = context.values - linearization.values
-        residuals.append(field.shares(context.coords, left).flatten(1))
+        origins.append(linearization.values)
     n_values = sum(len(sensitivity) for sensitivity in sensitivities)
     power, axes = torch.linalg.eigh(sum(s.T @ s for s in sensitivities) / n_values)
     kept = power > power[-1] * 1e-9
@@ -152,8 +151,8 @@ def _regress_modulation(
     whitening = axes / (power + ridge).sqrt()
     coefficients = torch.cat(
         [
-            r.double() @ (s @ whitening) / len(s)
-            for r, s in zip(residuals, sensitivities, strict=True)
+            field.shares(c.coords, c.values - f).flatten(1).double() @ (s @ whitening) / len(s)
+            for c, f, s in zip(seen, origins, sensitivities, strict=True)
         ]
     )
     covariance = coefficients.T @ coefficients / len(coefficients)
