@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from neurfield.codec import Codec
+from neurfield.codec import Codec, encoding_room
 from neurfield.signals import Layout, SignalGroup, Signals
 from neurfield.signals.layout import SAMPLE
 from neurfield.signals.lazy import LazyValues, count_observed
@@ -25,7 +25,11 @@ def is_dask_backed(X: Any) -> bool:
 
 
 def encode_lazily(
-    codec: Codec, signals: Signals, X: xr.DataArray | xr.Dataset, attrs: Mapping[str, Any]
+    codec: Codec,
+    signals: Signals,
+    X: xr.DataArray | xr.Dataset,
+    attrs: Mapping[str, Any],
+    memory_budget: float | None = None,
 ) -> xr.DataArray:
     """Return latents as a lazily computed array of dimensions sample and latent.
 
@@ -39,6 +43,8 @@ def encode_lazily(
         Its coordinates along ``sample``, such as labels, are carried along.
     attrs : mapping
         Attributes of the result.
+    memory_budget : int or float, optional
+        Most memory that one task may take, as :func:`neurfield.memory.room` has it.
     """
     import dask.array
     from dask.delayed import delayed
@@ -55,6 +61,7 @@ def encode_lazily(
         axes=group.axes,
         is_scattered=group.is_scattered,
         layout=signals.layout,
+        memory_budget=memory_budget,
         drop_axis=list(whole),
         new_axis=1,
         chunks=(values.chunks[0], (codec.latent_size,)),
@@ -71,9 +78,12 @@ def _encode_block(
     axes: tuple[np.ndarray, ...],
     is_scattered: bool,
     layout: Layout,
+    memory_budget: float | None,
     block_info: Any = None,
 ) -> np.ndarray:
     start = block_info[0]["array-location"][0][0]
     count_observed(values, start + np.arange(len(values)))
     group = SignalGroup(axes, values, np.arange(len(values)), is_scattered)
-    return codec.encode(Signals((group,), layout))
+    block = Signals((group,), layout)
+    with encoding_room(codec, block, memory_budget, "transform"):
+        return codec.encode(block)

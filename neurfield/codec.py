@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning import Context, ContextStore, encode_store
-from neurfield.learning.encoding import numbers_at_once
-from neurfield.learning.lanes import each_in_lanes
+from neurfield.learning.footprint import encoding
+from neurfield.learning.lanes import each_in_lanes, lane_count
 from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers import InnerSolver
+from neurfield.memory import at_once, libraries, room
 from neurfield.signals import CoordinateFrame, Signals, ValueScaler, grid_points
 from neurfield.signals.patches import Reader
 
@@ -154,7 +156,7 @@ class Codec:
         """
         coords = torch.as_tensor(self.frame.normalise(points), dtype=self.dtype, device=self.device)
         latents = torch.as_tensor(codes, dtype=self.dtype, device=self.device)
-        most = max(1, numbers_at_once(self.device) // self.field.modulation_size)
+        most = max(1, at_once("signals", self.device) // self.field.modulation_size)
         decoded = np.empty((len(latents), len(coords), self.field.out_dim), dtype=np.float32)
         if self.device.type != "cpu":
             n_points = min(len(coords), most)
@@ -256,6 +258,20 @@ class Codec:
         encode_store(self.field, self.solver, store, visit=visit)
         return psnr
 
+    def decoding_bytes(self, derivatives: bool = False) -> float:
+        """Return about how many bytes are in use while values are decoded, beside these.
+
+        Parameters
+        ----------
+        derivatives : bool, default=False
+            Whether by coordinates or by latents they are differentiated too.
+        """
+        numbers = at_once("signals", self.device)
+        if derivatives:
+            numbers = max(numbers, at_once("derivatives"))
+        of_lane = 2 * max(numbers, self.field.modulation_size) * self.dtype.itemsize
+        return lane_count(self.device) * of_lane
+
     def with_solver(self, solver: InnerSolver) -> Self:
         """Return the same codec with another solver.
 
@@ -277,3 +293,31 @@ class Codec:
             if isinstance(value, Tensor):
                 setattr(self.solver, name, value.to(device))
         return self
+
+
+@contextmanager
+def encoding_room(
+    codec: Codec, signals: Signals, budget: float | None, what: str, verbose: int = 0
+) -> Iterator[None]:
+    """Make blocks so small, inside a ``with``, that encoding takes no more memory than it may.
+
+    Parameters
+    ----------
+    codec : Codec
+    signals : Signals
+        What is to be encoded.
+    budget : int, float or None
+        As :func:`neurfield.memory.room` has it.
+    what : str
+        Name of the work.
+    verbose : int, default=0
+        Whether to print what it takes.
+    """
+    store, field = codec.store(signals), codec.field
+
+    def need() -> float:
+        loaded = libraries(codec.device, compiled=field.has_sweeps, trains=False)
+        return loaded + max(encoding(field, codec.solver, store), codec.decoding_bytes())
+
+    with room(budget, need, codec.device, what, verbose):
+        yield

@@ -11,6 +11,7 @@ import xarray as xr
 
 from neurfield.codec import Codec
 from neurfield.derivatives import gradient
+from neurfield.memory import room
 from neurfield.signals import CoordinateFrame, Layout, Signals, grid_points
 from neurfield.signals.coords import axes_from_coords, real_array
 from neurfield.signals.layout import cast
@@ -91,6 +92,7 @@ def decode_latents(
     derivative: str | Sequence[str] | None,
     return_std: bool,
     observed: Signals | None,
+    memory_budget: float | None = None,
     **where: Any,
 ) -> Any:
     """Decode latents, or derivatives of what they decode to, with or without deviations.
@@ -107,6 +109,8 @@ def decode_latents(
         As in ``FunctaEncoder.inverse_transform``.
     observed : Signals or None
         The signals of the latents, for their standard deviations.
+    memory_budget : int or float, optional
+        Most memory that it may take beside the result, as :func:`neurfield.memory.room` has it.
     **where
         As in :func:`decode`.
 
@@ -124,8 +128,12 @@ def decode_latents(
     """
     extent, codes, dtype = codec.extent, codec.codes(latents), where.pop("dtype")
 
+    def need() -> float:
+        return codec.decoding_bytes(derivatives=derivative is not None or return_std)
+
     def read(reader: Reader, dtype: npt.DTypeLike | None) -> list[Any]:
-        return decode(codec.across(reader), extent, layout, len(latents), dtype=dtype, **where)
+        with room(memory_budget, need, codec.device, "inverse_transform"):
+            return decode(codec.across(reader), extent, layout, len(latents), dtype=dtype, **where)
 
     if derivative is not None:
         if return_std:

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from neurfield.codec import Codec
-
-_NUMBERS_AT_ONCE = 2**24  # working memory of a block, values and tangents together
+from neurfield.memory import at_once
 
 
 def gradient(
@@ -44,7 +43,7 @@ def gradient(
     """
     coords = torch.as_tensor(codec.frame.normalise(points), dtype=codec.dtype, device=codec.device)
     codes = torch.as_tensor(latents, dtype=codec.dtype, device=codec.device)
-    most = max(1, _NUMBERS_AT_ONCE // codec.field.modulation_size)
+    most = max(1, at_once("derivatives") // codec.field.modulation_size)
     n_points = min(len(coords), most)
     n_signals = max(1, most // n_points)
     shape = (len(codes), len(coords), codec.field.out_dim)

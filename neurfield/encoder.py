@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from neurfield._compat import fit_context
 from neurfield.blockwise import encode_lazily, is_dask_backed
-from neurfield.codec import Codec
+from neurfield.codec import Codec, encoding_room
 from neurfield.decoding import decode_latents
 from neurfield.device import matrix_products
 from neurfield.display import NamedLatentsMixin, SummaryMixin
@@ -79,6 +79,9 @@ class FunctaEncoder(
     max_time : float, default=None
         Seconds that all of ``fit`` or ``partial_fit`` may take, to about a tenth; the learning-rate
         schedule follows. Results then depend on the machine's speed.
+    memory_budget : int or float, default=None
+        Most bytes that work may take, or, in (0, 1), which part of what is free; None is half. Work
+        is done in smaller blocks where it takes more, with the same results to rounding.
     lr_schedule : {"constant", "cosine"}, default=None
         Course of the learning rate in ``fit``.
     weight_decay : float, default=None
@@ -116,7 +119,7 @@ class FunctaEncoder(
     random_state : int, RandomState instance or None, default=None
         Source of the initial weights and of all draws; an int makes fits repeatable on one device.
     verbose : int, default=0
-        1 shows a progress bar with the current PSNR.
+        1 shows what memory work takes, before it begins, and a progress bar with the current PSNR.
     warm_start : bool, default=False
         Continue ``fit`` from the weights, coordinates and scaling of the previous fit.
 
@@ -185,6 +188,7 @@ class FunctaEncoder(
         batch_size: int | None = None,
         max_iter: int | None = None,
         max_time: float | None = None,
+        memory_budget: float | None = None,
         lr_schedule: str | None = None,
         weight_decay: float | None = None,
         channel_axis: int | None = None,
@@ -212,6 +216,7 @@ class FunctaEncoder(
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.max_time = max_time
+        self.memory_budget = memory_budget
         self.lr_schedule = lr_schedule
         self.weight_decay = weight_decay
         self.channel_axis = channel_axis
@@ -319,8 +324,9 @@ class FunctaEncoder(
         check_is_fitted(self)
         signals, codec = validated_signals(self, X, reset=False), self._encoding_codec()
         if is_dask_backed(X) and isinstance(signals.groups[0].values, LazyValues):
-            return encode_lazily(codec, signals, X, provenance(self, X.attrs))
-        return codec.encode(signals)
+            return encode_lazily(codec, signals, X, provenance(self, X.attrs), self.memory_budget)
+        with encoding_room(codec, signals, self.memory_budget, "transform", self.verbose):
+            return codec.encode(signals)
 
     def inverse_transform(
         self,
@@ -393,6 +399,7 @@ class FunctaEncoder(
             self.codec_,
             self.layout_,
             latents,
+            memory_budget=self.memory_budget,
             derivative=derivative,
             return_std=return_std,
             observed=signals,
@@ -421,7 +428,9 @@ class FunctaEncoder(
         """
         check_is_fitted(self)
         signals = validated_signals(self, X, reset=False)
-        return float(self._encoding_codec().reconstruction_psnr(signals).mean())
+        codec = self._encoding_codec()
+        with encoding_room(codec, signals, self.memory_budget, "score"):
+            return float(codec.reconstruction_psnr(signals).mean())
 
     @property
     def field_(self) -> Field:

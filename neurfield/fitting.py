@@ -33,6 +33,7 @@ from neurfield.learning import (
 )
 from neurfield.learning.checkpoint import load_checkpoint
 from neurfield.learning.clock import seconds_per_operation
+from neurfield.memory import libraries, room
 from neurfield.patched import with_patches
 from neurfield.signals import CoordinateFrame, Signals, ValueScaler
 from neurfield.signals.lazy import LazyValues, thinned
@@ -70,6 +71,8 @@ class FitPlan:
         What the field describes; None = whole signals.
     max_time : float, optional
         Seconds that all of it may take.
+    memory_budget : int or float, optional
+        Most memory that it may take, as :func:`neurfield.memory.room` has it.
     pass_from : int, optional
         Meta-steps taken before, where this is one pass over the signals of many; None = as many
         meta-steps as the schedule has.
@@ -87,6 +90,7 @@ class FitPlan:
     isotropic: bool = False
     patches: PatchGrid | None = None
     max_time: float | None = None
+    memory_budget: float | None = None
     pass_from: int | None = None
 
 
@@ -148,27 +152,37 @@ def fit_codec(
     frame, scaler = _units(signals, plan, previous)
     units = (plan.patches, frame, scaler, plan.dtype, plan.device)
     store = store_of(train, *units)
+    is_new = trainer is None
     if trainer is None:
-        trainer = _begun(plan, store, generator, seed, previous, history, resumes=saved is not None)
-    trainer.learner = plan.learner  # other steps at test time leave the training as it is
-    trainer.state.begin_pass()
-    pace = 0.0 if plan.max_time is None else seconds_per_operation(plan.device)
-    work = plan.learner.finishing_operations(trainer.field, store) * pace
-    clock.reserve = min(work, _MOST_RESERVE * (plan.max_time or 0.0))
-    trainer.run(
-        Pass(
-            store=store,
-            held_out=None if held_out is None else store_of(held_out, *units),
-            loop=_loop(plan, len(store)),
-            fingerprint=fingerprint,
-            clock=clock,
-            callbacks=plan.callbacks,
-        ),
-        saved,
-    )
-    effort = _HURRIED if trainer.was_interrupted else clock.effort(work)
-    step, finished = _finished(trainer, store, max(effort, _HURRIED))
-    codec = Codec(step.field, finished.solver, frame, scaler, finished.posterior)
+        trainer = _begun(plan, generator, seed, previous, history)
+    learner, field = plan.learner, trainer.field
+
+    def need() -> float:
+        loaded = libraries(plan.device, compiled=field.has_sweeps, trains=True)
+        return loaded + max(learner.footprint(field, store), measuring_bytes(signals))
+
+    with room(plan.memory_budget, need, plan.device, "fit", plan.loop.verbose):
+        if is_new and previous is None and saved is None:  # which bring weights of their own
+            learner.initialise(trainer.meta_step, store, generator)
+        trainer.learner = plan.learner  # other steps at test time leave the training as it is
+        trainer.state.begin_pass()
+        pace = 0.0 if plan.max_time is None else seconds_per_operation(plan.device)
+        work = plan.learner.finishing_operations(trainer.field, store) * pace
+        clock.reserve = min(work, _MOST_RESERVE * (plan.max_time or 0.0))
+        trainer.run(
+            Pass(
+                store=store,
+                held_out=None if held_out is None else store_of(held_out, *units),
+                loop=_loop(plan, len(store)),
+                fingerprint=fingerprint,
+                clock=clock,
+                callbacks=plan.callbacks,
+            ),
+            saved,
+        )
+        effort = _HURRIED if trainer.was_interrupted else clock.effort(work)
+        step, finished = _finished(trainer, store, max(effort, _HURRIED))
+        codec = Codec(step.field, finished.solver, frame, scaler, finished.posterior)
     return with_patches(codec, plan.patches), trainer
 
 
@@ -207,12 +221,10 @@ def history_of(encoder: Any) -> TrainingState:
 
 def _begun(
     plan: FitPlan,
-    store: ContextStore,
     generator: torch.Generator,
     seed: int,
     previous: Codec | None,
     history: TrainingState | None,
-    resumes: bool,
 ) -> Trainer:
     """Return a trainer of a fresh field, or of one that another fit has trained."""
     if previous is None:
@@ -224,8 +236,6 @@ def _begun(
     )
     if previous is not None:
         trainer.meta_step.adopt(previous.solver)
-    elif not resumes:  # a checkpoint brings weights and generator of its own
-        plan.learner.initialise(trainer.meta_step, store, generator)
     return trainer
 
 
@@ -271,6 +281,19 @@ def units_of(
     frame = CoordinateFrame.from_axes(grids, signals.layout.units, isotropic)
     every = thinning(sum(len(group.positions) * group.n_points for group in signals.groups))
     return frame, ValueScaler.from_values([thinned(g.values, every) for g in signals.groups])
+
+
+def measuring_bytes(signals: Signals) -> float:
+    """Return about how many bytes :func:`units_of` has in use: a sample of values, and its copies.
+
+    Parameters
+    ----------
+    signals : Signals
+    """
+    n_points = sum(len(group.positions) * group.n_points for group in signals.groups)
+    n_points //= thinning(n_points)
+    # As they come and in double precision; then those of one channel that were observed, sorted.
+    return n_points * (16 * signals.layout.n_channels + 24)
 
 
 def _split(

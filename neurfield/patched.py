@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from neurfield.codec import Codec
-from neurfield.learning.encoding import numbers_at_once
+from neurfield.memory import at_once
 from neurfield.signals import CoordinateFrame, Signals, grid_points
 from neurfield.signals.patches import PatchGrid, Reader
 
@@ -60,7 +60,7 @@ class PatchedCodec(Codec):
         psnr = np.empty(len(signals))
         for group in signals.groups:
             points = grid_points(group.axes)
-            n_rows = max(1, numbers_at_once(self.device) // (len(points) * self.field.out_dim))
+            n_rows = max(1, at_once("signals", self.device) // (len(points) * self.field.out_dim))
             for start in range(0, len(group.positions), n_rows):
                 rows = np.arange(start, min(start + n_rows, len(group.positions)))
                 positions = group.positions[rows]

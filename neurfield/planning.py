@@ -37,6 +37,11 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "batch_size": [Interval(Integral, 1, None, closed="left"), None],
     "max_iter": [Interval(Integral, 1, None, closed="left"), None],
     "max_time": [Interval(Real, 0, None, closed="neither"), None],
+    "memory_budget": [
+        Interval(Integral, 1, None, closed="left"),
+        Interval(Real, 0, 1, closed="neither"),
+        None,
+    ],
     "lr_schedule": [StrOptions({"constant", "cosine"}), None],
     "weight_decay": [Interval(Real, 0, None, closed="left"), None],
     "channel_axis": [Integral, None],
@@ -75,6 +80,7 @@ _NOT_IN_FINGERPRINT = {
     "compile",
     "device",
     "max_time",
+    "memory_budget",
     "random_state",
     "transform_steps",
     "verbose",
@@ -249,6 +255,7 @@ def make_plan(
         isotropic=encoder.isotropic,
         patches=patches,
         max_time=encoder.max_time,
+        memory_budget=encoder.memory_budget,
         pass_from=pass_from,
     )
 

@@ -27,8 +27,8 @@ from neurfield.fields import (
 )
 from neurfield.fields.schedule import check_omega
 from neurfield.fitting import units_of
-from neurfield.learning.encoding import numbers_at_once
 from neurfield.learning.regression import Observations, RegressionLoop, fit_regression
+from neurfield.memory import at_once
 from neurfield.signals import SignalGroup, Signals, read_signals
 from neurfield.signals.labelled import is_xarray
 from neurfield.signals.layout import SAMPLE
@@ -378,7 +378,7 @@ class NeuralField(BaseEstimator):
     def _evaluate(self, coords: np.ndarray) -> np.ndarray:
         """Return values in the signal's units at normalised points: (M, d) to (M, c)."""
         where = torch.as_tensor(coords, dtype=torch.float32, device=self.device_)
-        n_points = max(1, numbers_at_once(where.device) // self.field_.hidden_dim)
+        n_points = max(1, at_once("signals", where.device) // self.field_.hidden_dim)
         blocks = [self.field_(block).cpu().double().numpy() for block in where.split(n_points)]
         return self.scaler_.invert(np.concatenate(blocks)).astype(np.float32)
 

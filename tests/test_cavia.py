@@ -10,6 +10,7 @@ import pytest
 import torch
 from inner_loops import VARIANTS, assert_same_gradients, cavia_by_autograd, problem
 
+from neurfield import memory
 from neurfield.fields import Field, ModulatedSiren
 from neurfield.learning import (
     Context,
@@ -20,7 +21,6 @@ from neurfield.learning import (
     Problem,
     Trainer,
     lanes,
-    workspace,
 )
 from neurfield.learning.learners.cavia import Cavia, CaviaStep
 from neurfield.learning.optimizers import lr_factor
@@ -69,7 +69,7 @@ def test_meta_gradient_agrees_with_nested_autograd(d, gamma, gaps):
 @pytest.mark.parametrize("gamma", [1.0, 0.4])
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_meta_gradient_of_every_variant(variant, gamma, activations, recompute, monkeypatch):
-    monkeypatch.setitem(workspace._ACTIVATIONS, "cpu", activations)
+    monkeypatch.setitem(memory.AT_ONCE, "activations", (activations,) * 2)
     field, batch = problem(2, gamma, **variant)
     twin = copy.deepcopy(field)
     loss = CaviaStep(field, 3, 0.1, recompute)(batch)
@@ -116,7 +116,7 @@ def test_one_meta_step_leaves_nothing_to_the_next(precision):
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("activations", [30, 2**18], ids=["many chunks", "few chunks"])
 def test_threads_change_no_more_than_the_order_of_sums(activations, recompute, monkeypatch):
-    monkeypatch.setitem(workspace._ACTIVATIONS, "cpu", activations)
+    monkeypatch.setitem(memory.AT_ONCE, "activations", (activations,) * 2)
     field, batch = problem(2, 0.4, gaps=True)
     threads, gradients = torch.get_num_threads(), []
     step = CaviaStep(field, 3, 0.1, recompute)

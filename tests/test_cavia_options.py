@@ -7,9 +7,9 @@ import pytest
 import torch
 from inner_loops import VARIANTS, assert_same_gradients, cavia_by_autograd, problem
 
-from neurfield import FunctaEncoder
+from neurfield import FunctaEncoder, memory
 from neurfield.fields import Field, ModulatedSiren
-from neurfield.learning import Cavia, Context, workspace
+from neurfield.learning import Cavia, Context
 from neurfield.learning.learners.cavia import CaviaStep, hardest_points
 from neurfield.validation import validated_signals
 
@@ -31,7 +31,7 @@ def learning_step(field, **options):
 @pytest.mark.parametrize("gamma", [1.0, 0.4])
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_gradient_at_the_step_sizes(variant, gamma, activations, recompute, monkeypatch):
-    monkeypatch.setitem(workspace._ACTIVATIONS, "cpu", activations)
+    monkeypatch.setitem(memory.AT_ONCE, "activations", (activations,) * 2)
     field, batch = problem(2, gamma, **variant)
     twin, rates = copy.deepcopy(field), RATES.clone().requires_grad_()
     step = learning_step(field, recompute=recompute)

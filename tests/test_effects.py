@@ -65,7 +65,7 @@ OF_ENCODER = {
 }
 # What has its effect elsewhere than in what is learnt, with a test of its own below.
 ELSEWHERE = {"max_time", "checkpoint", "checkpoint_every", "callbacks", "device", "compile"}
-ELSEWHERE |= {"verbose", "warm_start"}
+ELSEWHERE |= {"memory_budget", "verbose", "warm_start"}
 OF_FIELDS = {
     "siren": {
         "hidden_dim": 9,

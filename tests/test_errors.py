@@ -73,6 +73,8 @@ def fitted_labelled(small_encoder, labelled):
         ("batch_size", 0),
         ("max_iter", 0),
         ("max_time", 0),
+        ("memory_budget", 0),
+        ("memory_budget", 1.5),
         ("lr_schedule", "linear"),
         ("channel_axis", 1.5),
         ("checkpoint", 3),

@@ -7,6 +7,7 @@ import pytest
 import torch
 import xarray as xr
 
+from neurfield import memory
 from neurfield.datasets import load_netcdf, load_zarr, save_latents, save_netcdf
 from neurfield.learning.window import BlockWindow
 from neurfield.signals import lazy, read_signals
@@ -33,8 +34,8 @@ def beats():
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Cut and keep so little at once that these small sets count as large ones."""
-    monkeypatch.setattr(lazy, "_VALUES_AT_ONCE", 24 * 2 * 10)
-    monkeypatch.setattr(lazy, "_CACHED_BYTES", 24 * 2 * 8 * 60)
+    monkeypatch.setitem(memory.AT_ONCE, "read", (24 * 2 * 10,) * 2)
+    monkeypatch.setitem(memory.AT_ONCE, "cached", (24 * 2 * 8 * 60,) * 2)
 
 
 def opened(kind, beats, tmp_path):

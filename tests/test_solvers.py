@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from neurfield import memory
 from neurfield.fields import ModulatedSiren
 from neurfield.learning import Context
 from neurfield.learning.solvers import (
@@ -210,16 +211,14 @@ def test_normal_equations_are_those_of_the_jacobian(field, gappy):
 
 
 def test_large_grids_are_walked_over_in_pieces(field, context, monkeypatch):
-    import neurfield.learning.solvers.levenberg_marquardt as module
-
     solver = LevenbergMarquardt(3, prior(), 60)
     whole = solver.solve(field, context)
-    monkeypatch.setattr(module, "_POINTS_AT_ONCE", 7)
+    monkeypatch.setitem(memory.AT_ONCE, "points", (7, 7))
     shared = solver.share(field, context)
     assert shared is not None
     for found in (solver.solve(field, context), solver.solve(field, context, shared)):
         torch.testing.assert_close(found, whole, rtol=1e-7, atol=1e-9)
-    monkeypatch.setattr(module, "_NUMBERS_SHARED", 7)
+    monkeypatch.setitem(memory.AT_ONCE, "shared", (7, 7))
     assert solver.share(field, context) is None
     torch.testing.assert_close(solver.solve(field, context), whole, rtol=1e-7, atol=1e-9)
 
@@ -255,8 +254,6 @@ def wide():
 @pytest.mark.parametrize("kind", ["full", "with gaps"])
 @pytest.mark.parametrize("grid", ["shared", "own"])
 def test_dual_systems_have_the_solutions_of_the_primal_ones(wide, monkeypatch, steps, kind, grid):
-    import neurfield.learning.solvers.levenberg_marquardt as module
-
     field, full, gappy, precision = wide
     context = full if kind == "full" else gappy
     if grid == "own":
@@ -264,6 +261,8 @@ def test_dual_systems_have_the_solutions_of_the_primal_ones(wide, monkeypatch, s
         context = Context(own, context.values, context.weights)
     solver = LevenbergMarquardt(steps, precision, 24)
     dual = solver.solve(field, context, solver.share(field, context))
+    import neurfield.learning.solvers.levenberg_marquardt as module
+
     assert module._has_few_values(field, context)
     monkeypatch.setattr(module, "_has_few_values", lambda field, context: False)
     primal = solver.solve(field, context, solver.share(field, context))

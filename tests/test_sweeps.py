@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from neurfield import memory
 from neurfield.fields import LowRankSiren, ModulatedSiren, SpatialSiren
 from neurfield.learning import Context, workspace
 from neurfield.learning.field_errors import FieldErrors
@@ -30,7 +31,7 @@ def threads(request):
 
 @pytest.fixture(params=[7 * 16, 2**18], ids=["blocks of 7 points", "one block"])
 def activations(request, monkeypatch):
-    monkeypatch.setitem(workspace._ACTIVATIONS, "cpu", request.param)
+    monkeypatch.setitem(memory.AT_ONCE, "activations", (request.param,) * 2)
 
 
 def problem(name, channels, kind):

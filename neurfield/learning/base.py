@@ -13,6 +13,7 @@ from torch import nn
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
+from neurfield.learning.footprint import Sizes
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers import InnerSolver
@@ -322,6 +323,21 @@ class Learner(Spec, ABC):
             Training signals.
         """
         return 0.0
+
+    def footprint(self, field: Field, store: ContextStore) -> float:
+        """Return about how many bytes a fit has in use at its peak, beside the signals.
+
+        By default, those of a whole batch that is differentiated step by step.
+
+        Parameters
+        ----------
+        field : Field
+        store : ContextStore
+            Training signals.
+        """
+        sizes = Sizes.of(field, store)
+        n_points = min(self.settings.batch_size, sizes.n_signals) * sizes.n_points
+        return sizes.batch(n_points * sizes.n_channels) + 2 * sizes.tape(n_points)
 
     def validation_solver(self, step: MetaStep, store: ContextStore) -> InnerSolver:
         """Return the solver that held-out signals are fitted with during training.

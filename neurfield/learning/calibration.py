@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.canonical import principal_axes
+from neurfield.learning.footprint import Sizes
 from neurfield.learning.posterior import Posterior
 from neurfield.learning.prior import (
     MOST_POINTS,
@@ -26,6 +27,7 @@ from neurfield.learning.prior import (
 )
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent
 from neurfield.learning.store import ContextStore
+from neurfield.memory import at_once
 
 # How often each kind of work is done on the way, in terms of multiplications.
 _GRAMS, _COVARIANCES, _FACTORISATIONS, _READING, _EVALUATIONS = 12, 4, 60, 200, 8
@@ -113,6 +115,40 @@ def operations_of_posterior(network: Field, store: ContextStore) -> float:
         + n_fits * n_values * (n_latents + _READING)
         + _EVALUATIONS * n_evaluated * network.modulation_size * network.hidden_dim
     )
+
+
+def footprint_of_posterior(network: Field, store: ContextStore) -> float:
+    """Return about how many bytes are in use at the peak of what ends a fit.
+
+    Parameters
+    ----------
+    network : Field
+    store : ContextStore
+        The training set.
+    """
+    sizes = Sizes.of(network, store)
+    n_signals, n_points = min(sizes.n_signals, MOST_SIGNALS), min(sizes.n_points, MOST_POINTS)
+    n_values = n_signals * n_points * sizes.n_channels
+    n_fits = n_signals * (1 + deformation_count(n_signals))
+    # Canonical coordinates are of all points of the grids, up to twice as many as of the sample.
+    canonical = sizes.tangent(min(sizes.n_points, 2 * MOST_POINTS))
+    fits = sizes.tangent(n_points) + sizes.jacobian(n_points) + n_values * sizes.n_bytes
+    if sizes.has_gaps:  # Jacobians and systems of a block of signals, each with its own gaps
+        one = sizes.jacobian(n_points) + sizes.square(sizes.n_bytes)
+        block = max(1, at_once("derivatives") // (sizes.n_latents * n_points))
+        fits += 2 * min(block, n_signals) * one
+    double = 8 / sizes.n_bytes
+    turns = (1 + 2 * double) * sizes.jacobian(n_points)
+    # Errors of the full field: a few arrays as large as a layer's activations.
+    layers = 5 * sizes.width * max(at_once("derivatives") / sizes.n_shifts, n_points)
+    errors = sizes.jacobian(n_points) + min(layers, 5 * sizes.width * n_signals * n_points) * (
+        sizes.n_bytes
+    )
+    trials = (2 + 3 * double) * sizes.jacobian(n_points)
+    of_latents = n_fits * sizes.n_latents * (2 * sizes.n_bytes + 16)
+    kept = n_values * sizes.n_bytes * (2 if sizes.has_gaps else 1) + of_latents
+    largest = max(canonical, fits, turns, errors, trials, 8 * n_values)
+    return max(sizes.batch(n_values), kept + largest) + 8 * sizes.square()
 
 
 def _calibrate(

@@ -16,16 +16,7 @@ from neurfield.learning.lanes import each_in_lanes, one_thread
 from neurfield.learning.solvers import InnerSolver
 from neurfield.learning.store import ContextStore
 from neurfield.learning.workspace import Workspace
-
-_CPU_NUMBERS, _DEVICE_NUMBERS = 2**22, 2**25  # 16 and 128 MiB in float32
-
-
-def numbers_at_once(device: torch.device) -> int:
-    """Return how many numbers a block of signals may take up.
-
-    On a CPU, blocks that stay near its caches are two to four times as fast as larger ones.
-    """
-    return _CPU_NUMBERS if device.type == "cpu" else _DEVICE_NUMBERS
+from neurfield.memory import at_once
 
 
 @torch.no_grad()
@@ -65,7 +56,7 @@ def encode_store(
     latents = torch.empty(len(positions), field.latent_dim, dtype=store.dtype, device=store.device)
     alone = store.device.type == "cpu"
     per_point = solver.floats_per_point(field, store.is_uniform)
-    most_points = max(1, numbers_at_once(store.device) // per_point)
+    most_points = max(1, at_once("signals", store.device) // per_point)
     workspaces: dict[int, Workspace] = defaultdict(Workspace)
     coords, shared = None, None
     for block, context in store.blocks(most_points, positions, n_points, generator):

@@ -12,6 +12,7 @@ from torch import Tensor
 from neurfield.fields.shifted import ShiftedSiren
 from neurfield.learning.augmentation import deform
 from neurfield.learning.context import Context
+from neurfield.learning.footprint import Sizes
 from neurfield.learning.store import ContextStore
 
 _MOST_SIGNALS = 3000
@@ -71,6 +72,33 @@ def start_from_data(
             coords = deform(sample.coords, store.finest_spacing, augmentation, generator)
             contexts.append(replace(sample, coords=coords))
     _regress_modulation(field, contexts, generator)
+
+
+def footprint_of_start(field: ShiftedSiren, store: ContextStore, deforms: bool) -> float:
+    """Return about how many bytes :func:`start_from_data` has in use at its peak.
+
+    Parameters
+    ----------
+    field : ShiftedSiren
+        Whose sizes count.
+    store : ContextStore
+        Training signals.
+    deforms : bool
+        Whether signals are deformed.
+    """
+    sizes, n_contexts = Sizes.of(field, store), 1 + (_DEFORMATIONS if deforms else 0)
+    n_signals = min(sizes.n_signals, _MOST_SIGNALS)
+    n_points = min(sizes.n_points, _MOST_POINTS)
+    n_values = n_signals * n_points * sizes.n_channels
+    sensitivities = 8 / sizes.n_bytes * n_contexts * sizes.sensitivity(n_points)
+    # Beside those of all contexts: the next one's, layer by layer and joined, or its values and
+    # what they are multiplied with, or the coefficients of all and once more joined.
+    coefficients = 8 * n_contexts * n_signals * field.latent_parts * sizes.n_shifts
+    next_one = 2 * sizes.sensitivity(n_points) + sizes.tape(n_points)
+    product = (8 + 2 * sizes.n_bytes) * n_values + 8 / sizes.n_bytes * sizes.sensitivity(n_points)
+    squares = 5 * 8 * sizes.n_shifts**2
+    regression = sensitivities + squares + max(next_one, product + coefficients, 2 * coefficients)
+    return max(sizes.batch(n_values), n_values * sizes.n_bytes + regression)
 
 
 def limit_bandwidth(field: ShiftedSiren, spacing: Tensor) -> None:

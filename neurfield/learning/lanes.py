@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from neurfield.memory import carried
+
 # Most parts at a time. Their threads take turns at starting operations.
 _LANES = 8
 
@@ -86,7 +88,7 @@ def in_lanes(work: Callable[[int], Any], lanes: int) -> list[Any]:
         if lanes == 1:
             return [work(0)]
         with one_thread():  # Threads of torch that wait for work would do so on the lanes' time.
-            return list(_lanes_pool().map(torch.no_grad()(work), range(lanes)))
+            return list(_lanes_pool().map(carried(torch.no_grad()(work)), range(lanes)))
 
 
 def each_in_lanes(work: Callable[[int, int], None], n_items: int) -> None:

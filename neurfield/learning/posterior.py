@@ -15,11 +15,10 @@ from neurfield.fields import Field
 from neurfield.learning.context import Context
 from neurfield.learning.prior import LatentPrior
 from neurfield.learning.solvers import normal_equations
+from neurfield.memory import at_once
 from neurfield.signals import CoordinateFrame
 
 Axes = tuple[np.ndarray, ...]
-
-_NUMBERS_AT_ONCE = 2**24
 
 
 @dataclass
@@ -177,6 +176,6 @@ def _without_gaps(context: Context) -> Context:
 
 def _chunks(n_points: int, field: Field) -> Iterator[slice]:
     floats = field.out_dim * (field.modulation_size + 2 * field.latent_dim)
-    size = max(1, _NUMBERS_AT_ONCE // floats)
+    size = max(1, at_once("derivatives") // floats)
     for start in range(0, n_points, size):
         yield slice(start, start + size)

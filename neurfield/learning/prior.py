@@ -17,10 +17,10 @@ from neurfield.learning.augmentation import deform
 from neurfield.learning.context import Context
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent
 from neurfield.learning.store import ContextStore
+from neurfield.memory import at_once
 
 MOST_SIGNALS, MOST_POINTS = 4096, 4096
 _ERROR_POINTS = 2**16  # on which errors of the full field are measured
-_NUMBERS_AT_ONCE = 2**24
 _LEAST_NOISE = 1e-6  # of the variance of the values: latents that fit the training set exactly
 _LEAST_VARIANCE = 1e-6  # of the greatest variance of a latent
 _MOST_DEFORMATIONS = 16
@@ -258,6 +258,6 @@ def residuals(field: Field, context: Context, latents: Tensor) -> Tensor:
 
 
 def _blocks(context: Context, floats_per_point: int) -> Iterator[Context]:
-    size = max(1, _NUMBERS_AT_ONCE // (floats_per_point * context.n_points))
+    size = max(1, at_once("derivatives") // (floats_per_point * context.n_points))
     for start in range(0, len(context), size):
         yield context.of_signals(slice(start, start + size))

@@ -10,10 +10,7 @@ from torch import Tensor
 from neurfield.fields import Field
 from neurfield.fields.sweeps import Block, Sweeps
 from neurfield.learning.context import Context
-
-# Numbers in one layer's activations of a block: on a CPU few enough for its caches and enough to
-# outweigh the start of an operation; a GPU wants many at once.
-_ACTIVATIONS = {"cpu": 2**18, "cuda": 2**24}
+from neurfield.memory import at_once
 
 
 def most_rows(field: Field, context: Context) -> int:
@@ -26,7 +23,7 @@ def most_rows(field: Field, context: Context) -> int:
     context : Context
         What is to be divided into blocks.
     """
-    activations = _ACTIVATIONS.get(context.values.device.type, 2**24)
+    activations = at_once("activations", context.values.device)
     return max(1, min(activations // field.hidden_dim, len(context) * context.n_points))
 
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-_VALUES_AT_ONCE = 2**20  # read together: small chunks are joined, unchunked files are cut
-_CACHED_BYTES = 2**27  # of blocks read, kept for the next batches
+from neurfield.memory import at_once
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,18 @@ class BlockCache:
 
     Parameters
     ----------
-    capacity : int, default=2**27
-        Bytes.
+    capacity : int, optional
+        Bytes; by default what there is memory for when a block is read, 128 MiB at most.
     """
 
     def __init__(self, capacity: int | None = None) -> None:
-        self.capacity = _CACHED_BYTES if capacity is None else capacity
+        self._capacity = capacity
         self._blocks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that may be kept."""
+        return at_once("cached") if self._capacity is None else self._capacity
 
     def get(self, key: tuple[int, int], read: Callable[[], np.ndarray], n_bytes: int) -> np.ndarray:
         """Return a block of the given size, read anew where it was not kept."""
@@ -224,7 +228,7 @@ def block_bounds(
     >>> block_bounds(7, 2**19, chunks=[1, 1, 1, 4]).tolist()
     [0, 2, 3, 7]
     """
-    most = max(1, _VALUES_AT_ONCE // max(values_per_signal, 1))
+    most = max(1, at_once("read") // max(values_per_signal, 1))
     if chunks is None:
         return np.append(np.arange(0, n_signals, most), n_signals)
     bounds = [0]
@@ -238,7 +242,7 @@ def block_bounds(
 
 def row_blocks(values: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Walk over an array of signals in pieces of bounded size."""
-    most = max(1, _VALUES_AT_ONCE // max(int(np.prod(values.shape[1:])), 1))
+    most = max(1, at_once("read") // max(int(np.prod(values.shape[1:])), 1))
     for start in range(0, len(values), most):
         rows = slice(start, start + most)
         yield rows, values[rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -13,10 +14,12 @@ from neurfield._compat import Interval, StrOptions
 from neurfield.fields import Field
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
 from neurfield.learning.context import Context, random_subsets
+from neurfield.learning.footprint import Sizes
 from neurfield.learning.solvers import GradientDescent, InnerSolver, gradient_step
 from neurfield.learning.store import ContextStore
 from neurfield.learning.unrolled import unrolled_loss
 from neurfield.learning.workspace import Workspace
+from neurfield.memory import at_once
 
 _INNER_LR = 1e-2
 # Of learnt step sizes, as Functa has them.
@@ -297,6 +300,27 @@ class Cavia(Learner):
         assert self.context_ratio is not None
         n_kept = max(1, int(self.context_ratio * context.n_points))
         return MetaBatch(context, random_subsets(context, n_kept, self.inner_steps, generator))
+
+    def footprint(self, field: Field, store: ContextStore) -> float:
+        by_hand = field.has_sweeps and not self.settings.compile
+        if not by_hand or self.context_selection == "gradient":
+            n_steps = 1 if self.recompute else self.inner_steps
+            return (1 + n_steps) * super().footprint(field, store)
+        assert self.context_ratio is not None
+        sizes = Sizes.of(field, store)
+        n_signals = min(self.settings.batch_size, sizes.n_signals)
+        n_kept = max(1, int(self.context_ratio * sizes.n_points))
+        rows = max(1, at_once("activations", store.device) // sizes.width)
+        # A lane has some signals at a time, and a tape for each block of each inner step.
+        n_together = min(max(1, rows // n_kept), math.ceil(n_signals / sizes.n_lanes))
+        block = min(rows, n_together * n_kept)
+        n_tapes = 1.0
+        if self.second_order and not self.recompute:
+            n_tapes += self.inner_steps * math.ceil(n_together * n_kept / block)
+        of_lane = n_tapes * sizes.tape(block) + 4 * block * sizes.width * sizes.n_bytes
+        # The whole batch, and its reduced contexts one at a time.
+        values = sizes.batch(n_signals * sizes.n_points * sizes.n_channels)
+        return values + sizes.n_lanes * of_lane
 
     def solver(self, step: MetaStep, store: ContextStore) -> GradientDescent:
         assert isinstance(step, CaviaStep)

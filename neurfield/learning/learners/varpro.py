@@ -15,11 +15,16 @@ from neurfield.fields import Field
 from neurfield.fields.shifted import ShiftedSiren
 from neurfield.learning.augmentation import deform
 from neurfield.learning.base import Finished, Learner, MetaBatch, MetaStep, Problem, Settings
-from neurfield.learning.calibration import operations_of_posterior, with_posterior
+from neurfield.learning.calibration import (
+    footprint_of_posterior,
+    operations_of_posterior,
+    with_posterior,
+)
 from neurfield.learning.canonical import canonicalise, sensitivity_matrix
 from neurfield.learning.context import Context, random_points, random_subsets
 from neurfield.learning.field_errors import FieldErrors
-from neurfield.learning.initialisation import start_from_data
+from neurfield.learning.footprint import Sizes, workspaces
+from neurfield.learning.initialisation import footprint_of_start, start_from_data
 from neurfield.learning.lanes import in_lanes, lane_parts
 from neurfield.learning.optimizers import Muon, Optimizers
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent, damped_step
@@ -284,6 +289,34 @@ class VarPro(Learner):
 
     def finishing_operations(self, field: Field, store: ContextStore) -> float:
         return operations_of_posterior(field, store)
+
+    def footprint(self, field: Field, store: ContextStore) -> float:
+        footprints = list(self._footprints(field, store))
+        if isinstance(field, ShiftedSiren):
+            footprints.append(footprint_of_start(field, store, bool(self.augmentation)))
+        return max(footprints)
+
+    def _footprints(self, field: Field, store: ContextStore) -> tuple[float, float]:
+        """Return those of a meta-step, and of what ends a fit, while its workspaces are there."""
+        assert self.context_ratio is not None
+        assert self.inner_steps is not None
+        sizes = Sizes.of(field, store)
+        n_signals = min(self.settings.batch_size, sizes.n_signals)
+        n_points = max(1, int(self.context_ratio * sizes.n_points))
+        n_values = n_signals * n_points * sizes.n_channels
+        # Kept for the way back: activations, sensitivities before and after each layer and joined,
+        # Jacobian; and their gradients.
+        graph = 2 * sizes.tape(n_points) + 5 * sizes.sensitivity(n_points)
+        graph += 2 * sizes.jacobian(n_points) + 3 * n_values * sizes.n_bytes
+        few = _FULL_FIELD_POINTS
+        of_lanes = 0.0
+        if self.inner_steps > 1:
+            few = max(_LEAST_POINTS, _POINTS_PER_LATENT * sizes.n_latents) + _POINTS_OF_START
+            of_lanes = workspaces(field, store, few) + 6 * sizes.n_lanes * sizes.square()
+        n_signals = min(self.meta_step(field).full_field_signals, n_signals)
+        kept = sizes.tape(n_signals * min(few, n_points)) + of_lanes
+        values = max(sizes.batch(n_values), n_values * sizes.n_bytes + graph)
+        return kept + values, kept + footprint_of_posterior(field, store)
 
     def _solver(self, field: Field, store: ContextStore, steps: int) -> LevenbergMarquardt:
         damping = self.damping * float(sensitivity_matrix(field, store).diagonal().mean())

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
 from neurfield.learning.workspace import Workspace
+from neurfield.memory import at_once
 from neurfield.registry import Registered
+
+if TYPE_CHECKING:
+    from neurfield.learning.store import ContextStore
 
 
 class InnerSolver(Registered, ABC):
@@ -61,6 +65,20 @@ class InnerSolver(Registered, ABC):
         is_uniform : bool, default=False
             Whether all signals stand on one grid and are observed everywhere.
         """
+
+    def footprint(self, field: Field, store: ContextStore) -> float:
+        """Return about how many bytes are in use at a time, beside signals and latents.
+
+        By default, those of a block of signals and of what one operation makes of it.
+
+        Parameters
+        ----------
+        field : Field
+        store : ContextStore
+            Signals to be fitted.
+        """
+        largest = int(store.points_per_signal.max()) * self.floats_per_point(field)
+        return 2 * max(at_once("signals", store.device), largest) * store.dtype.itemsize
 
     @abstractmethod
     def state(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,9 +18,11 @@ from neurfield.learning.solvers.tangent import (
     solve_positive,
 )
 from neurfield.learning.workspace import Workspace, blocks, most_rows
+from neurfield.memory import at_once
 
-_POINTS_AT_ONCE = 4096  # points of a signal linearized at once; bounds memory on large grids
-_NUMBERS_SHARED = 2**25  # of a Jacobian at φ = 0 that is kept for all signals: 128 MiB in float32
+if TYPE_CHECKING:
+    from neurfield.learning.store import ContextStore
+
 _FIRST_DAMPING = 1e-3  # relative to the mean diagonal of JᵀJ
 _EASE, _STIFFEN = 0.2, 10.0
 _SHORTENINGS, _SHORTEN = 6, 0.3
@@ -113,10 +115,10 @@ class LevenbergMarquardt(InnerSolver):
     @torch.no_grad()
     def share(self, field: Field, context: Context) -> SharedFit | None:
         n_values = context.n_points * field.out_dim
-        if not context.is_shared or n_values * field.latent_dim > _NUMBERS_SHARED:
+        if not context.is_shared or n_values * field.latent_dim > at_once("shared"):
             return None
         parts = [
-            Tangent.at_origin(field, coords) for coords in context.coords.split(_POINTS_AT_ONCE)
+            Tangent.at_origin(field, coords) for coords in context.coords.split(at_once("points"))
         ]
         tangent = Tangent(
             torch.cat([part.values for part in parts], dim=1),
@@ -210,6 +212,24 @@ class LevenbergMarquardt(InnerSolver):
         if self.steps == 1 and is_uniform:  # values and residuals, beside what is shared
             return 2 * field.out_dim
         return field.out_dim * (field.modulation_size + 2 * field.latent_dim)
+
+    def footprint(self, field: Field, store: ContextStore) -> float:
+        from neurfield.learning.footprint import Sizes, workspaces
+
+        sizes = Sizes.of(field, store)
+        piece = min(sizes.n_points, at_once("points"))
+        n_numbers = sizes.n_points * sizes.n_channels * sizes.n_latents
+        shared = 0.0
+        if n_numbers <= at_once("shared"):  # its pieces, joined, and in terms of φ − μ
+            shared = 2 * sizes.jacobian(sizes.n_points) + 2 * sizes.sensitivity(piece)
+        # Of each lane: the system, that of a trial, both damped, and what factors them.
+        systems = 6 * sizes.n_lanes * sizes.square(sizes.n_bytes)
+        if self.steps == 1 and shared:
+            return shared + systems
+        if field.has_sweeps:
+            return shared + systems + workspaces(field, store, sizes.n_points)
+        pieces = 2 * sizes.sensitivity(piece) + 2 * sizes.jacobian(piece) + sizes.tape(piece)
+        return shared + systems + sizes.n_lanes * pieces
 
     def state(self) -> dict[str, Any]:
         return {
@@ -430,12 +450,11 @@ def _damped_solution(
 
 def _has_few_values(field: Field, context: Context) -> bool:
     """Whether the dual systems are the smaller ones."""
-    n_values = context.n_points * field.out_dim
-    return n_values < field.latent_dim and context.n_points <= _POINTS_AT_ONCE
+    return context.n_points * field.out_dim < field.latent_dim
 
 
 def _point_chunks(context: Context) -> list[Tensor] | list[None]:
-    if context.n_points <= _POINTS_AT_ONCE:
+    if context.n_points <= at_once("points"):
         return [None]
     index = torch.arange(context.n_points, device=context.values.device)
-    return list(index.split(_POINTS_AT_ONCE))
+    return list(index.split(at_once("points")))
