@@ -35,7 +35,7 @@ from neurfield.learning.checkpoint import load_checkpoint
 from neurfield.learning.clock import seconds_per_operation
 from neurfield.memory import libraries, room
 from neurfield.patched import with_patches
-from neurfield.signals import CoordinateFrame, Signals, ValueScaler
+from neurfield.signals import CoordinateFrame, Signals, Units, ValueScaler
 from neurfield.signals.lazy import LazyValues, thinned
 from neurfield.signals.patches import PatchGrid
 from neurfield.signals.scaling import thinning
@@ -259,32 +259,13 @@ def _units(
     signals: Signals, plan: FitPlan, previous: Codec | None
 ) -> tuple[CoordinateFrame, ValueScaler]:
     if previous is None:
-        return units_of(signals, plan.isotropic, plan.patches)
+        units = Units.of(signals, plan.isotropic, plan.patches)
+        return units.frame, units.scaler
     return previous.frame, previous.scaler
 
 
-def units_of(
-    signals: Signals, isotropic: bool, patches: PatchGrid | None = None
-) -> tuple[CoordinateFrame, ValueScaler]:
-    """Measure extent and range of a data set; lazy values are read once, and checked.
-
-    Parameters
-    ----------
-    signals : Signals
-    isotropic : bool
-        Whether axes of one unit are scaled alike.
-    patches : PatchGrid, optional
-        Where the extent is to be that of a patch.
-    """
-    signals.check()
-    grids = [group.axes for group in signals.groups] if patches is None else [patches.axes]
-    frame = CoordinateFrame.from_axes(grids, signals.layout.units, isotropic)
-    every = thinning(sum(len(group.positions) * group.n_points for group in signals.groups))
-    return frame, ValueScaler.from_values([thinned(g.values, every) for g in signals.groups])
-
-
 def measuring_bytes(signals: Signals) -> float:
-    """Return about how many bytes :func:`units_of` has in use: a sample of values, and its copies.
+    """Return about how many bytes measuring units has in use: a sample of values, and its copies.
 
     Parameters
     ----------

@@ -26,10 +26,9 @@ from neurfield.fields import (
     positional_frequencies,
 )
 from neurfield.fields.schedule import check_omega
-from neurfield.fitting import units_of
 from neurfield.learning.regression import Observations, RegressionLoop, fit_regression
 from neurfield.memory import at_once
-from neurfield.signals import SignalGroup, Signals, read_signals
+from neurfield.signals import SignalGroup, Signals, Units, read_signals
 from neurfield.signals.labelled import is_xarray
 from neurfield.signals.layout import SAMPLE
 
@@ -95,10 +94,8 @@ class NeuralField(BaseEstimator):
         Iterations taken.
     layout_ : neurfield.signals.Layout
         Container, axes and labels seen in fit.
-    frame_ : neurfield.signals.CoordinateFrame
-        Map from the signal's coordinates to [-1, 1].
-    scaler_ : neurfield.signals.ValueScaler
-        Map from the signal's values to numbers of order one.
+    units_ : neurfield.signals.Units
+        Maps from the signal's coordinates to [-1, 1] and from its values to numbers of order one.
     device_ : str
         Where the network lives.
 
@@ -205,7 +202,7 @@ class NeuralField(BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         generator = torch.Generator().manual_seed(seed)
         self.layout_ = signals.layout
-        self.frame_, self.scaler_ = units_of(signals, isotropic=False)
+        self.units_ = Units.of(signals)
         self.device_ = str(device)
         self.field_ = self._make_field(group, generator).to(device)
         schedule = RegressionLoop(
@@ -258,8 +255,8 @@ class NeuralField(BaseEstimator):
                 f"got {coords!r}"
             )
         (found,) = decode(
-            lambda _, where: [self._evaluate(self.frame_.normalise(where))[None]],
-            self.frame_,
+            lambda _, where: [self._evaluate(self.units_.coordinates(where))[None]],
+            self.units_.frame,
             self.layout_,
             1,
             grid=grid,
@@ -291,7 +288,7 @@ class NeuralField(BaseEstimator):
         (group,) = self._read(X, reset=False).groups
         where = self._observations(group)
         predicted = self._evaluate(where.coords.cpu().numpy())
-        scaled = torch.as_tensor(self.scaler_.apply(predicted), device=where.values.device)
+        scaled = torch.as_tensor(self.units_.values(predicted), device=where.values.device)
         return where.psnr(scaled - where.values)
 
     def _read(self, X: Any, reset: bool) -> Signals:
@@ -358,9 +355,9 @@ class NeuralField(BaseEstimator):
 
     def _observations(self, group: SignalGroup) -> Observations:
         """Return what was observed of the signal, normalised."""
-        place = self.frame_.points if group.is_scattered else self.frame_.grid
+        place = self.units_.frame.points if group.is_scattered else self.units_.frame.grid
         coords = place(group.axes)
-        values = self.scaler_.apply(np.asarray(group.values)[0].reshape(len(coords), -1))
+        values = self.units_.values(np.asarray(group.values)[0].reshape(len(coords), -1))
         observed = ~np.isnan(values)
         rows = observed.any(axis=1)
 
@@ -371,7 +368,7 @@ class NeuralField(BaseEstimator):
             coords=tensor(coords[rows]),
             values=tensor(np.nan_to_num(values[rows])),
             weights=tensor(observed[rows]),
-            peak=tensor(self.scaler_.data_range / self.scaler_.scale),
+            peak=tensor(self.units_.scaled_range),
         )
 
     @torch.no_grad()
@@ -380,7 +377,7 @@ class NeuralField(BaseEstimator):
         where = torch.as_tensor(coords, dtype=torch.float32, device=self.device_)
         n_points = max(1, at_once("signals", where.device) // self.field_.hidden_dim)
         blocks = [self.field_(block).cpu().double().numpy() for block in where.split(n_points)]
-        return self.scaler_.invert(np.concatenate(blocks)).astype(np.float32)
+        return self.units_.invert_values(np.concatenate(blocks)).astype(np.float32)
 
 
 def _nyquist_frequencies(group: SignalGroup) -> list[float]:

@@ -5,12 +5,14 @@ from neurfield.signals.groups import SignalGroup, Signals
 from neurfield.signals.layout import Layout
 from neurfield.signals.reading import read_signals
 from neurfield.signals.scaling import ValueScaler
+from neurfield.signals.units import Units
 
 __all__ = [
     "CoordinateFrame",
     "Layout",
     "SignalGroup",
     "Signals",
+    "Units",
     "ValueScaler",
     "grid_points",
     "read_signals",

@@ -91,6 +91,10 @@ class CoordinateFrame:
         # Ten digits are far beyond float32, and make grids that differ in unit only agree.
         return np.round((points - center) / self.half_width, 10)
 
+    def invert(self, points: np.ndarray) -> np.ndarray:
+        """Map normalised points of shape (..., d) back to the caller's units."""
+        return points * self.half_width + (self.lower + self.upper) / 2
+
     def normalise_axes(self, axes: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         """Map the coordinates of each axis of a grid."""
         centers = (self.lower + self.upper) / 2
