@@ -50,7 +50,6 @@ _TO_COME = frozenset(
         "planning",
         "published",
         "registry",
-        "signals.containers",
         "validation",
     )
 )

@@ -34,6 +34,7 @@ def read_signals(
     Returns
     -------
     Signals
+        The same data in the caller's units, of which lazy values are still to be read.
 
     Raises
     ------
