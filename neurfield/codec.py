@@ -19,7 +19,7 @@ from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers import InnerSolver
 from neurfield.memory import at_once, libraries, room
 from neurfield.signals import CoordinateFrame, Signals, ValueScaler, grid_points
-from neurfield.signals.patches import Reader
+from neurfield.signals.patches import Decoder
 
 
 @dataclass
@@ -83,15 +83,15 @@ class Codec:
         """
         return latents.reshape(-1, self.field.latent_dim)
 
-    def across(self, read: Reader) -> Reader:
+    def across(self, decoder: Decoder) -> Decoder:
         """Return what evaluates whole signals, given what evaluates what the field describes.
 
         Parameters
         ----------
-        read : callable
+        decoder : callable
             Takes rows of :meth:`codes` and points in the frame's units.
         """
-        return read
+        return decoder
 
     def latent_names(self, axis_names: Sequence[str]) -> list[str] | None:
         """Return what each latent is called; None if by its number.
@@ -137,8 +137,8 @@ class Codec:
         float32 array of shape (n, M, c), in the caller's units
         """
         codes = self.codes(latents)
-        read = self.across(lambda rows, where: [self.values(codes[rows], where)])
-        (values,) = read(np.arange(len(latents)), points)
+        decoder = self.across(lambda rows, where: [self.values(codes[rows], where)])
+        (values,) = decoder(np.arange(len(latents)), points)
         return values
 
     def values(self, codes: np.ndarray, points: np.ndarray) -> np.ndarray:

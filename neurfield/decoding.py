@@ -15,13 +15,13 @@ from neurfield.memory import room
 from neurfield.signals import CoordinateFrame, Layout, Signals, grid_points
 from neurfield.signals.coords import axes_from_coords, real_array
 from neurfield.signals.layout import cast
-from neurfield.signals.patches import Reader
+from neurfield.signals.patches import Decoder
 
 _DERIVATIVE = "derivative"
 
 
 def decode(
-    read: Reader,
+    decoder: Decoder,
     frame: CoordinateFrame,
     layout: Layout,
     n_latents: int,
@@ -36,7 +36,7 @@ def decode(
 
     Parameters
     ----------
-    read : callable
+    decoder : callable
         What to decode, values, derivatives or standard deviations: takes rows of the latents, and
         points.
     frame : CoordinateFrame
@@ -53,7 +53,7 @@ def decode(
     Returns
     -------
     list
-        One container for each array that `read` returns.
+        One container for each array that `decoder` returns.
 
     Raises
     ------
@@ -71,17 +71,17 @@ def decode(
     if points is not None:
         where = _checked_points(points, layout)
         frame.warn_outside(where.min(axis=0), where.max(axis=0))
-        found = [cast(values, dtype) for values in read(rows, where)]
+        found = [cast(values, dtype) for values in decoder(rows, where)]
         return found if layout.has_channels else [values[..., 0] for values in found]
     if coords is not None and not isinstance(coords, Mapping | xr.DataArray):
-        return _on_own_grids(read, frame, layout, rows, coords, dtype)
+        return _on_own_grids(decoder, frame, layout, rows, coords, dtype)
     if coords is not None:
         axes = axes_from_coords(coords, layout.axis_names)
         _warn_outside(frame, axes)
-        found = _on_grid(read, rows, axes)
+        found = _on_grid(decoder, rows, axes)
         return [layout.label(cast(values, dtype), axes, samples) for values in found]
     axes = decoding_axes(layout, grid)
-    return [layout.wrap(v, axes, dtype, samples) for v in _on_grid(read, rows, axes)]
+    return [layout.wrap(v, axes, dtype, samples) for v in _on_grid(decoder, rows, axes)]
 
 
 def decode_latents(
@@ -131,26 +131,27 @@ def decode_latents(
     def need() -> float:
         return codec.decoding_bytes(derivatives=derivative is not None or return_std)
 
-    def read(reader: Reader, dtype: npt.DTypeLike | None) -> list[Any]:
+    def whole(decoder: Decoder, dtype: npt.DTypeLike | None) -> list[Any]:
         with room(memory_budget, need, codec.device, "inverse_transform"):
-            return decode(codec.across(reader), extent, layout, len(latents), dtype=dtype, **where)
+            across = codec.across(decoder)
+            return decode(across, extent, layout, len(latents), dtype=dtype, **where)
 
     if derivative is not None:
         if return_std:
             raise ValueError("return_std=True gives the deviation of values, not of derivative")
         axes = checked_axes(derivative, layout)
-        partials = read(lambda rows, x: gradient(codec, codes[rows], x, axes), dtype)
+        partials = whole(lambda rows, x: gradient(codec, codes[rows], x, axes), dtype)
         return label_derivatives(partials, derivative, layout)
     if return_std and codec.posterior is None:
         raise ValueError(
             "return_std=True needs what fit learns about latents with learner='varpro' from at "
             "least two signals; this estimator has not learnt it"
         )
-    (values,) = read(lambda rows, x: [codec.values(codes[rows], x)], dtype)
+    (values,) = whole(lambda rows, x: [codec.values(codes[rows], x)], dtype)
     if not return_std:
         return values
     store = None if observed is None else codec.store(observed)
-    (deviation,) = read(lambda rows, x: [codec.std(codes, rows, x, store)], None)
+    (deviation,) = whole(lambda rows, x: [codec.std(codes, rows, x, store)], None)
     return values, deviation
 
 
@@ -213,11 +214,11 @@ def _stack(partials: list[Any], names: list[str]) -> Any:
     return whole.transpose(..., _DERIVATIVE)
 
 
-def _on_grid(read: Reader, rows: np.ndarray, axes: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _on_grid(decoder: Decoder, rows: np.ndarray, axes: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Evaluate on a grid: arrays of shape (n, *shape, c)."""
     points = grid_points(axes)
     shape = tuple(len(axis) for axis in axes)
-    return [values.reshape(len(rows), *shape, -1) for values in read(rows, points)]
+    return [values.reshape(len(rows), *shape, -1) for values in decoder(rows, points)]
 
 
 def _checked_points(points: npt.ArrayLike, layout: Layout) -> np.ndarray:
@@ -233,7 +234,7 @@ def _checked_points(points: npt.ArrayLike, layout: Layout) -> np.ndarray:
 
 
 def _on_own_grids(
-    read: Reader,
+    decoder: Decoder,
     frame: CoordinateFrame,
     layout: Layout,
     rows: np.ndarray,
@@ -250,7 +251,7 @@ def _on_own_grids(
     results = []
     for row, axes, grid in zip(rows, all_axes, grids, strict=True):
         _warn_outside(frame, axes)
-        found = [cast(values, dtype) for values in _on_grid(read, rows[row : row + 1], axes)]
+        found = [cast(values, dtype) for values in _on_grid(decoder, rows[row : row + 1], axes)]
         signals = [layout.label(values, axes, None).isel(sample=0) for values in found]
         if isinstance(grid, xr.DataArray):  # which signal this is, and where its volume lies
             signals = [signal.assign_attrs(grid.attrs) for signal in signals]

@@ -10,7 +10,7 @@ import numpy as np
 from neurfield.codec import Codec
 from neurfield.memory import at_once
 from neurfield.signals import CoordinateFrame, Signals, grid_points
-from neurfield.signals.patches import PatchGrid, Reader
+from neurfield.signals.patches import Decoder, PatchGrid
 
 
 @dataclass
@@ -49,8 +49,8 @@ class PatchedCodec(Codec):
         """Extent of whole signals in fit."""
         return self.patches.extent
 
-    def across(self, read: Reader) -> Reader:
-        return self.patches.across(read)
+    def across(self, decoder: Decoder) -> Decoder:
+        return self.patches.across(decoder)
 
     def pieces(self, signals: Signals) -> Signals:
         return self.patches.split(signals)

@@ -16,7 +16,7 @@ from neurfield.signals.patch_values import PatchValues, source_of
 from neurfield.sizes import along_axes
 
 #: Evaluates some of many latents, by their rows, at points (M, d): arrays of shape (n, M, c).
-Reader = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
+Decoder = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
 
 _UNEVEN = 0.01  # grid spacings by which a point of an even axis may be off
 _ON_GRID = 1e-3  # grid spacings by which the axes of the same grid may differ
@@ -186,19 +186,19 @@ class PatchGrid:
             local[:, j] = (index[:, j] - starts[along[j]]) * self.step[j]
         return np.ravel_multi_index(along, self.counts), local
 
-    def across(self, read: Reader) -> Reader:
-        """Return a reader of whole signals, given what reads patches.
+    def across(self, decoder: Decoder) -> Decoder:
+        """Return a decoder of whole signals, given one of patches.
 
         Parameters
         ----------
-        read : callable
+        decoder : callable
             Takes which patches, by their place among those of all signals, and points in a patch.
         """
 
-        def read_whole(rows: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
+        def decode_whole(rows: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
             patch, local = self.locate(points)
             inside = {int(k): np.flatnonzero(patch == k) for k in np.unique(patch)}
-            # Patches that are asked at the same places are read together.
+            # Patches that are asked at the same places are decoded together.
             alike: dict[bytes, list[int]] = {}
             for k, index in inside.items():
                 alike.setdefault(local[index].tobytes(), []).append(k)
@@ -206,7 +206,7 @@ class PatchGrid:
             for members in alike.values():
                 index = np.stack([inside[k] for k in members])
                 places = rows[:, None] * self.n_patches + np.array(members)
-                found = read(places.ravel(), local[index[0]])
+                found = decoder(places.ravel(), local[index[0]])
                 if not whole:
                     shape = (len(rows), len(points), found[0].shape[-1])
                     whole = [np.empty(shape, part.dtype) for part in found]
@@ -214,7 +214,7 @@ class PatchGrid:
                     result[:, index] = part.reshape(len(rows), *index.shape, -1)
             return whole
 
-        return read_whole
+        return decode_whole
 
     def split(self, signals: Signals) -> Signals:
         """Cut signals into patches, without copying or reading their values.
