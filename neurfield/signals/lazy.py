@@ -22,7 +22,7 @@ class Survey:
     observed : int array of shape (n,)
         Number of values of each signal that are not NaN.
     sample : array of shape (m, c)
-        Every so-manieth point, from which scaling is measured.
+        Every k-th point of the data set, from which scaling is measured.
     """
 
     observed: np.ndarray
@@ -284,7 +284,7 @@ def count_observed(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def thinned(values: Values, every: int) -> np.ndarray:
-    """Return every so-manieth point of some signals, of shape (m, c), without copying them all."""
+    """Return every k-th point of some signals, of shape (m, c), without copying them all."""
     if isinstance(values, LazyValues):
         return values.source.survey.sample
     if values.flags.c_contiguous:

@@ -11,7 +11,7 @@ _MOST_VALUES = 4_000_000  # enough for percentiles; larger data sets are sampled
 
 
 def thinning(n_points: int) -> int:
-    """Return the every so-manieth point from which the scaling of so many is measured."""
+    """Return k, where the scaling of so many points is measured from every k-th of them."""
     return max(1, n_points // _MOST_VALUES)
 
 
