@@ -15,7 +15,7 @@ from neurfield.datasets.preparation import prepare_brats, prepare_lidc
 from neurfield.datasets.records import MITBIH_SPLITS, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
-from neurfield.datasets.volumes import average_pool, crop_or_pad, resample, rescale_intensity
+from neurfield.datasets.volume_steps import average_pool, crop_or_pad, resample, rescale_intensity
 from neurfield.datasets.windows import AAMI_CLASSES
 
 __all__ = [

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from neurfield.atomic import replacing
 from neurfield.datasets._files import existing, reading, require
 from neurfield.datasets._lazy import lazy_array
-from neurfield.datasets.volumes import rescale_intensity
+from neurfield.datasets.volume_steps import rescale_intensity
 
 _ENDINGS = (".nii.gz", ".nii")
 _WHAT = "a NIfTI file"
