@@ -61,8 +61,8 @@ class Codec:
         return self.field.latent_dim
 
     @property
-    def extent(self) -> CoordinateFrame:
-        """Extent of the signals in fit."""
+    def whole_frame(self) -> CoordinateFrame:
+        """Frame of whole signals, which is not that of the field where it describes patches."""
         return self.frame
 
     def pieces(self, signals: Signals) -> Signals:

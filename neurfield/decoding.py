@@ -126,7 +126,7 @@ def decode_latents(
         If `derivative` and `return_std` are both given, `return_std` asks for what fit has not
         learnt, or as :func:`decode`.
     """
-    extent, codes, dtype = codec.extent, codec.codes(latents), where.pop("dtype")
+    frame, codes, dtype = codec.whole_frame, codec.codes(latents), where.pop("dtype")
 
     def need() -> float:
         return codec.decoding_bytes(derivatives=derivative is not None or return_std)
@@ -134,7 +134,7 @@ def decode_latents(
     def whole(decoder: Decoder, dtype: npt.DTypeLike | None) -> list[Any]:
         with room(memory_budget, need, codec.device, "inverse_transform"):
             across = codec.across(decoder)
-            return decode(across, extent, layout, len(latents), dtype=dtype, **where)
+            return decode(across, frame, layout, len(latents), dtype=dtype, **where)
 
     if derivative is not None:
         if return_std:

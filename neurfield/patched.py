@@ -45,9 +45,9 @@ class PatchedCodec(Codec):
         return [f"{label}_{place}" for label in self.patches.labels for place in places]
 
     @property
-    def extent(self) -> CoordinateFrame:
+    def whole_frame(self) -> CoordinateFrame:
         """Extent of whole signals in fit."""
-        return self.patches.extent
+        return self.patches.whole_frame
 
     def across(self, decoder: Decoder) -> Decoder:
         return self.patches.across(decoder)

@@ -122,7 +122,7 @@ def test_axes_may_run_backwards():
     patch, local = grid.locate(axis[:, None])
     assert patch.tolist() == [0, 0, 1, 1, 2, 2]
     np.testing.assert_allclose(local[:, 0], [0, -2] * 3, atol=1e-12)
-    assert (grid.extent.lower, grid.extent.upper) == (-5.0, 5.0)
+    assert (grid.whole_frame.lower, grid.whole_frame.upper) == (-5.0, 5.0)
 
 
 def test_a_plain_description_rebuilds_the_grid():

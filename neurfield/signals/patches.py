@@ -153,8 +153,8 @@ class PatchGrid:
         return tuple(np.arange(n) * step for n, step in zip(self.size, self.step, strict=True))
 
     @property
-    def extent(self) -> CoordinateFrame:
-        """Extent of the whole grid."""
+    def whole_frame(self) -> CoordinateFrame:
+        """Frame of the whole grid, of which a patch has its own."""
         last = self.origin + self.step * (np.array(self.shape) - 1)
         return CoordinateFrame.from_axes([tuple(np.stack([self.origin, last], axis=-1))])
 
