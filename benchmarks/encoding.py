@@ -62,8 +62,10 @@ def textbook(encoder: FunctaEncoder, signals: Any, batch_size: int) -> np.ndarra
     """Encode with the textbook loop, from the caller's values to latents as well."""
     codec = encoder.codec_
     (group,) = read_signals(signals).groups
-    coords = torch.as_tensor(codec.frame.grid(group.axes), dtype=codec.dtype, device=codec.device)
-    scaled = codec.scaler.apply(group.values).reshape(len(signals), group.n_points, -1)
+    coords = torch.as_tensor(
+        codec.units.frame.grid(group.axes), dtype=codec.dtype, device=codec.device
+    )
+    scaled = codec.units.scaler.apply(group.values).reshape(len(signals), group.n_points, -1)
     found = textbook_encoder.encode(
         codec.field.requires_grad_(False),
         coords,

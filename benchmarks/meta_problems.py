@@ -10,7 +10,7 @@ from neurfield.fields import ModulatedSiren
 from neurfield.learning import Context, ContextStore, Learner, MetaBatch, Problem, VarPro
 from neurfield.learning.context import random_subsets
 from neurfield.presets import preset_parameters
-from neurfield.signals import CoordinateFrame, ValueScaler, read_signals
+from neurfield.signals import CoordinateFrame, Units, ValueScaler, read_signals
 
 SHAPES = {
     "medfuncta-1d": (187,),
@@ -66,7 +66,7 @@ class Configuration:
         signals = read_signals(torch.rand(512, *self.shape, generator=generator).numpy())
         frame = CoordinateFrame.from_axes([signals.groups[0].axes])
         scaler = ValueScaler.identity(1)
-        store = ContextStore(signals, frame, scaler, torch.float32, device)
+        store = ContextStore(signals, Units(frame, scaler), torch.float32, device)
         return learner, learner.draw(store, generator)
 
 

@@ -18,7 +18,7 @@ from neurfield.learning.lanes import each_in_lanes, lane_count
 from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers import InnerSolver
 from neurfield.memory import at_once, libraries, room
-from neurfield.signals import CoordinateFrame, Signals, ValueScaler, grid_points
+from neurfield.signals import CoordinateFrame, Signals, Units, grid_points
 from neurfield.signals.patches import Decoder
 
 
@@ -33,16 +33,15 @@ class Codec:
     field : Field
     solver : InnerSolver
         Finds latents.
-    frame : CoordinateFrame
-    scaler : ValueScaler
+    units : Units
+        Of what the field describes.
     posterior : Posterior, optional
         How sure decoded values are, where fit could tell.
     """
 
     field: Field
     solver: InnerSolver
-    frame: CoordinateFrame
-    scaler: ValueScaler
+    units: Units
     posterior: Posterior | None = None
 
     @property
@@ -63,7 +62,7 @@ class Codec:
     @property
     def whole_frame(self) -> CoordinateFrame:
         """Frame of whole signals, which is not that of the field where it describes patches."""
-        return self.frame
+        return self.units.frame
 
     def pieces(self, signals: Signals) -> Signals:
         """Return what the field describes, given whole signals.
@@ -111,7 +110,7 @@ class Codec:
         signals : Signals
         """
         pieces = self.pieces(signals)
-        return ContextStore(pieces, self.frame, self.scaler, self.dtype, self.device)
+        return ContextStore(pieces, self.units, self.dtype, self.device)
 
     def encode(self, signals: Signals) -> np.ndarray:
         """Fit one latent per signal: float32 array of shape (n, P).
@@ -154,7 +153,9 @@ class Codec:
         -------
         float32 array of shape (n, M, c), in the caller's units
         """
-        coords = torch.as_tensor(self.frame.normalise(points), dtype=self.dtype, device=self.device)
+        coords = torch.as_tensor(
+            self.units.coordinates(points), dtype=self.dtype, device=self.device
+        )
         latents = torch.as_tensor(codes, dtype=self.dtype, device=self.device)
         most = max(1, at_once("signals", self.device) // self.field.modulation_size)
         decoded = np.empty((len(latents), len(coords), self.field.out_dim), dtype=np.float32)
@@ -165,7 +166,7 @@ class Codec:
                 for i in range(0, len(latents), n_signals):
                     for j in range(0, len(coords), n_points):
                         block = self.field(coords[j : j + n_points], latents[i : i + n_signals])
-                        values = self.scaler.invert(block.cpu().double().numpy())
+                        values = self.units.invert_values(block.cpu().double().numpy())
                         decoded[i : i + n_signals, j : j + n_points] = values
             return decoded
         # One signal after another: what is decoded with it must not change its rounding.
@@ -175,7 +176,7 @@ class Codec:
             i, j = divmod(item, len(starts))
             where = slice(starts[j], starts[j] + most)
             block = self.field(coords[where], latents[i : i + 1].clone())[0]
-            decoded[i, where] = self.scaler.invert(block.double().numpy())
+            decoded[i, where] = self.units.invert_values(block.double().numpy())
 
         each_in_lanes(of_block, len(latents) * len(starts))
         return decoded
@@ -221,8 +222,8 @@ class Codec:
         contexts: list[Context | None] = [None] * len(rows)
         if observed is not None:
             contexts = [observed.batch(rows[i : i + 1]) for i in range(len(rows))]
-        scaled = self.posterior.std(self.field, self.frame, codes[rows], points, contexts)
-        return (scaled * self.scaler.scale).astype(np.float32)
+        scaled = self.posterior.std(self.field, self.units, codes[rows], points, contexts)
+        return (scaled * self.units.value_scale).astype(np.float32)
 
     def reconstruction_psnr(self, signals: Signals) -> np.ndarray:
         """Encode and decode each signal where it was observed: PSNR in dB, of shape (n,).
@@ -234,7 +235,7 @@ class Codec:
         signals : Signals
         """
         store = self.store(signals)
-        data_range = self.scaler.data_range / self.scaler.scale
+        data_range = self.units.scaled_range
         weight = torch.as_tensor(1.0 / data_range, dtype=self.dtype, device=self.device)
         psnr = np.empty(len(store))
 

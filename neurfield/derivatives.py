@@ -41,7 +41,9 @@ def gradient(
     Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions",
     NeurIPS 2020, Section 3 (any derivative of a SIREN is a composition of SIRENs).
     """
-    coords = torch.as_tensor(codec.frame.normalise(points), dtype=codec.dtype, device=codec.device)
+    coords = torch.as_tensor(
+        codec.units.coordinates(points), dtype=codec.dtype, device=codec.device
+    )
     codes = torch.as_tensor(latents, dtype=codec.dtype, device=codec.device)
     most = max(1, at_once("derivatives") // codec.field.modulation_size)
     n_points = min(len(coords), most)
@@ -54,7 +56,7 @@ def gradient(
             for partial, axis in zip(partials, axes, strict=True):
                 slope = _partial(codec, block, codes[i : i + n_signals], axis)
                 # Chain rule through both affine maps, which act axis by axis.
-                in_units = slope * (codec.scaler.scale / codec.frame.half_width[axis])
+                in_units = slope * (codec.units.value_scale / codec.units.frame.half_width[axis])
                 partial[i : i + n_signals, j : j + n_points] = in_units
     return partials
 

@@ -35,7 +35,7 @@ from neurfield.learning.checkpoint import load_checkpoint
 from neurfield.learning.clock import seconds_per_operation
 from neurfield.memory import libraries, room
 from neurfield.patched import with_patches
-from neurfield.signals import CoordinateFrame, Signals, Units, ValueScaler
+from neurfield.signals import Signals, Units
 from neurfield.signals.lazy import LazyValues, thinned
 from neurfield.signals.patches import PatchGrid
 from neurfield.signals.scaling import thinning
@@ -149,9 +149,9 @@ def fit_codec(
     seed = plan.seed if saved is None else saved["seed"]
     generator = torch.Generator().manual_seed(seed) if trainer is None else trainer.generator
     train, held_out = _split(signals, plan.validation_fraction, generator)
-    frame, scaler = _units(signals, plan, previous)
-    units = (plan.patches, frame, scaler, plan.dtype, plan.device)
-    store = store_of(train, *units)
+    units = previous.units if previous else Units.of(signals, plan.isotropic, plan.patches)
+    place = (plan.patches, units, plan.dtype, plan.device)
+    store = store_of(train, *place)
     is_new = trainer is None
     if trainer is None:
         trainer = _begun(plan, generator, seed, previous, history)
@@ -172,7 +172,7 @@ def fit_codec(
         trainer.run(
             Pass(
                 store=store,
-                held_out=None if held_out is None else store_of(held_out, *units),
+                held_out=None if held_out is None else store_of(held_out, *place),
                 loop=_loop(plan, len(store)),
                 fingerprint=fingerprint,
                 clock=clock,
@@ -182,7 +182,7 @@ def fit_codec(
         )
         effort = _HURRIED if trainer.was_interrupted else clock.effort(work)
         step, finished = _finished(trainer, store, max(effort, _HURRIED))
-        codec = Codec(step.field, finished.solver, frame, scaler, finished.posterior)
+        codec = Codec(step.field, finished.solver, units, finished.posterior)
     return with_patches(codec, plan.patches), trainer
 
 
@@ -253,15 +253,6 @@ def _saved(plan: FitPlan, fingerprint: dict[str, Any]) -> dict[str, Any] | None:
     if path is None or not Path(path).exists():
         return None
     return load_checkpoint(path, fingerprint, _OF_ONE_PASS if plan.pass_from is not None else ())
-
-
-def _units(
-    signals: Signals, plan: FitPlan, previous: Codec | None
-) -> tuple[CoordinateFrame, ValueScaler]:
-    if previous is None:
-        units = Units.of(signals, plan.isotropic, plan.patches)
-        return units.frame, units.scaler
-    return previous.frame, previous.scaler
 
 
 def measuring_bytes(signals: Signals) -> float:

@@ -65,7 +65,7 @@ class PatchedCodec(Codec):
                 rows = np.arange(start, min(start + n_rows, len(group.positions)))
                 positions = group.positions[rows]
                 values = group.values[rows].reshape(len(rows), len(points), -1)
-                error = (values - self.decode(latents[positions], points)) / self.scaler.data_range
+                error = (values - self.decode(latents[positions], points)) / self.units.value_range
                 mse = np.nanmean(np.square(error.astype(np.float64)), axis=(1, 2))
                 psnr[positions] = -10.0 * np.log10(np.maximum(mse, 1e-20))
         return psnr

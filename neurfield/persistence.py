@@ -25,7 +25,7 @@ from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers import InnerSolver
 from neurfield.legacy import upgraded
 from neurfield.patched import patches_of, with_patches
-from neurfield.signals import CoordinateFrame, Layout, ValueScaler
+from neurfield.signals import Layout, Units
 from neurfield.signals.patches import PatchGrid
 from neurfield.spec import plain
 
@@ -143,8 +143,7 @@ def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) 
             "name": codec.solver.name,
             **{k: v for k, v in solver.items() if not torch.is_tensor(v)},
         },
-        "frame": {k: v.tolist() for k, v in vars(codec.frame).items()},
-        "scaler": {k: v.tolist() for k, v in vars(codec.scaler).items()},
+        **codec.units.to_dict(),
         "dtype": str(codec.dtype).removeprefix("torch."),
     }
     if (patches := patches_of(codec)) is not None:
@@ -220,8 +219,7 @@ def _rebuild(
     codec = Codec(
         field=field,
         solver=InnerSolver.from_state(solver.pop("name"), solver),
-        frame=CoordinateFrame(**{k: np.asarray(v) for k, v in document["frame"].items()}),
-        scaler=ValueScaler(**{k: np.asarray(v) for k, v in document["scaler"].items()}),
+        units=Units.from_dict(document),
         posterior=posterior,
     )
     document["layout"] = Layout.from_dict(document["layout"])

@@ -18,7 +18,7 @@ from neurfield.learning import Cavia, ContextStore, Learner
 from neurfield.medfuncta import read_medfuncta
 from neurfield.planning import check_parameters, check_shape_of_field, make_learner
 from neurfield.presets import preset_parameters
-from neurfield.signals import CoordinateFrame, Layout, SignalGroup, Signals, ValueScaler
+from neurfield.signals import Layout, SignalGroup, Signals, Units
 from neurfield.signals.arrays import default_axis_names
 
 _UNKNOWN_GRID = 32  # points per axis on which a checkpoint without a grid is looked at
@@ -133,9 +133,9 @@ def _in_unit_coordinates(estimator: Any, field: ModulatedSiren) -> tuple[Codec, 
     axes = layout.axes or layout.resized([_UNKNOWN_GRID] * layout.n_axes)
     blank = np.zeros((1, *(len(axis) for axis in axes), layout.n_channels))
     signals = Signals((SignalGroup(axes, blank, np.arange(1)),), layout)
-    frame, scaler = CoordinateFrame.identity(field.in_dim), ValueScaler.identity(field.out_dim)
+    units = Units.identity(field.in_dim, field.out_dim)
     like = next(field.parameters())
-    store = ContextStore(signals, frame, scaler, like.dtype, like.device)
+    store = ContextStore(signals, units, like.dtype, like.device)
     learner = make_learner(estimator, signals)
     estimator.n_features_in_ = blank.size
-    return Codec(field, learner.solver(learner.meta_step(field), store), frame, scaler), learner
+    return Codec(field, learner.solver(learner.meta_step(field), store), units), learner

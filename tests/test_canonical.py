@@ -53,7 +53,7 @@ def test_axes_are_uncorrelated_with_falling_variance(small_encoder, X):
 
 def test_distances_of_latents_are_distances_of_signals(fitted, X):
     Z = fitted.transform(X).astype(float)
-    R = fitted.inverse_transform(Z) / fitted.codec_.scaler.scale[0]
+    R = fitted.inverse_transform(Z) / fitted.codec_.units.scaler.scale[0]
     i, j = np.triu_indices(len(X), 1)
     between_latents = np.linalg.norm(Z[i] - Z[j], axis=1)
     between_signals = np.sqrt(np.mean((R[i] - R[j]) ** 2, axis=1))

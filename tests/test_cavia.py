@@ -24,7 +24,7 @@ from neurfield.learning import (
 )
 from neurfield.learning.learners.cavia import Cavia, CaviaStep
 from neurfield.learning.optimizers import lr_factor
-from neurfield.signals import CoordinateFrame, ValueScaler, read_signals
+from neurfield.signals import CoordinateFrame, Units, ValueScaler, read_signals
 
 CASES = [(d, gamma) for d in (1, 2, 3) for gamma in (1.0, 0.4)]
 
@@ -227,7 +227,7 @@ def cavia_trainer(gamma=1.0, meta_lr=1e-3, loop="constant", loud=1.0, n=6):
     phases = rng.uniform(0, 2 * np.pi, (n, 1))
     signals = read_signals(loud * (0.5 + 0.5 * np.sin(np.linspace(0, 4, 10) + phases)))
     scaler, frame = ValueScaler.identity(1), CoordinateFrame.from_axes([signals.groups[0].axes])
-    store = ContextStore(signals, frame, scaler, torch.float64, torch.device("cpu"))
+    store = ContextStore(signals, Units(frame, scaler), torch.float64, torch.device("cpu"))
     chosen = {"meta_lr": meta_lr, "lr_schedule": loop, "batch_size": 4, "max_iter": 60}
     learner = Cavia(inner_steps=2, context_ratio=gamma)
     learner = learner.for_problem(Problem(n, 1, 10, 1, 1, 4), chosen)

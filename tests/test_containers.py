@@ -598,14 +598,14 @@ def test_coordinates_in_another_unit_are_the_same_to_the_last_bit(size, spacing,
 def test_isotropic_axes_of_one_unit_share_their_scale(small_encoder):
     X = images_in_mm()
     wide = X.assign_coords(col=("col", 10 * X.col.values, X.col.attrs))
-    frame = small_encoder(isotropic=True).fit(wide).codec_.frame
+    frame = small_encoder(isotropic=True).fit(wide).codec_.units.frame
     assert frame.half_width[0] == frame.half_width[1] == 17.5
-    assert small_encoder().fit(wide).codec_.frame.half_width.tolist() == [1.25, 17.5]
+    assert small_encoder().fit(wide).codec_.units.frame.half_width.tolist() == [1.25, 17.5]
 
 
 def test_isotropic_leaves_axes_of_other_units_alone(small_encoder):
     X = images_in_mm().assign_coords(row=("row", np.arange(6.0), {"units": "s"}))
-    frame = small_encoder(isotropic=True).fit(X).codec_.frame
+    frame = small_encoder(isotropic=True).fit(X).codec_.units.frame
     assert frame.half_width.tolist() == [2.5, 1.75]
 
 

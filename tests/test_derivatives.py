@@ -42,9 +42,10 @@ def in_double(encoder, latents, points):
     codec = encoder.codec_
     with torch.no_grad():
         values = codec.field(
-            torch.tensor(codec.frame.normalise(points)), torch.tensor(latents, dtype=torch.float64)
+            torch.tensor(codec.units.frame.normalise(points)),
+            torch.tensor(latents, dtype=torch.float64),
         )
-    return codec.scaler.invert(values.numpy())[..., 0]
+    return codec.units.scaler.invert(values.numpy())[..., 0]
 
 
 @pytest.mark.parametrize(("axis", "name"), [(0, "y"), (1, "x")])

@@ -92,7 +92,7 @@ def test_a_fit_on_many_blocks_is_repeatable(small_encoder, beats, tmp_path, smal
     X = opened(kind, beats, tmp_path)
     first, second = small_encoder().fit(X), small_encoder().fit(X)
     assert first.loss_curve_ == second.loss_curve_
-    scaler, reference = first.codec_.scaler, small_encoder().fit(beats).codec_.scaler
+    scaler, reference = first.codec_.units.scaler, small_encoder().fit(beats).codec_.units.scaler
     for name in ("offset", "scale", "lower", "upper"):
         np.testing.assert_array_equal(getattr(scaler, name), getattr(reference, name))
     assert np.isfinite(first.loss_curve_).all()

@@ -9,7 +9,7 @@ import torch
 from neurfield.fields import ModulatedSiren
 from neurfield.learning import ContextStore, Learner, Problem
 from neurfield.learning.solvers import InnerSolver
-from neurfield.signals import CoordinateFrame, ValueScaler, read_signals
+from neurfield.signals import CoordinateFrame, Units, ValueScaler, read_signals
 
 NAMES = sorted(Learner.known())
 CHOSEN = {"batch_size": 5, "transform_steps": 2}
@@ -32,7 +32,7 @@ def setting(name, case, inner_steps=2):
     signals = read_signals(CASES[case]())
     frame = CoordinateFrame.from_axes([group.axes for group in signals.groups])
     scaler = ValueScaler.from_values([group.values for group in signals.groups])
-    store = ContextStore(signals, frame, scaler, torch.float64, torch.device("cpu"))
+    store = ContextStore(signals, Units(frame, scaler), torch.float64, torch.device("cpu"))
     learner = Learner.named(name)(inner_steps=inner_steps, context_ratio=0.6)
     learner = learner.for_problem(Problem(len(signals), 1, 20, 1, 1, 3), CHOSEN)
     generator = torch.Generator().manual_seed(0)

@@ -21,7 +21,7 @@ from neurfield.learning import Cavia, VarPro
 from neurfield.learning.patch_store import PatchStore
 from neurfield.medfuncta import write_medfuncta
 from neurfield.plotting import plot_reconstruction
-from neurfield.signals import CoordinateFrame, ValueScaler, grid_points, read_signals
+from neurfield.signals import CoordinateFrame, Units, ValueScaler, grid_points, read_signals
 from neurfield.signals.patches import PatchGrid
 
 sizes = st.lists(
@@ -138,7 +138,9 @@ def test_training_draws_patches_from_anywhere(rng):
     grid = PatchGrid.of_signals(read_signals(X), (3, 4))
     pieces = grid.split(read_signals(X))
     frame = CoordinateFrame.from_axes([grid.axes])
-    store = PatchStore(pieces, frame, ValueScaler.identity(1), torch.float64, torch.device("cpu"))
+    store = PatchStore(
+        pieces, Units(frame, ValueScaler.identity(1)), torch.float64, torch.device("cpu")
+    )
     windows = np.lib.stride_tricks.sliding_window_view(X, (3, 4), axis=(1, 2))
     places, generator = set(), torch.Generator().manual_seed(0)
     for _ in range(60):
@@ -432,7 +434,7 @@ def test_the_command_line_knows_patches(digits, tmp_path, capsys):
 
 def test_axes_of_one_unit_may_be_scaled_alike(digits, small_encoder):
     enc = small_encoder(patch_size=(3, 5), isotropic=True).fit(digits)
-    np.testing.assert_array_equal(enc.codec_.frame.half_width, [2.0, 2.0])
+    np.testing.assert_array_equal(enc.codec_.units.frame.half_width, [2.0, 2.0])
     assert enc.transform(digits[:2]).shape == (2, 3 * 2 * 4)
 
 

@@ -55,7 +55,7 @@ def test_prior_is_that_of_the_training_latents(encoder):
     np.testing.assert_allclose(prior.mean / spread, expected.location_ / spread, atol=0.1)
     scaled = prior.covariance / np.outer(spread, spread)
     np.testing.assert_allclose(scaled, expected.covariance_ / np.outer(spread, spread), atol=0.15)
-    scale = encoder.codec_.scaler.scale[0]
+    scale = encoder.codec_.units.scaler.scale[0]
     assert np.sqrt(prior.noise) * scale == pytest.approx(NOISE, rel=0.25)
 
 
@@ -141,7 +141,7 @@ def test_std_is_that_of_the_gaussian_posterior(encoder, X, part):
     std = encoder.inverse_transform(Z, return_std=True, observed=part[:1])[1][0]
     codec, posterior = encoder.codec_, encoder.codec_.posterior
     double = copy.deepcopy(codec.field).double()
-    coords = torch.tensor(codec.frame.normalise(np.arange(40.0)[:, None]))
+    coords = torch.tensor(codec.units.frame.normalise(np.arange(40.0)[:, None]))
 
     def decode(latent):
         with torch.no_grad():
@@ -155,13 +155,13 @@ def test_std_is_that_of_the_gaussian_posterior(encoder, X, part):
     inverse = np.linalg.inv(posterior.prior.covariance)
     covariance = np.linalg.inv(J[seen].T @ J[seen] / sigma2 + inverse)
     noise = posterior.variance(coords.numpy())[:, 0]
-    residual = codec.scaler.apply(part[0][seen, None])[:, 0] - decode(z)[seen]
+    residual = codec.units.scaler.apply(part[0][seen, None])[:, 0] - decode(z)[seen]
     misfit = np.sum(residual**2 / noise[seen])
     free = seen.sum() - 4 + np.trace(covariance @ inverse)
     weight = posterior.level_weight
     level = (weight + misfit) / (weight + free)
     variance = posterior.scale**2 * level * (noise + np.sum(J @ covariance * J, axis=1))
-    np.testing.assert_allclose(std, np.sqrt(variance) * codec.scaler.scale[0], rtol=1e-3)
+    np.testing.assert_allclose(std, np.sqrt(variance) * codec.units.scaler.scale[0], rtol=1e-3)
 
 
 def test_less_is_sure_where_less_was_observed(encoder, X):

@@ -508,10 +508,10 @@ def test_warm_start_continues_from_the_last_weights(small_encoder, X, learner):
 
 def test_warm_start_keeps_coordinates_and_scaling(small_encoder, X):
     enc = small_encoder(warm_start=True).fit(X)
-    frame, scaler = enc.codec_.frame, enc.codec_.scaler
+    frame, scaler = enc.codec_.units.frame, enc.codec_.units.scaler
     enc.fit(0.5 * X)
-    np.testing.assert_array_equal(enc.codec_.frame.half_width, frame.half_width)
-    np.testing.assert_array_equal(enc.codec_.scaler.scale, scaler.scale)
+    np.testing.assert_array_equal(enc.codec_.units.frame.half_width, frame.half_width)
+    np.testing.assert_array_equal(enc.codec_.units.scaler.scale, scaler.scale)
 
 
 def test_warm_start_refuses_another_shape_of_field_and_keeps_the_old_fit(small_encoder, X):

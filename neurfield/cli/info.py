@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
 def _signals(encoder: FunctaEncoder) -> dict[str, str]:
     from neurfield.patched import patches_of
 
-    layout, frame, scaler = encoder.layout_, encoder.codec_.whole_frame, encoder.codec_.scaler
+    layout, frame, scaler = encoder.layout_, encoder.codec_.whole_frame, encoder.codec_.units.scaler
     lines = {}
     for index, name in enumerate(layout.axis_names):
         unit = layout.units[index]

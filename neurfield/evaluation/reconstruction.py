@@ -154,7 +154,7 @@ def reconstruction(
     Reconstruction
         The measures of the decoded signals, and those of the mean signal in their place.
     """
-    scaler = encoder.codec_.scaler
+    scaler = encoder.codec_.units.scaler
     truth, found = values_of(signals), values_of(decoded(encoder, signals, latents))
     if isinstance(truth, list):
         # Without a common grid there is no mean signal, only a mean value of each.

@@ -85,7 +85,7 @@ def with_posterior(
         sample = replace(sample, tangent=tangent, latents=sample.latents @ turn)
     axes = store.usual_axes
     ends = [np.array([edge(axis) for axis in axes]) for edge in (np.min, np.max)]
-    lower, upper = (store.frame.normalise(end) for end in ends)
+    lower, upper = (store.units.coordinates(end) for end in ends)
     posterior = Posterior(prior, axes, np.zeros(()), lower, upper)
     _calibrate(posterior, network, solver, sample.few(), generator)
     return solver, posterior

@@ -9,7 +9,7 @@ import torch
 
 from neurfield.learning.context import Context
 from neurfield.learning.store import ContextStore
-from neurfield.signals import CoordinateFrame, Signals, ValueScaler
+from neurfield.signals import Signals, Units
 from neurfield.signals.patch_values import PatchValues
 from neurfield.signals.patches import PatchGrid
 
@@ -22,10 +22,8 @@ class PatchStore(ContextStore):
     signals : Signals
         Patches, as :meth:`neurfield.signals.patches.PatchGrid.split` cuts them. Those of which
         nothing is observed are left out.
-    frame : CoordinateFrame
-        Of a patch.
-    scaler : ValueScaler
-        Between the caller's units and the scaled values that the field learns.
+    units : Units
+        Of what the field describes.
     dtype : torch.dtype
         Floating-point type of the coordinates and values that a batch holds.
     device : torch.device
@@ -40,8 +38,7 @@ class PatchStore(ContextStore):
     def __init__(
         self,
         signals: Signals,
-        frame: CoordinateFrame,
-        scaler: ValueScaler,
+        units: Units,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
@@ -51,7 +48,7 @@ class PatchStore(ContextStore):
         # Patches that are moved may meet gaps that lie in those left out.
         self._has_gaps = bool(group.observed.min() < np.prod(group.values.shape[1:]))
         observed = np.sort(group.positions[group.observed > 0])
-        super().__init__(signals.subset(observed), frame, scaler, dtype, device)
+        super().__init__(signals.subset(observed), units, dtype, device)
 
     def draw(self, n_signals: int, n_points: int | None, generator: torch.Generator) -> Context:
         rows = self.row_of[self._drawn(n_signals, generator)]
@@ -71,8 +68,7 @@ class PatchStore(ContextStore):
 def store_of(
     signals: Signals,
     patches: PatchGrid | None,
-    frame: CoordinateFrame,
-    scaler: ValueScaler,
+    units: Units,
     dtype: torch.dtype,
     device: torch.device,
 ) -> ContextStore:
@@ -84,15 +80,13 @@ def store_of(
         Whole.
     patches : PatchGrid or None
         What to cut them into; None = nothing.
-    frame : CoordinateFrame
-        Of a patch, where there are patches.
-    scaler : ValueScaler
-        Between the caller's units and the scaled values that the field learns.
+    units : Units
+        Of what the field describes.
     dtype : torch.dtype
         Floating-point type of the coordinates and values that a batch holds.
     device : torch.device
         Where batches are put; the signals themselves stay where they are.
     """
     if patches is None:
-        return ContextStore(signals, frame, scaler, dtype, device)
-    return PatchStore(patches.split(signals), frame, scaler, dtype, device)
+        return ContextStore(signals, units, dtype, device)
+    return PatchStore(patches.split(signals), units, dtype, device)

@@ -16,7 +16,7 @@ from neurfield.learning.context import Context
 from neurfield.learning.prior import LatentPrior
 from neurfield.learning.solvers import normal_equations
 from neurfield.memory import at_once
-from neurfield.signals import CoordinateFrame
+from neurfield.signals import Units
 
 Axes = tuple[np.ndarray, ...]
 
@@ -73,7 +73,7 @@ class Posterior:
     def std(
         self,
         field: Field,
-        frame: CoordinateFrame,
+        units: Units,
         latents: np.ndarray,
         points: np.ndarray,
         contexts: Sequence[Context | None],
@@ -83,8 +83,8 @@ class Posterior:
         Parameters
         ----------
         field : Field
-        frame : CoordinateFrame
-            Of the caller's units.
+        units : Units
+            Of what the field describes.
         latents : array of shape (n, P)
         points : array of shape (M, d)
             In the caller's units.
@@ -97,12 +97,12 @@ class Posterior:
         float64 array of shape (n, M, c)
         """
         like = next(field.parameters())
-        coords = frame.normalise(points)
+        coords = units.coordinates(points)
         noise = self.variance(coords)
         result = np.empty((len(latents), len(points), noise.shape[-1]))
         for i, (latent, context) in enumerate(zip(latents, contexts, strict=True)):
             code = torch.as_tensor(latent[None], dtype=like.dtype, device=like.device)
-            seen = self._whole(field, frame) if context is None else _without_gaps(context)
+            seen = self._whole(field, units) if context is None else _without_gaps(context)
             covariance, leverage = self._latent_covariance(field, seen, code)
             level = 1.0
             if context is not None:
@@ -140,10 +140,10 @@ class Posterior:
         rest = ("noise", "lower", "upper", "scale", "level_weight")
         return cls(prior, axes, **{name: state[name] for name in rest})
 
-    def _whole(self, field: Field, frame: CoordinateFrame) -> Context:
+    def _whole(self, field: Field, units: Units) -> Context:
         """Return the context of a signal that is observed on the whole grid of fit."""
         like = next(field.parameters())
-        coords = torch.as_tensor(frame.grid(self.axes), dtype=like.dtype, device=like.device)
+        coords = torch.as_tensor(units.frame.grid(self.axes), dtype=like.dtype, device=like.device)
         return Context(coords, coords.new_zeros(1, len(coords), field.out_dim))
 
     def _misfit(self, network: Field, context: Context, latents: Tensor) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neurfield.learning.context import Context, random_points
 from neurfield.learning.window import BlockWindow
-from neurfield.signals import CoordinateFrame, SignalGroup, Signals, ValueScaler
+from neurfield.signals import SignalGroup, Signals, Units
 from neurfield.signals.lazy import LazyValues, count_observed
 
 _LARGE_GROUP = 8  # from this many signals on, sharing a grid beats padding
@@ -62,10 +62,8 @@ class ContextStore:
     ----------
     signals : Signals
         On one grid, on several or at scattered points.
-    frame : CoordinateFrame
-        Between the caller's coordinates and [-1, 1]^d.
-    scaler : ValueScaler
-        Between the caller's units and the scaled values that the field learns.
+    units : Units
+        Of what the field describes.
     dtype : torch.dtype
         Floating-point type of the coordinates and values that a batch holds.
     device : torch.device
@@ -80,21 +78,24 @@ class ContextStore:
     def __init__(
         self,
         signals: Signals,
-        frame: CoordinateFrame,
-        scaler: ValueScaler,
+        units: Units,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.frame, self.scaler, self.dtype, self.device = frame, scaler, dtype, device
+        self.units, self.dtype, self.device = units, dtype, device
         self.usual_axes = _usual_axes(signals)
         self.grids: list[_Grid] = []
         self.group_of = np.empty(len(signals), dtype=np.int64)
         self.row_of = np.empty(len(signals), dtype=np.int64)
         for g, group in enumerate(signals.groups):
-            points = frame.points(group.axes) if group.is_scattered else frame.grid(group.axes)
+            points = (
+                units.frame.points(group.axes)
+                if group.is_scattered
+                else units.frame.grid(group.axes)
+            )
             coords = torch.as_tensor(points, dtype=dtype, device=device)
             self.grids.append(
-                _Grid(coords, frame.normalise_axes(group.axes), group, _has_gaps(group))
+                _Grid(coords, units.frame.normalise_axes(group.axes), group, _has_gaps(group))
             )
             self.group_of[group.positions] = g
             self.row_of[group.positions] = np.arange(len(group.positions))
@@ -357,7 +358,7 @@ class ContextStore:
         return BlockWindow(block_of, np.array(sizes), capacity)
 
     def _context(self, coords: Tensor, values: np.ndarray, has_gaps: bool | None) -> Context:
-        scaled = torch.as_tensor(self.scaler.apply(values)).to(self.device, self.dtype)
+        scaled = torch.as_tensor(self.units.values(values)).to(self.device, self.dtype)
         if has_gaps is None:
             has_gaps = bool(torch.isnan(scaled).any())
         if not has_gaps:

@@ -95,8 +95,7 @@ class Trainer:
 
     def _run(self, saved: dict[str, Any] | None) -> TrainingState:
         # The range that PSNR refers to, in scaled units, averaged over channels.
-        data_range = self.store.scaler.data_range / self.store.scaler.scale
-        self._peak = float(np.mean(np.square(data_range)))
+        self._peak = float(np.mean(np.square(self.store.units.scaled_range)))
         if saved is not None:
             self._restore(saved)
         if not self.state.best_weights:
