@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -273,13 +274,18 @@ class Codec:
         of_lane = 2 * max(numbers, self.field.modulation_size) * self.dtype.itemsize
         return lane_count(self.device) * of_lane
 
-    def with_solver(self, solver: InnerSolver) -> Self:
-        """Return the same codec with another solver.
+    def with_steps(self, steps: int | None) -> Self:
+        """Return the same codec with another number of solver steps.
 
         Parameters
         ----------
-        solver : InnerSolver
+        steps : int or None
+            None = as many as it has.
         """
+        if steps is None:
+            return self
+        solver = copy.copy(self.solver)
+        solver.steps = steps
         return replace(self, solver=solver)
 
     def to(self, device: torch.device) -> Codec:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, ClassVar, Self
@@ -11,7 +9,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from neurfield._compat import fit_context
@@ -261,7 +258,7 @@ class FunctaEncoder(
             check_shape_of_field(self, "warm_start=True continues")
             previous = self.codec_
         signals = validated_signals(self, X, reset=previous is None)
-        plan = make_plan(self, signals, self._seed(), previous)
+        plan = make_plan(self, signals, previous)
         with matrix_products(self.precision):
             codec, trainer = fit_codec(signals, plan, previous)
         self.__dict__.pop("_trainer", None)  # it is of the field before
@@ -296,9 +293,8 @@ class FunctaEncoder(
         signals = validated_signals(self, X, reset=previous is None)
         trainer: Trainer | None = getattr(self, "_trainer", None)
         before = getattr(self, "learner_", None)
-        plan = make_plan(
-            self, signals, self._seed(), previous, before, pass_from=getattr(self, "n_iter_", 0)
-        )
+        taken = getattr(self, "n_iter_", 0)
+        plan = make_plan(self, signals, previous, before, pass_from=taken)
         if trainer is not None and not trainer.learner.trains_like(plan.learner):
             trainer = None
         history = None if previous is None else history_of(self)
@@ -322,7 +318,8 @@ class FunctaEncoder(
             it is asked for, on whatever scheduler dask then uses.
         """
         check_is_fitted(self)
-        signals, codec = validated_signals(self, X, reset=False), self._encoding_codec()
+        signals = validated_signals(self, X, reset=False)
+        codec = self.codec_.with_steps(self.transform_steps)
         if is_dask_backed(X) and isinstance(signals.groups[0].values, LazyValues):
             return encode_lazily(codec, signals, X, provenance(self, X.attrs), self.memory_budget)
         with encoding_room(codec, signals, self.memory_budget, "transform", self.verbose):
@@ -380,20 +377,7 @@ class FunctaEncoder(
             ``return_std``, a tuple of two of these.
         """
         check_is_fitted(self)
-        latents, signals = validated_latents(self, X), None
-        if observed is not None and not return_std:
-            raise ValueError(
-                "observed= changes nothing but standard deviations: give return_std=True with it"
-            )
-        if observed is not None:
-            signals = validated_observed(self, observed, len(latents))
-        elif return_std:
-            warnings.warn(
-                "return_std=True takes each signal as observed on the whole grid of fit: give "
-                "observed=X, the signals that the latents are of",
-                UserWarning,
-                stacklevel=2,
-            )
+        latents = validated_latents(self, X)
         index = getattr(X, "index", None)
         return decode_latents(
             self.codec_,
@@ -402,7 +386,7 @@ class FunctaEncoder(
             memory_budget=self.memory_budget,
             derivative=derivative,
             return_std=return_std,
-            observed=signals,
+            observed=validated_observed(self, observed, len(latents), return_std),
             grid=grid,
             coords=coords,
             points=points,
@@ -413,8 +397,7 @@ class FunctaEncoder(
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean PSNR in dB of encoding and decoding the given signals.
 
-        The peak is the range of the values seen in fit, channel by channel; only observed values
-        count.
+        Only observed values count; the peak is each channel's range in fit.
 
         Parameters
         ----------
@@ -428,7 +411,7 @@ class FunctaEncoder(
         """
         check_is_fitted(self)
         signals = validated_signals(self, X, reset=False)
-        codec = self._encoding_codec()
+        codec = self.codec_.with_steps(self.transform_steps)
         with encoding_room(codec, signals, self.memory_budget, "score"):
             return float(codec.reconstruction_psnr(signals).mean())
 
@@ -441,27 +424,14 @@ class FunctaEncoder(
     def _n_features_out(self) -> int:
         return self.codec_.latent_size
 
-    def _seed(self) -> int:
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
-
-    def _encoding_codec(self) -> Codec:
-        """Return the codec with as many solver steps as ``transform_steps`` now asks for."""
-        if self.transform_steps is None:
-            return self.codec_
-        solver = copy.copy(self.codec_.solver)
-        solver.steps = self.transform_steps
-        return self.codec_.with_solver(solver)
-
     def _fitted(self, codec: Codec, trainer: Trainer, first: Signals | None) -> Self:
         """Take over what a fit has found, and how its signals came where they were the first."""
         if first is not None:
             self.layout_ = first.layout
         self._accept(codec, trainer.learner)
-        state = trainer.state
-        self.loss_curve_ = list(state.loss_curve)
-        self.psnr_curve_ = list(state.psnr_curve)
+        state, self.n_iter_ = trainer.state, trainer.state.iteration
+        self.loss_curve_, self.psnr_curve_ = list(state.loss_curve), list(state.psnr_curve)
         self.validation_curve_ = list(state.validation_curve)
-        self.n_iter_ = state.iteration
         return self
 
     def _accept(self, codec: Codec, learner: Learner) -> None:

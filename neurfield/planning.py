@@ -9,6 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sklearn.utils import check_random_state
+
 from neurfield._compat import Interval, StrOptions
 from neurfield.codec import Codec
 from neurfield.device import PRECISIONS, resolve_device, resolve_dtype
@@ -185,7 +187,6 @@ def make_learner(
 def make_plan(
     encoder: FunctaEncoder,
     signals: Signals,
-    seed: int,
     previous: Codec | None = None,
     before: Learner | None = None,
     pass_from: int | None = None,
@@ -197,7 +198,6 @@ def make_plan(
     encoder : FunctaEncoder
         With parameters as :func:`check_parameters` leaves them.
     signals : Signals
-    seed : int
     previous : Codec, optional
         Of an earlier fit that is continued.
     before : Learner, optional
@@ -243,7 +243,7 @@ def make_plan(
         ),
         make_field=partial(spec.make, layout.n_axes, layout.n_channels, shared),
         validation_fraction=0.0 if early_stopping is None else early_stopping.validation_fraction,
-        seed=seed,
+        seed=int(check_random_state(encoder.random_state).randint(2**31 - 1)),
         device=device,
         dtype=dtype,
         callbacks=list(encoder.callbacks or ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,8 +49,10 @@ def validated_signals(encoder: FunctaEncoder, X: Any, reset: bool) -> Signals:
     return signals
 
 
-def validated_observed(encoder: FunctaEncoder, observed: Any, n_latents: int) -> Signals:
-    """Read the signals that latents are of.
+def validated_observed(
+    encoder: FunctaEncoder, observed: Any, n_latents: int, return_std: bool
+) -> Signals | None:
+    """Read the signals that latents are of, for their standard deviations.
 
     Parameters
     ----------
@@ -57,12 +60,32 @@ def validated_observed(encoder: FunctaEncoder, observed: Any, n_latents: int) ->
         Fitted.
     observed : any container that ``transform`` takes
     n_latents : int
+    return_std : bool
+        Whether deviations are asked for; without them, nothing may be given.
+
+    Returns
+    -------
+    Signals or None
+        None where nothing was given, with a warning if deviations are asked for.
 
     Raises
     ------
     ValueError
-        If they are not as many as the latents, or not usable.
+        If they are not as many as the latents, or not usable, or there would be no use for them.
     """
+    if observed is None:
+        if return_std:
+            warnings.warn(
+                "return_std=True takes each signal as observed on the whole grid of fit: give "
+                "observed=X, the signals that the latents are of",
+                UserWarning,
+                stacklevel=3,
+            )
+        return None
+    if not return_std:
+        raise ValueError(
+            "observed= changes nothing but standard deviations: give return_std=True with it"
+        )
     signals = validated_signals(encoder, observed, reset=False)
     signals.check()
     if len(signals) != n_latents:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def encode_store(
     alone = store.device.type == "cpu"
     per_point = solver.floats_per_point(field, store.is_uniform)
     most_points = max(1, at_once("signals", store.device) // per_point)
-    workspaces: dict[int, Workspace] = defaultdict(Workspace)
+    workspaces: dict[int, Workspace] = defaultdict(partial(Workspace, keeps_weights=True))
     coords, shared = None, None
     for block, context in store.blocks(most_points, positions, n_points, generator):
         if not context.is_shared:

@@ -32,9 +32,16 @@ class Workspace:
 
     Memory fresh from the system is cleared page by page on its first use, which takes longer than
     what a meta-step then writes there.
+
+    Parameters
+    ----------
+    keeps_weights : bool, default=False
+        Whether it is for one field whose weights stay as they are, and need be taken over only
+        once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keeps_weights: bool = False) -> None:
+        self.keeps_weights = keeps_weights
         self._kind: tuple[Any, ...] = ()
         self._sweeps: Sweeps | None = None
         self._tapes: dict[Any, Any] = {}
@@ -54,6 +61,8 @@ class Workspace:
             Most points of a block. Sweeps and tapes for fewer, for another precision or device, or
             for a field of another shape, are let go.
         """
+        if self.keeps_weights and self._sweeps is not None and self._sweeps.rows >= rows:
+            return self._sweeps
         like = next(field.parameters())
         kind = (type(field), like.dtype, like.device, field.config())
         if kind != self._kind or self._sweeps is None or self._sweeps.rows < rows:

@@ -2,11 +2,8 @@
 
 from neurfield.learning.solvers.base import InnerSolver
 from neurfield.learning.solvers.gradient_descent import GradientDescent, gradient_step
-from neurfield.learning.solvers.levenberg_marquardt import (
-    LevenbergMarquardt,
-    damped_step,
-    normal_equations,
-)
+from neurfield.learning.solvers.levenberg_marquardt import LevenbergMarquardt
+from neurfield.learning.solvers.normal_equations import damped_step, normal_equations
 from neurfield.learning.solvers.tangent import Tangent
 
 __all__ = [

@@ -195,7 +195,7 @@ def solve_dual(
 def cholesky(matrix: Tensor) -> Tensor:
     """Factor a symmetric positive matrix, or nearly so, of shape (..., P, P).
 
-    Where rounding has made it indefinite, its diagonal is raised until it is not.
+    Where rounding has made one indefinite, its diagonal is raised until it is not.
     """
     factor, info = torch.linalg.cholesky_ex(matrix)
     if not bool((info == 0).all()):
@@ -203,7 +203,10 @@ def cholesky(matrix: Tensor) -> Tensor:
         scale = matrix.diagonal(dim1=-2, dim2=-1).abs().mean(-1)[..., None, None]
         eye = torch.eye(size, dtype=matrix.dtype, device=matrix.device)
         for jitter in (1e-6, 1e-4, 1e-2, 1.0):
-            factor, info = torch.linalg.cholesky_ex(matrix + jitter * scale * eye)
+            failed = (info != 0)[..., None, None]
+            raised, of_raised = torch.linalg.cholesky_ex(matrix + jitter * scale * eye)
+            factor = torch.where(failed, raised, factor)
+            info = torch.where(failed[..., 0, 0], of_raised, info)
             if bool((info == 0).all()):
                 break
     return factor

@@ -1,0 +1,119 @@
+"""The linear systems of Gauss–Newton steps, one for each signal."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neurfield.fields import Field
+from neurfield.fields.sweeps import Sweeps
+from neurfield.learning.context import Context
+from neurfield.learning.solvers.tangent import solve_positive
+from neurfield.learning.workspace import Workspace, blocks, most_rows
+from neurfield.memory import at_once
+
+
+def damped_step(
+    field: Field,
+    context: Context,
+    latents: Tensor,
+    prior: Tensor,
+    damping: Tensor | float,
+    workspace: Workspace | None = None,
+) -> Tensor:
+    """Take one damped Gauss–Newton step on MSE(f(φ)) + φᵀ prior φ for each signal.
+
+    Ordinary tensor operations throughout, so a meta-gradient passes through it.
+
+    Parameters
+    ----------
+    field : Field
+        Whose weights stay.
+    context : Context
+        Of B signals.
+    latents : Tensor of shape (B, P)
+        Where the field is linearized.
+    prior : Tensor of shape (P, P) or (B, P, P)
+        Precision of the latents, in units of the mean squared error.
+    damping : Tensor of shape (B,) or float
+        Relative to the mean diagonal of each signal's JᵀWJ/n.
+    workspace : Workspace, optional
+        Kept from one step to the next.
+
+    Returns
+    -------
+    Tensor of shape (B, P)
+        The latents after the step.
+    """
+    workspace = Workspace() if workspace is None else workspace
+    _, gram, descent = normal_system(field, context, latents, workspace)
+    return latents + damped_solution(gram, descent, prior, latents, damping)
+
+
+def normal_equations(field: Field, context: Context, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Return JᵀWJ/n and JᵀW(y − f)/n, of shapes (B, P, P) and (B, P), at the given latents."""
+    return normal_system(field, context, latents, Workspace())[1:]
+
+
+def normal_system(
+    field: Field, context: Context, latents: Tensor, workspace: Workspace
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mean squared errors too; latents of shape (1, P) are those of all signals."""
+    by_hand = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    if by_hand and field.has_sweeps and len(latents) == len(context):
+        rows = most_rows(field, context)
+        return _swept(workspace.sweeps(field, rows), workspace, context, latents, rows)
+    error: Tensor | float = 0.0
+    gram: Tensor | float = 0.0
+    descent: Tensor | float = 0.0
+    for index in point_chunks(context):
+        part = context if index is None else context.at_points(index)
+        linearization = field.linearize(part.coords, latents)
+        jacobian = linearization.jacobian().flatten(1, 2)
+        residual = part.residual(linearization.values).flatten(1)
+        weighted = jacobian
+        if part.weights is not None:
+            weighted = jacobian * part.weights.flatten(1)[..., None]
+        error = error + residual.square().sum(dim=1)
+        gram = gram + weighted.transpose(1, 2) @ jacobian
+        descent = descent + (residual[:, None] @ weighted)[:, 0]
+    counts = context.counts()
+    return error / counts, gram / counts[:, None, None], descent / counts[:, None]
+
+
+def _swept(
+    sweeps: Sweeps, workspace: Workspace, context: Context, latents: Tensor, rows: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Do the same block by block, in the workspace's buffers."""
+    counts, shifts, tape = context.counts(), sweeps.shifts(latents), workspace.tape("linearized")
+    error, descent = torch.zeros_like(counts), torch.zeros_like(latents)
+    gram = latents.new_zeros(*latents.shape, latents.shape[1])
+    for signals, block in blocks(context, counts, rows):
+        residual = sweeps.evaluate(tape, block, shifts[signals]).flatten(1)
+        jacobian = sweeps.jacobian(tape, block).flatten(1, 2)
+        weighted = jacobian
+        if block.weights is not None:
+            weighted = jacobian * block.weights.flatten(1)[..., None]
+        error[signals] += residual.square().sum(dim=1)
+        gram[signals].baddbmm_(weighted.transpose(1, 2), jacobian)
+        descent[signals] -= (residual[:, None] @ weighted)[:, 0]
+    return error / counts, gram.div_(counts[:, None, None]), descent / counts[:, None]
+
+
+def damped_solution(
+    gram: Tensor, descent: Tensor, prior: Tensor, away: Tensor, damping: Tensor | float
+) -> Tensor:
+    """Return (JᵀWJ/n + prior + damping)⁻¹ (JᵀW(y − f)/n − prior away), of shape (B, P)."""
+    scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
+    eye = torch.eye(away.shape[1], dtype=away.dtype, device=away.device)
+    matrix = gram + prior + (damping * scale)[:, None, None] * eye
+    rhs = descent - (prior @ away[..., None])[..., 0]
+    return solve_positive(matrix, rhs[..., None])[..., 0]
+
+
+def point_chunks(context: Context) -> list[Tensor] | list[None]:
+    """Return which points are linearized at a time; None stands for all of them."""
+    if context.n_points <= at_once("points"):
+        return [None]
+    index = torch.arange(context.n_points, device=context.values.device)
+    return list(index.split(at_once("points")))
