@@ -26,6 +26,7 @@ class AutogradLinearization(Linearization):
     Parameters
     ----------
     field : Field
+        Whose ``forward`` is differentiated.
     coords : Tensor of shape (N, d) or (B, N, d)
         Shared or per-signal coordinates.
     latents : Tensor of shape (B, P) or (1, P)
@@ -58,8 +59,11 @@ def point_jacobian(field: Field, coords: Tensor, latents: Tensor) -> Tensor:
     Parameters
     ----------
     field : Field
+        Whose ``forward`` is differentiated.
     coords : Tensor of shape (N, d) or (B, N, d)
+        Normalised coordinates, shared or one set per signal.
     latents : Tensor of shape (B, P)
+        Where the field is linearized.
     """
     n_signals, (n_points, n_axes) = len(latents), coords.shape[-2:]
     points = coords.expand(n_signals, -1, -1).reshape(-1, 1, n_axes)
@@ -85,6 +89,7 @@ class AutogradTape:
     Attributes
     ----------
     latents : Tensor of shape (B, P)
+        φ of the block's signals, from which the graph begins.
     values, residual, cotangent : Tensor of shape (B, M, c)
         f, f − y, and the gradient of ℓ at f that was last carried back.
     """
@@ -101,6 +106,7 @@ class AutogradSweeps(Sweeps):
     Parameters
     ----------
     field : Field
+        Any; its weights are read where it stands.
     rows : int
         Most points, over all signals, of a block.
     """

@@ -29,9 +29,23 @@ class SineLayer(NamedTuple):
     shift: Tensor | None = None
 
     def product(self, features: Tensor) -> Tensor:
+        """Return ω (W h + b), with the shift where there is no scale.
+
+        Parameters
+        ----------
+        features : Tensor of shape (N, n_in) or (B, N, n_in)
+            What the layer before gives, h.
+        """
         return _affine(features, self.weight, self.bias)
 
     def phase(self, product: Tensor) -> Tensor:
+        """Return the phase, of which the layer takes the sine.
+
+        Parameters
+        ----------
+        product : Tensor of shape (N, L) or (B, N, L)
+            As :meth:`product` returns it.
+        """
         if self.scale is None or self.shift is None:
             return product
         return self.scale * product + self.shift
@@ -59,6 +73,7 @@ def through_sines(
     Returns
     -------
     Tensor of shape (B, N, L), or (N, L) where no layer's bias tells signals apart
+        What the output layer reads.
     """
     hidden = seen
     for k, layer in enumerate(layers):
@@ -85,6 +100,7 @@ def back_through_sines(
     Parameters
     ----------
     gradient : Tensor of shape (..., L)
+        Of a scalar, at the features that the output layer reads.
     weights : sequence of Tensor
         W_k, without ω.
     slopes : sequence of Tensor
@@ -97,6 +113,7 @@ def back_through_sines(
     Returns
     -------
     list of Tensor of shape (..., L)
+        Of the same scalar, at the shifts of each layer.
     """
     deltas = []
     for k in reversed(range(1, len(slopes))):

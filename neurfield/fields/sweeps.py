@@ -42,7 +42,9 @@ class Block:
     Parameters
     ----------
     coords : Tensor of shape (M, d) or (B, M, d)
+        Normalised coordinates, shared or one set per signal.
     values : Tensor of shape (B, M, c)
+        Scaled values; zero where nothing was observed.
     weights : Tensor of shape (B, M, c) or None
         One where a value was observed, zero elsewhere.
     counts : Tensor of shape (B,)

@@ -23,6 +23,8 @@ class Clock:
         Seconds of them that are kept for what follows the last meta-step.
     before : float, default=0.0
         Seconds that the same fit has taken before it was interrupted.
+    started : float, optional
+        When the fit began, in seconds of ``time.perf_counter``; now by default.
     """
 
     limit: float | None
