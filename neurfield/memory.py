@@ -117,6 +117,7 @@ def room(
             print(
                 f"{what}: about {_amount(now + needed)} at its peak, {_amount(now)} now; "
                 f"{_amount(free)} are free",
+                file=sys.stderr,
                 flush=True,
             )
         yield
