@@ -177,7 +177,7 @@ def _select(
     if sample_dim not in dataset.dims:
         raise ValueError(
             f"{source}: no dimension {sample_dim!r} that counts signals; the dimensions are "
-            f"{', '.join(map(str, dataset.dims))}"
+            f"{', '.join(sorted(map(str, dataset.dims)))}"  # xarray's order is not always the same
         )
     if sample_dim != "sample":
         dataset = dataset.rename({sample_dim: "sample"})
