@@ -13,6 +13,7 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
+from neurfield.learning.forks import no_fork
 from neurfield.learning.lanes import each_in_lanes, one_thread
 from neurfield.learning.solvers import InnerSolver
 from neurfield.learning.store import ContextStore
@@ -64,7 +65,7 @@ def encode_store(
         if not context.is_shared:
             shared = None
         elif coords is not context.coords:
-            with one_thread():
+            with one_thread(), no_fork():
                 shared = solver.share(field, context)
         coords = context.coords
         if alone:
@@ -92,7 +93,7 @@ def _solve_alone(
     block of signals would save is the start of operations, which are few beside the work.
     """
     if shared is not None and context.weights is None and solver.is_one_product:
-        with one_thread():
+        with one_thread(), no_fork():
             return solver.solve(field, context, shared)
     found = torch.empty(len(context), field.latent_dim, dtype=context.values.dtype)
 

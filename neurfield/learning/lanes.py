@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from neurfield.learning.forks import no_fork
 from neurfield.memory import carried
 
 # Most parts at a time. Their threads take turns at starting operations.
@@ -83,6 +84,15 @@ def in_lanes(work: Callable[[int], Any], lanes: int) -> list[Any]:
     """
     if torch.compiler.is_compiling():
         return [work(lane) for lane in range(lanes)]
+
+    def guarded(lane: int) -> Any:
+        with no_fork():
+            return work(lane)
+
+    return _side_by_side(guarded, lanes)
+
+
+def _side_by_side(work: Callable[[int], Any], lanes: int) -> list[Any]:
     threads = torch.get_num_threads()
     with _blas_threads(threads if lanes == 1 else 1):
         if lanes == 1:
@@ -105,9 +115,10 @@ def each_in_lanes(work: Callable[[int, int], None], n_items: int) -> None:
 
         def work_through(lane: int) -> None:
             for item in range(lane, n_items, lanes):
-                work(item, lane)
+                with no_fork():  # Forks wait for one item, and not for all of them.
+                    work(item, lane)
 
-        in_lanes(torch.no_grad()(work_through), lanes)
+        _side_by_side(torch.no_grad()(work_through), lanes)
 
 
 def _lanes_pool() -> ThreadPoolExecutor:
