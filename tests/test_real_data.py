@@ -32,9 +32,11 @@ SMALL = {"latent_dim": 32, "hidden_dim": 64, "max_iter": 60, "random_state": 0}
         ("hippocampus own grids", 17.0),
     ],
 )
-def test_held_out_psnr_after_less_than_a_minute_of_fit(shared_data, tmp_path, case, least):
+def test_held_out_psnr_after_less_than_two_minutes_of_fit(shared_data, tmp_path, case, least):
     table = tmp_path / "table.csv"
-    command = [sys.executable, BENCHMARK, shared_data, "--only", case, "--csv", table]
+    # Processors without AVX-512 take about twice as long for a meta-step as those with it.
+    limit = ["--max-time", "100"]
+    command = [sys.executable, BENCHMARK, shared_data, "--only", case, "--csv", table, *limit]
     finished = subprocess.run(command, check=True, capture_output=True, text=True)
     print(finished.stdout)
     with table.open(newline="") as file:
