@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,7 @@ def room(
         If a budget that was asked for is too small for the smallest blocks.
     """
     free, most = available(device), None
-    if isinstance(budget, int):
+    if isinstance(budget, Integral):
         most = float(budget)
     elif free is not None:
         most = (_PART if budget is None else budget) * free
