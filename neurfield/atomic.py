@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target.parent}: no such folder to write {target.name} into")
-    if target.exists() and not (target.is_file() or target.is_dir()):
+    if _is_special(target):
         raise OSError(f"{target}: is neither a file nor a folder, so it is not replaced")
     token = uuid.uuid4().hex
     temporary = target.with_name(f".{token}-{target.name}")
@@ -66,6 +67,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(temporary, target)
     finally:
         _remove(temporary)
+
+
+def _is_special(path: Path) -> bool:
+    """Tell whether there is something at `path` that is neither a file nor a folder."""
+    try:
+        mode = path.stat().st_mode  # asked once: other writers come and go
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _open_to_others(temporary: Path) -> None:

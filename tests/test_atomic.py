@@ -24,6 +24,15 @@ def umask():
     os.umask(before)
 
 
+@pytest.fixture
+def hasty_threads():
+    """Change threads between almost any two steps, so that races show."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
 def make_folder(path, text):
     path.mkdir()
     (path / "part").mkdir()
@@ -73,7 +82,7 @@ def test_two_writers_of_one_path(tmp_path, make):
 
 
 @pytest.mark.parametrize("make", [make_file, make_folder])
-def test_many_writers_at_once(tmp_path, make):
+def test_many_writers_at_once(tmp_path, make, hasty_threads):
     target, errors = tmp_path / "target", []
     barrier = threading.Barrier(4)
 

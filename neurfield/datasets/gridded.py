@@ -16,6 +16,8 @@ from neurfield.atomic import replacing
 from neurfield.datasets._files import existing, reading, require
 from neurfield.datasets._lazy import complete
 
+_ZARR_FILES = {"zarr.json", ".zgroup", ".zmetadata"}  # of either version of the format
+
 Chunks = dict[str, int] | Literal["auto"] | None
 
 # What of a variable's encoding says how numbers stand for values. The rest (chunks, compressors) is
@@ -141,7 +143,8 @@ def save_zarr(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str]) -
     """
     require("zarr", "readers")
     target = Path(path)
-    if target.is_dir() and any(target.iterdir()) and not is_zarr(target):
+    held = _names_in(target)
+    if held and held.isdisjoint(_ZARR_FILES):
         raise FileExistsError(f"{target}: is a folder of something else than a Zarr store")
     # A damaged chunk must not be read as numbers: Blosc, the default, notices most but not all.
     compressor = require("numcodecs", "readers").Zstd(level=3, checksum=True)
@@ -157,7 +160,15 @@ def save_zarr(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str]) -
 
 def is_zarr(path: Path) -> bool:
     """Return whether a folder looks like a Zarr store, of either version of the format."""
-    return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata"))
+    return not _ZARR_FILES.isdisjoint(_names_in(path))
+
+
+def _names_in(folder: Path) -> set[str]:
+    """List a folder, asked once: another writer may be exchanging it."""
+    try:
+        return set(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
 
 
 def _write(dataset: xr.Dataset, write: Callable[..., Any]) -> None:
