@@ -32,12 +32,13 @@ class Codec:
     Parameters
     ----------
     field : Field
+        The trained network; its device and dtype are the codec's.
     solver : InnerSolver
-        Finds latents.
+        Finds the latents of signals, with θ fixed.
     units : Units
-        Of what the field describes.
+        Coordinates and scaling of what the field describes.
     posterior : Posterior, optional
-        How sure decoded values are, where fit could tell.
+        How sure decoded values are; None where fit could not tell.
     """
 
     field: Field
@@ -66,11 +67,12 @@ class Codec:
         return self.units.frame
 
     def pieces(self, signals: Signals) -> Signals:
-        """Return what the field describes, given whole signals.
+        """Return what the field describes, given whole signals: by default, the signals themselves.
 
         Parameters
         ----------
         signals : Signals
+            Whole ones, in the caller's units.
         """
         return signals
 
@@ -80,6 +82,8 @@ class Codec:
         Parameters
         ----------
         latents : array of shape (n, latent_size)
+            As :meth:`encode` returns them; a row holds the P numbers of each patch, where the field
+            describes patches.
         """
         return latents.reshape(-1, self.field.latent_dim)
 
@@ -89,7 +93,8 @@ class Codec:
         Parameters
         ----------
         decoder : callable
-            Takes rows of :meth:`codes` and points in the frame's units.
+            Takes which rows of :meth:`codes`, an int array of shape (n,), and points as
+            :meth:`values` does; returns a sequence of arrays of shape (n, M, c).
         """
         return decoder
 
@@ -109,16 +114,19 @@ class Codec:
         Parameters
         ----------
         signals : Signals
+            Whole ones, in the caller's units; their values are not copied.
         """
         pieces = self.pieces(signals)
         return ContextStore(pieces, self.units, self.dtype, self.device)
 
     def encode(self, signals: Signals) -> np.ndarray:
-        """Fit one latent per signal: float32 array of shape (n, P).
+        """Fit one latent per signal: float32 array of shape (n, latent_size).
 
         Parameters
         ----------
         signals : Signals
+            Whole ones, in the caller's units, on one grid or several; NaN marks a value not
+            observed.
         """
         found = encode_store(self.field, self.solver, self.store(signals))
         return found.cpu().numpy().astype(np.float32).reshape(len(signals), self.latent_size)
@@ -128,13 +136,15 @@ class Codec:
 
         Parameters
         ----------
-        latents : array of shape (n, P)
+        latents : array of shape (n, latent_size)
+            As :meth:`encode` returns them, a row for each signal.
         points : array of shape (M, d)
             In the caller's units, shared by all signals.
 
         Returns
         -------
-        float32 array of shape (n, M, c), in the caller's units
+        float32 array of shape (n, M, c)
+            Values of each signal at each point, in the caller's units.
         """
         codes = self.codes(latents)
         decoder = self.across(lambda rows, where: [self.values(codes[rows], where)])
@@ -147,12 +157,14 @@ class Codec:
         Parameters
         ----------
         codes : array of shape (n, P)
+            As :meth:`codes` returns them.
         points : array of shape (M, d)
-            In the frame's units.
+            In the caller's units; of a patch, from its first grid point on.
 
         Returns
         -------
-        float32 array of shape (n, M, c), in the caller's units
+        float32 array of shape (n, M, c)
+            Values in the caller's units; on a CPU, no row depends on the others.
         """
         coords = torch.as_tensor(
             self.units.coordinates(points), dtype=self.dtype, device=self.device
@@ -187,7 +199,8 @@ class Codec:
 
         Parameters
         ----------
-        latents : array of shape (n, P)
+        latents : array of shape (n, latent_size)
+            As :meth:`encode` returns them, a row for each signal.
         axes : sequence of d arrays
             Coordinates along each axis, in the caller's units.
         """
@@ -207,17 +220,19 @@ class Codec:
         Parameters
         ----------
         codes : array of shape (n, P)
-            Latents of what the field describes.
+            Latents of what the field describes, as :meth:`codes` returns them.
         rows : int array of shape (m,)
-            Which of them.
+            Which of them to take.
         points : array of shape (M, d)
-            In the frame's units.
+            As in :meth:`values`.
         observed : ContextStore or None
-            What was observed of the signals of `codes`; None = all of the grid of fit.
+            What was observed of the signals of `codes`, in their order; None = all of the grid of
+            fit.
 
         Returns
         -------
-        float32 array of shape (m, M, c), in the caller's units
+        float32 array of shape (m, M, c)
+            Standard deviation in the caller's units, noise included.
         """
         assert self.posterior is not None
         contexts: list[Context | None] = [None] * len(rows)
@@ -234,6 +249,7 @@ class Codec:
         Parameters
         ----------
         signals : Signals
+            Whole ones, in the caller's units; values that are NaN do not count.
         """
         store = self.store(signals)
         data_range = self.units.scaled_range
@@ -266,7 +282,7 @@ class Codec:
         Parameters
         ----------
         derivatives : bool, default=False
-            Whether by coordinates or by latents they are differentiated too.
+            Whether they are also differentiated, by coordinates or by latents.
         """
         numbers = at_once("signals", self.device)
         if derivatives:
@@ -280,7 +296,7 @@ class Codec:
         Parameters
         ----------
         steps : int or None
-            None = as many as it has.
+            H, steps that fit a latent; None = as many as it has.
         """
         if steps is None:
             return self
@@ -294,6 +310,7 @@ class Codec:
         Parameters
         ----------
         device : torch.device
+            Where the codec is to encode and decode from then on.
         """
         self.field.to(device)
         for name, value in vars(self.solver).items():
@@ -311,14 +328,20 @@ def encoding_room(
     Parameters
     ----------
     codec : Codec
+        What is to encode.
     signals : Signals
-        What is to be encoded.
+        Whole signals that are to be encoded.
     budget : int, float or None
-        As :func:`neurfield.memory.room` has it.
+        Most memory that it may take, as :func:`neurfield.memory.room` has it.
     what : str
-        Name of the work.
+        Name of the work in messages, such as "transform".
     verbose : int, default=0
         Whether to print what it takes.
+
+    Raises
+    ------
+    ValueError
+        If a budget that was asked for is too small for the smallest blocks.
     """
     store, field = codec.store(signals), codec.field
 

@@ -246,6 +246,7 @@ class FunctaEncoder(
         Returns
         -------
         self : FunctaEncoder
+            Fitted.
 
         Raises
         ------
@@ -313,9 +314,8 @@ class FunctaEncoder(
         Returns
         -------
         float32 array of shape (n, latent_dim), or (n, n_patches * latent_dim) with ``patch_size``
-            For a DataArray or Dataset made of dask blocks, a DataArray with dimensions "sample"
-            and "latent" and the coordinates of ``X`` along "sample", computed block by block when
-            it is asked for, on whatever scheduler dask then uses.
+            For xarray objects made of dask blocks, a DataArray over "sample", with its coordinates,
+            and "latent", computed block by block when asked for, on whatever scheduler dask has.
         """
         check_is_fitted(self)
         signals = validated_signals(self, X, reset=False)
@@ -345,7 +345,7 @@ class FunctaEncoder(
         Parameters
         ----------
         X : array-like of shape (n, latent_dim), or (n, n_patches * latent_dim) with ``patch_size``
-            Latents.
+            Latents, one row per signal, as :meth:`transform` returns them.
         grid : sequence of d int, optional
             Number of points along each axis, over the same extent.
         coords : mapping of axis name to 1-D array, or sequence of n of them, optional
@@ -402,6 +402,7 @@ class FunctaEncoder(
         Parameters
         ----------
         X : as in :meth:`fit`
+            Signals as :meth:`transform` takes them.
         y : ignored
 
         Returns

@@ -53,26 +53,35 @@ class FitPlan:
     Parameters
     ----------
     learner : Learner
-        That knows its problem.
+        That knows its problem, so that all its options and settings are filled in.
     loop : OuterLoop
+        Number of meta-steps, course of the learning rate, evaluations and checkpoints; for one
+        pass, the first two are replaced.
     make_field : callable
         Takes ``generator=`` and returns a freshly initialised field.
     validation_fraction : float
-        Fraction of the signals held out; 0 = none.
+        Fraction of the signals held out, at least one of them; 0 = none.
     seed : int
+        Where the generator of initial weights and draws starts, on the CPU. A checkpoint that is
+        resumed has its own, and so has a trainer that goes on.
     device : torch.device
+        Where the field is trained, and stays.
     dtype : torch.dtype
+        Precision of the field and of the batches.
     callbacks : sequence of callables
+        Each is called with a :class:`~neurfield.learning.Progress` after every meta-step; one that
+        returns true ends the fit.
     fingerprint : mapping
-        Parameters that a checkpoint must agree with.
-    isotropic : bool
+        Parameters that a checkpoint must agree with, by name; a digest of the data is added.
+    isotropic : bool, default=False
         Whether axes of one unit are scaled alike.
     patches : PatchGrid, optional
-        What the field describes; None = whole signals.
+        Patches that the field describes; None = whole signals.
     max_time : float, optional
-        Seconds that all of it may take.
+        Seconds that all of it may take; None = no limit.
     memory_budget : int or float, optional
-        Most memory that it may take, as :func:`neurfield.memory.room` has it.
+        Most memory that it may take, as :func:`neurfield.memory.room` has it; None = half of what
+        is free.
     pass_from : int, optional
         Meta-steps taken before, where this is one pass over the signals of many; None = as many
         meta-steps as the schedule has.
@@ -102,7 +111,7 @@ def problem_of(signals: Signals, latent_dim: int) -> Problem:
     signals : Signals
         What the field is to describe: whole signals, or their patches.
     latent_dim : int
-        P.
+        Length P of a latent.
     """
     return Problem(
         n_signals=len(signals),
@@ -126,7 +135,9 @@ def fit_codec(
     Parameters
     ----------
     signals : Signals
+        Whole signals, those that are held out included.
     plan : FitPlan
+        Made for these signals.
     previous : Codec, optional
         Continue from these weights, coordinates and scaling, which stay as they are.
     trainer : Trainer, optional
@@ -137,8 +148,15 @@ def fit_codec(
     Returns
     -------
     codec : Codec
+        Of a copy of the trained field, with the solver and the posterior that end a fit.
     trainer : Trainer
         For a pass to come, with the training's curves in its ``state``.
+
+    Raises
+    ------
+    ValueError
+        If a signal is not usable or none is left to train on, a checkpoint is damaged or belongs
+        to another fit, or the memory budget is too small.
     """
     clock = Clock(plan.max_time)
     signals.check()
@@ -209,7 +227,7 @@ def history_of(encoder: Any) -> TrainingState:
     Parameters
     ----------
     encoder : FunctaEncoder
-        Fitted.
+        Fitted; its curves are copied, and those that it lacks are empty.
     """
     return TrainingState(
         iteration=encoder.n_iter_,
@@ -261,6 +279,7 @@ def measuring_bytes(signals: Signals) -> float:
     Parameters
     ----------
     signals : Signals
+        Training set; of a large one, only every k-th point is in the sample.
     """
     n_points = sum(len(group.positions) * group.n_points for group in signals.groups)
     n_points //= thinning(n_points)

@@ -17,11 +17,18 @@ from neurfield.signals.patches import Decoder, PatchGrid
 class PatchedCodec(Codec):
     """A codec of patches that takes and returns latents and points of whole signals.
 
-    The latents of a signal are those of its patches, one after the other. Field, frame and
-    posterior are a patch's.
+    The latents of a signal are those of its patches, one after the other, in C order.
 
     Parameters
     ----------
+    field : Field
+        The trained network, which describes one patch by P numbers.
+    solver : InnerSolver
+        Finds the latents of patches, each on its own.
+    units : Units
+        Of a patch: coordinates count from its first grid point on; all share one scaling.
+    posterior : Posterior, optional
+        How sure the values of a patch are; None where fit could not tell.
     patches : PatchGrid
         Where the patches of a signal are.
 
@@ -82,6 +89,8 @@ def with_patches(codec: Codec, patches: PatchGrid | None) -> Codec:
     Parameters
     ----------
     codec : Codec
+        Its field, solver, units and posterior are shared, not copied.
     patches : PatchGrid or None
+        What the codec's field describes; None where that is whole signals.
     """
     return codec if patches is None else PatchedCodec(**vars(codec), patches=patches)

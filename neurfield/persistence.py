@@ -45,10 +45,15 @@ class StoredMixin:
         Parameters
         ----------
         path : path
-            Written whole or not at all. ``callbacks`` and a RandomState instance are left out.
+            File to write, whole or not at all; one that is there is replaced. ``callbacks`` and a
+            RandomState instance are left out.
 
         Raises
         ------
+        sklearn.exceptions.NotFittedError
+            If the estimator has not been fitted.
+        TypeError
+            If a parameter, label or attribute of the data cannot be written as JSON.
         OSError
             If the file cannot be written.
         """
@@ -76,20 +81,23 @@ class StoredMixin:
         Parameters
         ----------
         path : path
+            The file, of this or of an earlier version; no code in it is run.
         device : str, optional
-            Where to put the field; by default what the estimator was made with, or the CPU (with a
-            warning) when that is not here.
+            Where to put the field, "auto" or a name torch knows; by default what the estimator was
+            made with. The CPU, with a warning, when that is not here.
 
         Returns
         -------
         FunctaEncoder
+            Fitted, with the parameters and curves that were saved; the state of the optimiser is
+            not, so that ``partial_fit`` begins with a fresh one.
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file is truncated, not ours, or written by a newer version.
+            If the file is truncated or damaged, not ours, or written by a newer version.
         """
         codec, document = load_fitted(str(path), device or "auto")
         estimator = cls(**_parameters(cls, document["parameters"]))
@@ -128,6 +136,24 @@ def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) 
     """Write a codec and a JSON-able description of its estimator.
 
     The file appears under its name only when it is complete.
+
+    Parameters
+    ----------
+    path : path
+        File to write; one that is there is replaced.
+    codec : Codec
+        Whose weights, solver state and posterior arrays are written as tensors, from any device.
+    description : mapping
+        The rest, for one JSON document; NumPy's values, arrays and paths in it become plain.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no folder to write into.
+    OSError
+        If the file cannot be written.
+    TypeError
+        If the description holds what JSON has no type for.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -168,12 +194,26 @@ def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) 
 def load_fitted(path: str | Path, device: str) -> tuple[Codec, dict[str, Any]]:
     """Read what :func:`save_fitted` wrote.
 
+    Parameters
+    ----------
+    path : path
+        The file, of this or of an earlier version.
+    device : str
+        Where to put the codec, as :func:`available_device` takes it.
+
+    Returns
+    -------
+    codec : Codec
+        As it was saved, with copies of the file's tensors.
+    document : dict
+        The description, brought up to this version; its "layout" is a :class:`Layout` again.
+
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is truncated, not ours, or written by a newer version.
+        If the file is truncated or damaged, not ours, or written by a newer version.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -239,7 +279,13 @@ def _parameters(cls: Any, plain_values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def available_device(device: str) -> torch.device:
-    """Return the device that was asked for, or the CPU with a warning when it is not here."""
+    """Return the device that was asked for, or the CPU with a warning when it is not here.
+
+    Parameters
+    ----------
+    device : str
+        "auto", which takes a GPU where there is one, or a name torch knows.
+    """
     try:
         return resolve_device(device)
     except ValueError as error:

@@ -96,6 +96,7 @@ def check_parameters(encoder: FunctaEncoder) -> None:
     Parameters
     ----------
     encoder : FunctaEncoder
+        Each of its parameters within ``CONSTRAINTS``; it need not be fitted.
 
     Raises
     ------
@@ -126,14 +127,14 @@ def check_shape_of_field(encoder: FunctaEncoder, what: str) -> None:
     Parameters
     ----------
     encoder : FunctaEncoder
-        Fitted.
+        Fitted; its parameters may have been set anew since.
     what : str
         Beginning of the message, such as "warm_start=True continues".
 
     Raises
     ------
     ValueError
-        If the shapes differ.
+        If a size, the family or the patches of the field differ.
     """
     module, spec = encoder.codec_.field, FieldSpec.of(encoder.field)
     there = {"field": FieldSpec.family_of(module), **module.config()}
@@ -166,8 +167,9 @@ def make_learner(
     Parameters
     ----------
     encoder : FunctaEncoder
+        Whose parameters, where they are not None, come before the learner's own defaults.
     pieces : Signals
-        What the field is to describe.
+        What the field is to describe: whole signals, or their patches.
     previous : Codec, optional
         Whose field is continued, and keeps its shape.
     before : Learner, optional
@@ -198,8 +200,9 @@ def make_plan(
     encoder : FunctaEncoder
         With parameters as :func:`check_parameters` leaves them.
     signals : Signals
+        Whole signals of this fit, those to hold out included.
     previous : Codec, optional
-        Of an earlier fit that is continued.
+        Of an earlier fit that is continued, with the patches that it has.
     before : Learner, optional
         Of the training that is continued.
     pass_from : int, optional

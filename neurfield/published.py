@@ -41,6 +41,13 @@ class PublishedMixin:
             Constructor arguments to use instead of the preset's, or options of its specs as
             ``learner__inner_steps``.
 
+        Raises
+        ------
+        ValueError
+            If there is no such preset, or a spec has no such option.
+        TypeError
+            If the constructor has no such argument.
+
         Examples
         --------
         >>> from neurfield import FunctaEncoder
@@ -77,6 +84,15 @@ class PublishedMixin:
         Returns
         -------
         FunctaEncoder
+            Fitted, with ``learner="cavia"`` by default, no meta-steps and empty curves.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is of another kind, truncated, or asks for code to be run, or if parameters
+            are not usable or contradict the weights.
         """
         if omega is not None:
             check_omega(omega)

@@ -14,9 +14,9 @@ class Registered:
     Attributes
     ----------
     kind : str
-        What the classes are, for messages.
+        What the classes are, such as "learner", for messages.
     name : str
-        What the class is called.
+        What the class is called, by users and in saved files; no two of a kind share one.
     """
 
     kind: ClassVar[str]
@@ -53,6 +53,7 @@ class Registered:
         Parameters
         ----------
         name : str
+            A key of :meth:`known`.
 
         Raises
         ------

@@ -26,6 +26,8 @@ def validated_signals(encoder: FunctaEncoder, X: Any, reset: bool) -> Signals:
     encoder : FunctaEncoder
         Takes note of the number of features, and of their names, on a reset.
     X : any container that ``fit`` takes
+        Signals, NaN where a value was not observed. Infinities are refused later, by
+        ``Signals.check`` or where values are read.
     reset : bool
         Whether this is the data that the encoder is fitted to, or must agree with that.
 
@@ -58,8 +60,10 @@ def validated_observed(
     ----------
     encoder : FunctaEncoder
         Fitted.
-    observed : any container that ``transform`` takes
+    observed : any container that ``transform`` takes, or None
+        The signals, in the order of the latents; lazy values are read once, to check them.
     n_latents : int
+        Number n of latents that are decoded, and so of signals expected.
     return_std : bool
         Whether deviations are asked for; without them, nothing may be given.
 
@@ -102,13 +106,14 @@ def validated_latents(encoder: FunctaEncoder, X: npt.ArrayLike) -> np.ndarray:
     Parameters
     ----------
     encoder : FunctaEncoder
-        Fitted.
+        Fitted; with ``patch_size``, P are the numbers of all patches together.
     X : array-like of shape (n, P)
+        Latents, one row per signal.
 
     Raises
     ------
     ValueError
-        If the shape is another.
+        If the shape is another, or a latent is not finite.
     """
     latents = check_array(X, dtype=np.float64, input_name="X")
     length = encoder.codec_.latent_size

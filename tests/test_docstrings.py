@@ -21,39 +21,6 @@ from numpydoc.validate import ERROR_MSGS, validate
 
 import neurfield
 
-# Modules whose docstrings are still to be written out; never to grow, and to go.
-_TO_COME = frozenset(
-    f"neurfield.{module}"
-    for module in (
-        "codec",
-        "encoder",
-        "fitting",
-        "learning.base",
-        "learning.calibration",
-        "learning.checkpoint",
-        "learning.clock",
-        "learning.early_stopping",
-        "learning.encoding",
-        "learning.lanes",
-        "learning.learners.cavia",
-        "learning.learners.varpro",
-        "learning.outer_loop",
-        "learning.posterior",
-        "learning.solvers.base",
-        "learning.solvers.gradient_descent",
-        "learning.solvers.levenberg_marquardt",
-        "learning.solvers.tangent",
-        "learning.training",
-        "learning.workspace",
-        "patched",
-        "persistence",
-        "planning",
-        "published",
-        "registry",
-        "validation",
-    )
-)
-
 # Rules of numpydoc that do not hold here, each with the reason. All its others hold.
 _NOT_HELD = {
     "GL01": "up to its version 1.10, numpydoc wants the summary on a line of its own",
@@ -174,20 +141,12 @@ def wrong_default(parameter: inspect.Parameter, line: str) -> str | None:
     return None
 
 
-ITEMS = {
-    path: item
-    for path, item in public_items()
-    if not any(path.startswith(f"{module}.") for module in _TO_COME)
-}
+ITEMS = dict(public_items())
 
 
 @pytest.mark.parametrize("path", ITEMS)
 def test_docstrings_say_something_of_everything(path):
     assert faults(ITEMS[path]) == []
-
-
-def test_modules_to_come_exist():
-    assert set(modules()) >= _TO_COME
 
 
 def wordless(x, y=None, size=3):

@@ -29,8 +29,10 @@ class Problem:
     ----------
     n_signals, n_grids : int
         Size of the training set, and how many grids its signals stand on.
-    n_points, n_axes, n_channels, latent_dim : int
-        Points of the largest signal, d, c and P.
+    n_points : int
+        Points N of the largest signal.
+    n_axes, n_channels, latent_dim : int
+        Coordinate axes d, channels c and numbers P of a latent.
     """
 
     n_signals: int
@@ -94,7 +96,8 @@ class MetaStep(nn.Module, ABC):
     Attributes
     ----------
     mse : Tensor, scalar
-        Mean squared error of the field in the last step, for progress reports.
+        Mean squared error of the field in the last step, in squared scaled units, for progress
+        reports; 0 before the first.
     """
 
     mse: torch.Tensor
@@ -111,6 +114,7 @@ class MetaStep(nn.Module, ABC):
         Parameters
         ----------
         batch : MetaBatch
+            As :meth:`Learner.draw` returns it.
         """
 
     def project(self) -> None:
@@ -133,9 +137,10 @@ class MetaBatch:
     Parameters
     ----------
     context : Context
-        Where the meta-loss is taken.
-    subsets : Tensor of shape (G, M), optional
-        Points of the reduced context of each inner step; None = the whole context.
+        Where the meta-loss is taken, of B signals.
+    subsets : int Tensor of shape (G, M), optional
+        Points of the reduced contexts, by their index: of each inner step, or of each loss of the
+        full field. None = the whole context.
     """
 
     context: Context
@@ -226,7 +231,7 @@ class Learner(Spec, ABC):
         Parameters
         ----------
         other : Learner
-            That knows its problem.
+            As :meth:`for_problem` returns it. Its ``transform_steps`` are not compared.
         """
         steps = other.settings.transform_steps  # has no part in training
         return (
@@ -250,6 +255,7 @@ class Learner(Spec, ABC):
         Parameters
         ----------
         step : MetaStep
+            As :meth:`meta_step` returns it; all of its parameters are learnt.
         """
         rate, decay = self.settings.meta_lr, self.settings.weight_decay
         return Optimizers([torch.optim.AdamW(step.parameters(), lr=rate, weight_decay=decay)])
@@ -273,6 +279,7 @@ class Learner(Spec, ABC):
         Parameters
         ----------
         step : MetaStep
+            Whose field is fitted, and what it has learnt beside it, such as step sizes.
         store : ContextStore
             Training signals, for what a solver knows of them beforehand.
         """
@@ -287,6 +294,7 @@ class Learner(Spec, ABC):
         store : ContextStore
             Training signals.
         generator : torch.Generator
+            On the CPU, so that every device starts alike.
         """
 
     def finish(
@@ -305,7 +313,7 @@ class Learner(Spec, ABC):
         store : ContextStore
             Training signals.
         generator : torch.Generator
-            On the CPU.
+            On the CPU; the one that training drew from.
         effort : float in (0, 1], default=1.0
             Fraction of the usual work that there is time for.
         """
@@ -319,6 +327,7 @@ class Learner(Spec, ABC):
         Parameters
         ----------
         field : Field
+            Whose sizes count.
         store : ContextStore
             Training signals.
         """
@@ -332,6 +341,7 @@ class Learner(Spec, ABC):
         Parameters
         ----------
         field : Field
+            Whose sizes count.
         store : ContextStore
             Training signals.
         """
@@ -345,7 +355,8 @@ class Learner(Spec, ABC):
         Parameters
         ----------
         step : MetaStep
+            Whose field is validated, in the middle of training.
         store : ContextStore
-            Training signals.
+            Training signals, without those that are held out.
         """
         return self.solver(step, store)

@@ -53,18 +53,24 @@ def with_posterior(
     network : Field
         Its latents are turned to their principal axes, in place, where it can do that.
     solver : LevenbergMarquardt
+        Without a prior of the training latents yet; not changed.
     store : ContextStore
         The training set, of which at most 4096 signals are used.
     augmentation : float
-        Strength of the deformations that training saw.
+        Strength of the deformations that training saw; 0 = none.
     generator : torch.Generator
+        Source of the signals, points and deformations of a sample, and of the points that
+        calibration hides; a CPU generator.
     effort : float in (0, 1], default=1.0
         Fraction of these signals that there is time for.
 
     Returns
     -------
-    LevenbergMarquardt, Posterior or None
-        The solver as it was and None, where there are too few signals to tell.
+    solver : LevenbergMarquardt
+        With the prior, for latents as they now are; the solver that was given where there are less
+        than two signals, or all have one latent.
+    posterior : Posterior or None
+        Calibrated on points hidden from the training signals; None in these cases.
     """
     sample = draw_sample(network, solver, store, augmentation, generator, effort)
     prior = estimate_prior(network, sample)
@@ -100,6 +106,7 @@ def operations_of_posterior(network: Field, store: ContextStore) -> float:
     Parameters
     ----------
     network : Field
+        Whose sizes count.
     store : ContextStore
         The training set.
     """
@@ -123,6 +130,7 @@ def footprint_of_posterior(network: Field, store: ContextStore) -> float:
     Parameters
     ----------
     network : Field
+        Whose sizes count.
     store : ContextStore
         The training set.
     """

@@ -32,10 +32,16 @@ def save_checkpoint(path: str | Path, state: dict[str, Any], fingerprint: dict[s
     Parameters
     ----------
     path : path
+        File to write, in a folder that exists.
     state : dict
-        Plain values and tensors.
+        Plain values and tensors, which are read back without running code.
     fingerprint : dict
-        What the state belongs to: parameters and data.
+        What the state belongs to, parameters and a digest of the data, as plain values.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
     """
     content = {"format": _FORMAT, "version": _VERSION, "fingerprint": fingerprint, "state": state}
     # PyTorch refuses hidden files without an ending by name.
@@ -51,20 +57,23 @@ def load_checkpoint(
     Parameters
     ----------
     path : path
+        File that :func:`save_checkpoint` wrote.
     fingerprint : dict
         What the state must belong to.
-    may_differ : sequence of str
+    may_differ : sequence of str, default=()
         Parts of the fingerprint in which a state that is over and done with may differ.
 
     Returns
     -------
     dict or None
-        None where the fingerprint differs, in nothing but what may differ.
+        The state, its tensors on the CPU. None where the fingerprint differs, in nothing but what
+        may differ.
 
     Raises
     ------
     ValueError
-        If the file is no checkpoint of ours, is damaged, or belongs to another fit.
+        If the file is missing or damaged, no checkpoint of ours or a newer one, or belongs to
+        another fit.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -50,6 +50,7 @@ class Clock:
         Parameters
         ----------
         seconds : float
+            What it would take, such as what the latest one has taken.
         """
         return self.limit is None or self.elapsed + seconds / 2 < self.limit - self.reserve
 
@@ -59,7 +60,7 @@ class Clock:
         Parameters
         ----------
         seconds : float
-            That all of it would take.
+            What all of it would take; for 0 the fraction is 1.
         """
         if self.limit is None or seconds <= 0:
             return 1.0
@@ -72,6 +73,7 @@ def seconds_per_operation(device: torch.device) -> float:
     Parameters
     ----------
     device : torch.device
+        Where it is computed; the best of a few rounds counts.
     """
     matrix = torch.ones(_SIZE, _SIZE, dtype=torch.float64, device=device)
     best = math.inf

@@ -53,11 +53,12 @@ class EarlyStopping(Spec):
         Parameters
         ----------
         choice : bool or EarlyStopping
+            A spec is returned as it is.
 
         Raises
         ------
         ValueError
-            If it is False: what does not stop early has no options.
+            If it is False, for what does not stop early has no options; or anything else.
         """
         if isinstance(choice, cls):
             return choice

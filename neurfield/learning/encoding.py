@@ -36,21 +36,26 @@ def encode_store(
     Parameters
     ----------
     field : Field
+        The network, its θ fixed.
     solver : InnerSolver
+        Finds the latents. On a CPU it is called for each signal alone, except where its solution
+        is one matrix product, so that no signal's latents depend on the others.
     store : ContextStore
-    positions : int array, optional
-        Which signals; None = all.
+        The signals, on the field's device and in its precision; read block by block.
+    positions : int array of shape (n,), optional
+        Which signals, by their place in the store, each at most once; None = all.
     n_points : int, optional
-        Fit to so many random points of each signal; None = all of them.
+        Fit to so many random points of each signal, those with fewer to all of them; None = all.
     generator : torch.Generator, optional
-        Needed with ``n_points``.
+        Draws these points, on the CPU; needed with ``n_points``.
     visit : callable, optional
-        Called with (positions, context, latents) of each block.
+        Called after each block with its positions, its context and its latents of shape (B, P);
+        blocks come in the store's order, not in that of ``positions``.
 
     Returns
     -------
     Tensor of shape (n, P)
-        In the order of ``positions``.
+        In the order of ``positions``; of the store's dtype, on its device, without gradients.
     """
     positions = np.arange(len(store)) if positions is None else positions
     rank = np.full(len(store), -1)

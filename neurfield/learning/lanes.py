@@ -42,6 +42,7 @@ def lane_count(device: torch.device) -> int:
     Parameters
     ----------
     device : torch.device
+        On a CPU as many as torch has threads, at most 8; one on others, and in compiled code.
     """
     if device.type != "cpu" or torch.compiler.is_compiling():
         return 1
@@ -81,6 +82,7 @@ def in_lanes(work: Callable[[int], Any], lanes: int) -> list[Any]:
     work : callable
         Called with the number of a lane, without gradients where there are several.
     lanes : int
+        How many, as :func:`lane_count` gives it; a single one is the caller's thread.
     """
     if torch.compiler.is_compiling():
         return [work(lane) for lane in range(lanes)]
@@ -109,6 +111,7 @@ def each_in_lanes(work: Callable[[int, int], None], n_items: int) -> None:
     work : callable
         Called with the numbers of an item and of the lane it is in, without gradients.
     n_items : int
+        Items in all; lane i of k takes items i, i + k, i + 2k and so on, in this order.
     """
     with one_thread():
         lanes = max(1, min(n_items, lane_count(torch.device("cpu"))))
@@ -201,9 +204,11 @@ def chunks(n_signals: int, most: int, lanes: int) -> list[slice]:
     Parameters
     ----------
     n_signals : int
+        Signals in all, at least one.
     most : int
-        Signals in a chunk.
+        Most signals in a chunk.
     lanes : int
+        Their number divides that of the chunks, unless each chunk is one signal.
     """
     n_chunks = -(-n_signals // most)
     n_chunks = min(n_signals, -(-n_chunks // lanes) * lanes)
@@ -217,7 +222,9 @@ def lane_parts(n_signals: int, device: torch.device) -> list[slice]:
     Parameters
     ----------
     n_signals : int
+        Signals in all, at least one; fewer than lanes have a part each.
     device : torch.device
+        Whose lanes share the signals.
     """
     return chunks(n_signals, n_signals, lane_count(device))
 

@@ -24,19 +24,20 @@ class OuterLoop:
     ----------
     max_iter : int
         Meta-steps in all, those of earlier passes included.
-    lr_schedule : {"constant", "cosine"}
+    lr_schedule : {"constant", "cosine"}, default="constant"
         Course of the learning rate.
-    evaluate_every : int
+    evaluate_every : int, default=25
         Meta-steps between two looks at the best weights so far.
-    patience : int or None
+    patience : int, default=None
         Evaluations without improvement on held-out signals before an early stop; None = never.
-    tol : float
-        Least improvement, in dB, that counts.
-    checkpoint : path or None
-        File the training state is written to, and resumed from when it exists.
-    checkpoint_every : int
-        Meta-steps between two checkpoints.
-    verbose : int
+    tol : float, default=1e-3
+        Least improvement of the PSNR, in dB, that counts.
+    checkpoint : Path, default=None
+        File the training state is written to, and resumed from when it exists; None = no file.
+    checkpoint_every : int, default=100
+        Meta-steps between two checkpoints; the last meta-step has one too, unless a callback has
+        ended the fit there.
+    verbose : int, default=0
         0 is silent, 1 shows a progress bar.
     """
 
@@ -62,23 +63,25 @@ class TrainingState:
         Meta-steps that earlier passes took.
     elapsed : float, default=0.0
         Seconds since the fit began, or its latest pass.
-    loss_curve, psnr_curve : list of float
-        Loss, and PSNR in dB, of each meta-step.
-    validation_curve : list of float
-        PSNR in dB of the held-out signals at each evaluation.
+    loss_curve, psnr_curve : list of float, optional
+        Meta-loss, NaN where it was not finite, and PSNR in dB on the batch, of each meta-step;
+        empty by default.
+    validation_curve : list of float, optional
+        PSNR in dB of the held-out signals at each evaluation; empty by default.
     best_score : float, default=-inf
-        PSNR in dB that the best weights reached.
+        PSNR in dB that the best weights reached on the held-out signals. Where there are none, on
+        recent batches; the start's weights then count 7 dB less than on the first batch.
     best_iteration : int, default=0
         Meta-step of the best weights.
-    best_weights : dict of str to Tensor
-        State of the meta-step, its field included, at its best.
+    best_weights : dict of str to Tensor, optional
+        State of the meta-step, its field included, at its best; empty before a pass.
     stale_evaluations : int, default=0
         Evaluations since then.
     lr_scale : float, default=1.0
         Factor on the learning rate, halved at each back-off.
     back_offs : int, default=0
-        How often training went back to the best weights: the loss was not finite, or what had been
-        learnt was lost.
+        How often the latest pass went back to the best weights: the loss was not finite, or what
+        had been learnt was lost.
     stopped : bool, default=False
         Whether training was told to end.
     """
@@ -113,13 +116,16 @@ class Pass:
     store : ContextStore
         Training signals.
     held_out : ContextStore or None
-        Signals for early stopping.
+        Signals for early stopping; None = none, and recent batches tell which weights are best.
     loop : OuterLoop
-    fingerprint : dict
-        What a checkpoint must belong to.
-    clock : Clock
-        The time that there is.
-    callbacks : sequence of callables
+        Number of meta-steps, course of the learning rate, evaluations and checkpoints.
+    fingerprint : dict, optional
+        What a checkpoint must belong to, parameters and a digest of the data; empty by default.
+    clock : Clock, default=Clock(None)
+        The time that there is; no limit by default.
+    callbacks : sequence of callables, default=()
+        Each is called with a :class:`~neurfield.learning.callbacks.Progress` after every
+        meta-step; one that returns true ends the pass.
     """
 
     store: ContextStore

@@ -34,16 +34,16 @@ class Posterior:
     Parameters
     ----------
     prior : LatentPrior
-        μ, C and σ².
+        μ, C and σ², of the training latents and of the values around the field.
     axes : tuple of d arrays
         Grid of fit in the caller's units, on which a signal counts as observed unless it is given.
     noise : array of shape (*nodes, c)
-        v, in scaled units, on an even grid of nodes from `lower` to `upper`.
+        v, in squared scaled units, on an even grid of nodes from `lower` to `upper`.
     lower, upper : arrays of shape (d,)
         Extent of the nodes in normalised coordinates.
-    scale : float
-        s.
-    level_weight : float
+    scale : float, default=1.0
+        s, from calibration; 1 where nothing could be hidden.
+    level_weight : float, default=100.0
         How many observed values the expectation ρ = 1 counts as.
 
     References
@@ -61,7 +61,13 @@ class Posterior:
     level_weight: float = 100.0
 
     def variance(self, coords: np.ndarray) -> np.ndarray:
-        """Return v at normalised coordinates: (..., d) to (..., c)."""
+        """Return v, of shape (..., c), in squared scaled units.
+
+        Parameters
+        ----------
+        coords : array of shape (..., d)
+            Normalised; v is linear between nodes, and beyond their extent as at its edge.
+        """
         sizes = np.array(self.noise.shape[:-1])
         width = np.where(self.upper > self.lower, self.upper - self.lower, 1.0)
         places = np.moveaxis((coords - self.lower) / width * (sizes - 1), -1, 0)
@@ -83,9 +89,11 @@ class Posterior:
         Parameters
         ----------
         field : Field
+            With the weights that the posterior was calibrated for.
         units : Units
             Of what the field describes.
         latents : array of shape (n, P)
+            One for each signal, as the fit's solver finds them.
         points : array of shape (M, d)
             In the caller's units.
         contexts : sequence of n Context or None
@@ -95,6 +103,7 @@ class Posterior:
         Returns
         -------
         float64 array of shape (n, M, c)
+            Standard deviation s √(ρ (v + J* Σ J*ᵀ)), the noise included.
         """
         like = next(field.parameters())
         coords = units.coordinates(points)
@@ -134,7 +143,13 @@ class Posterior:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Posterior:
-        """Rebuild what :meth:`state` described."""
+        """Rebuild what :meth:`state` described.
+
+        Parameters
+        ----------
+        state : dict
+            As :meth:`state` returns it; others of its keys are passed over.
+        """
         prior = LatentPrior(state["mean"], state["covariance"], state["noise_level"])
         axes = tuple(state[f"axis_{i}"] for i in range(len(state["lower"])))
         rest = ("noise", "lower", "upper", "scale", "level_weight")

@@ -38,14 +38,24 @@ class Trainer:
     Parameters
     ----------
     learner : Learner
+        That knows its problem; has the meta-step, the optimisers, the batches and the solver.
     field : Field
-        Trained in place.
+        Trained in place, on its device.
     generator : torch.Generator
-        CPU generator, source of all randomness.
-    seed : int
+        CPU generator, source of all randomness but that of evaluations on held-out signals.
+    seed : int, default=0
         What the generator started from; kept in checkpoints.
     state : TrainingState, optional
         Of an earlier training that this one goes on with; by default a fresh one.
+
+    Attributes
+    ----------
+    meta_step : MetaStep
+        The learner's module around the field, which computes the meta-loss.
+    optimizers : Optimizers
+        What updates its parameters; begun anew when training goes back to the best weights.
+    was_interrupted : bool
+        Whether Ctrl-C has ended the latest pass.
     """
 
     # Of the pass that is under way.
@@ -82,8 +92,15 @@ class Trainer:
         Parameters
         ----------
         through : Pass
+            Its signals, schedule, time and callbacks; its stores are let go of at the end.
         saved : dict, optional
-            State from a checkpoint to continue from.
+            State from a checkpoint to continue from; by default, it goes on from where it stands.
+
+        Returns
+        -------
+        TrainingState
+            The trainer's ``state``. The field has the best weights by then if signals were held
+            out, or if training was interrupted or has lost what it had found; else the last.
         """
         self.store, self.held_out, self.loop = through.store, through.held_out, through.loop
         self.fingerprint, self.callbacks = through.fingerprint, through.callbacks
@@ -128,6 +145,12 @@ class Trainer:
         Parameters
         ----------
         batch : MetaBatch
+            As the learner draws it.
+
+        Returns
+        -------
+        float
+            Meta-loss before the step; NaN if it or its gradient was not finite.
         """
         self.optimizers.zero_grad()
         loss = self.meta_step(batch)
@@ -142,11 +165,14 @@ class Trainer:
         return value
 
     def psnr(self, mse: float) -> float:
-        """Return the PSNR in dB of a mean squared error in scaled units.
+        """Return the PSNR in dB of a mean squared error, once a pass has begun.
+
+        The square of the peak is that of the range of the training values, averaged over channels.
 
         Parameters
         ----------
         mse : float
+            Over points and channels, in squared scaled units; below 1e-20, it counts as that.
         """
         return float(10.0 * np.log10(self._peak / max(mse, 1e-20)))
 

@@ -73,7 +73,14 @@ class Workspace:
         return self._sweeps
 
     def tape(self, name: Any) -> Any:
-        """Return the tape of that name; it holds what was last written there."""
+        """Return the tape of that name; it holds what was last written there.
+
+        Parameters
+        ----------
+        name : hashable
+            Chosen by the caller, for what is to be kept apart. :meth:`sweeps` comes first: a tape
+            is for its blocks.
+        """
         assert self._sweeps is not None
         if name not in self._tapes:
             self._tapes[name] = self._sweeps.tape()
@@ -86,6 +93,7 @@ def blocks(context: Context, counts: Tensor, rows: int) -> Iterator[tuple[slice,
     Parameters
     ----------
     context : Context
+        B signals, with shared coordinates or their own.
     counts : Tensor of shape (B,)
         What each signal's sum of squares is divided by.
     rows : int

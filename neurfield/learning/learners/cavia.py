@@ -32,10 +32,11 @@ class CaviaStep(MetaStep):
     Parameters
     ----------
     field : Field
+        Trained in place.
     inner_steps : int
-        G.
+        G, gradient steps from φ = 0.
     inner_lr : float
-        α.
+        α, their step size.
     recompute : bool, default=False
         Compute the activations of each inner step again on the way back, instead of keeping them.
     learn_inner_lr : bool, default=False
@@ -104,7 +105,13 @@ class CaviaStep(MetaStep):
         return loss + self.field.penalty()
 
     def adapt(self, batch: MetaBatch) -> Tensor:
-        """Return the latents after the inner loop, as a differentiable function of θ."""
+        """Return the latents after the inner loop, as a differentiable function of θ.
+
+        Parameters
+        ----------
+        batch : MetaBatch
+            Of B signals; the latents are of shape (B, P).
+        """
         latents = self.field.zero_latents(len(batch.context))
         for subset in self._subsets(batch):
             latents = self._inner_step(batch.context, subset, latents)
@@ -158,15 +165,18 @@ def hardest_points(field: Field, context: Context, latents: Tensor, ratio: float
     Parameters
     ----------
     field : Field
+        Whose errors count.
     context : Context
+        Of B signals; points at which nothing was observed have no gradient.
     latents : Tensor of shape (B, P)
-    ratio : float
+        Where the gradient is taken.
+    ratio : float in (0, 1]
         Fraction of the points to keep, at least one of them.
 
     Returns
     -------
     Context
-        With coordinates of each signal's own, unless all points are kept.
+        With coordinates of each signal's own; the one that was given if all points are kept.
 
     References
     ----------

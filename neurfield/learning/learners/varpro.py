@@ -61,12 +61,13 @@ class VarProStep(MetaStep):
     Parameters
     ----------
     field : Field
+        Trained in place.
     inner_steps : int
         G; 1 is the closed form alone.
     damping : float
         λ; μ is λ times the mean diagonal of J₀ᵀJ₀/(N c).
     full_field_signals : int
-        How many signals of the batch the full field is evaluated on.
+        How many signals of the batch, at most, the full field is evaluated on.
 
     References
     ----------
@@ -136,6 +137,7 @@ def geometric_mean(errors: Tensor) -> Tensor:
     Returns
     -------
     Tensor, scalar
+        Geometric mean of the errors, each raised by a tenth of their arithmetic mean.
     """
     return (errors + _ERROR_FLOOR * errors.mean()).clamp_min(1e-20).log().mean().exp()
 
@@ -162,9 +164,11 @@ class VarPro(Learner):
     augmentation : float, default=None
         Strength of the random affine deformations under which training sees the signals: at 1,
         stretched and turned by about 5 % and shifted by about half a sample; 0 = none. None is 0.5
-        where signals are few for the latent, down to 0.1 where they are many.
+        where signals are few for the latent, down to 0.1 where they are many, and 0.5 for the short
+        latents of many images or volumes.
     context_ratio : float in (0, 1], default=None
-        γ, fraction of a signal's points that a reduced context keeps; None keeps 1024 points.
+        γ, fraction of the largest signal's points that a reduced context keeps of each signal;
+        None keeps at most 1024 points.
 
     Examples
     --------
@@ -273,9 +277,9 @@ class VarPro(Learner):
         store : ContextStore
             Training signals.
         generator : torch.Generator
-            On the CPU.
-        effort : float, default=1.0
-            As in :meth:`Learner.finish`.
+            On the CPU; draws the signals and points that all this is estimated from.
+        effort : float in (0, 1], default=1.0
+            Fraction of these signals that there is time for.
         """
         field, solver = step.field, self.solver(step, store)
         if field.can_reparametrize:

@@ -18,13 +18,35 @@ if TYPE_CHECKING:
 
 
 class InnerSolver(Registered, ABC):
-    """Fits one latent vector per signal; small and picklable: plain values and tensors only."""
+    """Fits one latent vector per signal; small and picklable: plain values and tensors only.
+
+    Attributes
+    ----------
+    name : str
+        What saved files call the class.
+    steps : int
+        Steps of each fit, as the class counts them.
+    """
 
     kind: ClassVar[str] = "solver"
     steps: int
 
     def share(self, field: Field, context: Context) -> Any:
-        """Compute once what all signals on the coordinates of this context have in common."""
+        """Compute once what all signals on the coordinates of this context have in common.
+
+        Parameters
+        ----------
+        field : Field
+            The network, its θ fixed.
+        context : Context
+            Any signals on these coordinates; their values have no part in it.
+
+        Returns
+        -------
+        object or None
+            What :meth:`solve` takes as ``shared``; None where there is nothing, as by default, or
+            where it would be too large.
+        """
         return None
 
     @abstractmethod
@@ -40,11 +62,13 @@ class InnerSolver(Registered, ABC):
         Parameters
         ----------
         field : Field
+            The network, its θ fixed.
         context : Context
+            Of B signals, to each of which one latent is fitted.
         shared : object, optional
-            What :meth:`share` returned for the same coordinates.
+            What :meth:`share` returned for the same coordinates; None = to be done without.
         workspace : Workspace, optional
-            Kept from one call to the next.
+            Buffers that are kept from one call to the next, of one thread; None = fresh ones.
         """
 
     @property
@@ -62,6 +86,7 @@ class InnerSolver(Registered, ABC):
         Parameters
         ----------
         field : Field
+            Whose sizes count.
         is_uniform : bool, default=False
             Whether all signals stand on one grid and are observed everywhere.
         """
@@ -74,6 +99,7 @@ class InnerSolver(Registered, ABC):
         Parameters
         ----------
         field : Field
+            Whose sizes count.
         store : ContextStore
             Signals to be fitted.
         """
@@ -86,5 +112,18 @@ class InnerSolver(Registered, ABC):
 
     @classmethod
     def from_state(cls, name: str, state: dict[str, Any]) -> InnerSolver:
-        """Rebuild the solver of the given name."""
+        """Rebuild the solver of the given name.
+
+        Parameters
+        ----------
+        name : str
+            Of its class.
+        state : dict
+            As :meth:`state` returned it.
+
+        Raises
+        ------
+        ValueError
+            If no solver of that name is known.
+        """
         return cls.named(name)(**state)

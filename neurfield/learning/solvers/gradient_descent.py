@@ -28,8 +28,11 @@ def gradient_step(
     Parameters
     ----------
     field : Field
+        The network f, whose θ the step depends on.
     context : Context
-    latents : Tensor of shape (B, P)
+        Of B signals, over whose observed values the mean squared error is.
+    latents : Tensor of shape (B, P) or (1, P)
+        Where the step starts; one for all signals if they stand on the same coordinates.
     inner_lr : float or Tensor of shape (P,)
         Step size α, one for all or one for each entry of the latents.
     second_order : bool, default=True
@@ -38,6 +41,7 @@ def gradient_step(
     Returns
     -------
     Tensor of shape (B, P)
+        The latents after the step.
 
     References
     ----------

@@ -43,13 +43,14 @@ class SharedFit:
     Parameters
     ----------
     at_origin : Tensor of shape (1, N, c)
-        f₀.
+        f₀, what the field is at φ = 0.
     tangent : Tangent
-        At φ = 0, in terms of φ − μ.
+        At φ = 0, in terms of φ − μ; where signals have fewer values than latents, in the basis in
+        which the prior is diagonal.
     precision : Tensor of shape (P, P) or (P,)
-        Of the prior; diagonal where signals have fewer values than latents.
+        Prior precision Λ, in units of the mean squared error; its eigenvalues in that basis.
     strength : float
-        Factor on the precision for signals that are observed everywhere.
+        Factor κ on the precision for signals that are observed everywhere.
     """
 
     def __init__(
@@ -60,7 +61,15 @@ class SharedFit:
         self.maps = tangent.solution_maps(precision, strength)
 
     def solve(self, context: Context, strength: Tensor) -> Tensor:
-        """Return φ − μ, of shape (B, P)."""
+        """Return φ − μ, of shape (B, P), in the basis of the tangent.
+
+        Parameters
+        ----------
+        context : Context
+            Of B signals on the tangent's coordinates.
+        strength : Tensor of shape (B,)
+            κ of each signal; without gaps they all have the one that is factored.
+        """
         if context.weights is not None:
             return self.tangent.solve(context, self.precision, strength)
         residual = context.residual(self.tangent.values).flatten(1)
@@ -178,6 +187,11 @@ class LevenbergMarquardt(InnerSolver):
         noise. On a whole signal it is orthogonal to what they can express and misleads nothing, on
         a part of one it does: so a prior learnt from the training latents counts half on a whole
         signal, and twice where a quarter of it or more is missing.
+
+        Parameters
+        ----------
+        context : Context
+            Of B signals, of which only the numbers of observed values count.
         """
         return self._strength(context.counts())
 
@@ -190,7 +204,13 @@ class LevenbergMarquardt(InnerSolver):
         return (_WHOLE + (_FULL - _WHOLE) * missing) / observed
 
     def reparametrize(self, matrix: Tensor) -> None:
-        """Follow a change of the latent's coordinates to ``matrix @ φ``."""
+        """Follow a change of the latent's coordinates to ``matrix @ φ``.
+
+        Parameters
+        ----------
+        matrix : Tensor of shape (P, P)
+            Invertible, as :meth:`~neurfield.fields.Field.reparametrize` takes it.
+        """
         double = matrix.double()
         half = torch.linalg.solve(double.T, self.precision.double())
         changed = torch.linalg.solve(double.T, half.T).T

@@ -22,7 +22,7 @@ class Tangent:
     Parameters
     ----------
     values : Tensor of shape (1 or B, N, c)
-        f₀.
+        f₀, in scaled units.
     jacobian : Tensor of shape (1 or B, N, c, P)
         J₀ = ∂f/∂φ at φ = 0.
     """
@@ -32,7 +32,15 @@ class Tangent:
 
     @classmethod
     def at_origin(cls, field: Field, coords: Tensor) -> Tangent:
-        """Linearize a field at φ = 0."""
+        """Linearize a field at φ = 0.
+
+        Parameters
+        ----------
+        field : Field
+            Whose θ the tangent depends on, differentiably.
+        coords : Tensor of shape (N, d) or (B, N, d)
+            Normalised coordinates, shared or one set per signal.
+        """
         linearization = field.linearize(coords, field.zero_latents(1))
         return cls(linearization.values, linearization.jacobian())
 
@@ -41,7 +49,13 @@ class Tangent:
         return self.jacobian.square().mean()
 
     def predict(self, latents: Tensor) -> Tensor:
-        """Return f₀ + J₀φ, of shape (B, N, c)."""
+        """Return f₀ + J₀φ, of shape (B, N, c).
+
+        Parameters
+        ----------
+        latents : Tensor of shape (B, P)
+            φ, one latent a row.
+        """
         return self.values + torch.einsum("bncp,bp->bnc", self.jacobian, latents)
 
     def shifted(self, mean: Tensor) -> Tangent:
@@ -60,6 +74,7 @@ class Tangent:
         Parameters
         ----------
         context : Context
+            Of B signals on the tangent's coordinates.
         precision : Tensor of shape (P, P), (P,) or ()
             Precision of the latents' Gaussian prior, in units of the mean squared error. One that
             is diagonal, or a multiple of the identity, is solved with a matrix of the size of
@@ -72,6 +87,7 @@ class Tangent:
         Returns
         -------
         Tensor of shape (B, P)
+            One φ for each signal, a differentiable function of θ.
         """
         if mean is not None:
             return mean + self.shifted(mean).solve(context, precision, strength)
@@ -98,7 +114,15 @@ class Tangent:
         return solve_positive(gram, rhs[..., None])[..., 0]
 
     def factor(self, precision: Tensor, strength: float) -> Tensor:
-        """Return the Cholesky factor that serves all signals which are observed everywhere."""
+        """Return the Cholesky factor that serves all signals which are observed everywhere.
+
+        Parameters
+        ----------
+        precision : Tensor of shape (P, P), (P,) or ()
+            As in :meth:`solve`.
+        strength : float
+            Factor on the precision, one for all signals.
+        """
         jacobian = self.jacobian.flatten(1, 2)[0]
         if self._is_dual(precision):
             kernel = self._kernel(precision)[1][0]
@@ -108,7 +132,17 @@ class Tangent:
         return cholesky(gram + strength * _as_matrix(precision, len(gram)))
 
     def solve_factored(self, context: Context, precision: Tensor, factor: Tensor) -> Tensor:
-        """Return latents of shape (B, P), with what :meth:`factor` returned."""
+        """Return latents of shape (B, P), with what :meth:`factor` returned.
+
+        Parameters
+        ----------
+        context : Context
+            Of B signals on the tangent's coordinates, observed everywhere.
+        precision : Tensor of shape (P, P), (P,) or ()
+            The one that was factored.
+        factor : Tensor
+            As :meth:`factor` returned it, of shape (P, P) or (N c, N c).
+        """
         residual = context.residual(self.values).flatten(1)
         jacobian = self.jacobian.flatten(1, 2)[0]
         if self._is_dual(precision):
@@ -120,6 +154,13 @@ class Tangent:
         """Return two matrices whose product takes residuals, as rows, to latents.
 
         They do in two matrix products what :meth:`solve_factored` does.
+
+        Parameters
+        ----------
+        precision : Tensor of shape (P, P), (P,) or ()
+            As in :meth:`solve`.
+        strength : float
+            Factor on the precision, one for all signals.
         """
         factor = self.factor(precision, strength)
         inverse = torch.cholesky_inverse(factor.double()).to(factor.dtype)
@@ -148,7 +189,9 @@ def in_equal_products(rows: Tensor, *matrices: Tensor) -> Tensor:
     Parameters
     ----------
     rows : Tensor of shape (B, n)
+        One a signal; 16 of them are multiplied at a time, the last ones filled up with zeros.
     *matrices : Tensor of shape (n, m), (m, k), ...
+        Multiplied from the right, one after another.
     """
     found = []
     for start in range(0, len(rows), _ROWS_AT_ONCE):
@@ -173,16 +216,20 @@ def solve_dual(
     Parameters
     ----------
     jacobian : Tensor of shape (B, M, P)
+        J of each signal, by values and latents; rows of values that were not observed are zero.
     residual : Tensor of shape (B, M)
+        r, zero where nothing was observed.
     counts : Tensor of shape (B,)
-        n.
+        n, observed values of each signal.
     diagonal : Tensor of shape (B, P)
         Of D, positive.
     pull : Tensor of shape (B, P)
+        What the right-hand side has beside the residuals, such as the prior's pull to its mean.
 
     Returns
     -------
     Tensor of shape (B, P)
+        Change δ of each latent.
     """
     pulled = pull / diagonal
     scaled = jacobian / diagonal[:, None]
@@ -196,6 +243,17 @@ def cholesky(matrix: Tensor) -> Tensor:
     """Factor a symmetric positive matrix, or nearly so, of shape (..., P, P).
 
     Where rounding has made one indefinite, its diagonal is raised until it is not.
+
+    Parameters
+    ----------
+    matrix : Tensor of shape (..., P, P)
+        Where need be, its diagonal is raised by 1e-6 of its mean magnitude, then by more, up to all
+        of it.
+
+    Returns
+    -------
+    Tensor of shape (..., P, P)
+        Lower triangular.
     """
     factor, info = torch.linalg.cholesky_ex(matrix)
     if not bool((info == 0).all()):
@@ -213,5 +271,13 @@ def cholesky(matrix: Tensor) -> Tensor:
 
 
 def solve_positive(matrix: Tensor, rhs: Tensor) -> Tensor:
-    """Solve with a symmetric positive matrix, or nearly so, of shape (..., P, P)."""
+    """Solve with a symmetric positive matrix, or nearly so, of shape (..., P, P).
+
+    Parameters
+    ----------
+    matrix : Tensor of shape (..., P, P)
+        Factored by :func:`cholesky`.
+    rhs : Tensor of shape (..., P, k)
+        Right-hand sides, k for each matrix.
+    """
     return torch.cholesky_solve(rhs, cholesky(matrix))
