@@ -166,6 +166,9 @@ def fit_codec(
     saved = _saved(plan, fingerprint)
     seed = plan.seed if saved is None else saved["seed"]
     generator = torch.Generator().manual_seed(seed) if trainer is None else trainer.generator
+    if saved is not None and "start" in saved:  # a trainer's generator has gone on since
+        generator.set_state(saved["start"])
+    start = generator.get_state()
     train, held_out = _split(signals, plan.validation_fraction, generator)
     units = previous.units if previous else Units.of(signals, plan.isotropic, plan.patches)
     place = (plan.patches, units, plan.dtype, plan.device)
@@ -193,6 +196,7 @@ def fit_codec(
                 held_out=None if held_out is None else store_of(held_out, *place),
                 loop=_loop(plan, len(store)),
                 fingerprint=fingerprint,
+                start=start,
                 clock=clock,
                 callbacks=plan.callbacks,
             ),

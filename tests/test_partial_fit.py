@@ -234,6 +234,37 @@ def test_an_interrupted_pass_is_resumed(encoder, X, learner, first, tmp_path):
     np.testing.assert_array_equal(again.transform(X), whole.transform(X))
 
 
+def fail_at(iteration):
+    def fail(progress):
+        if progress.iteration == iteration:
+            raise RuntimeError("disk full")
+
+    return fail
+
+
+@pytest.mark.parametrize("how", ["loaded", "retried"])
+@pytest.mark.parametrize("first", ["fit", "partial_fit"])
+def test_a_resumed_pass_holds_out_the_same_signals(encoder, X, first, how, tmp_path):
+    """The random numbers of a second pass go on, those of a loaded encoder begin anew."""
+    stopping = EarlyStopping(validation_fraction=0.3, n_iter_no_change=100, tol=0.0)
+    encoder.set_params(early_stopping=stopping, batch_size=5, max_iter=10)
+    whole, cut = (getattr(clone(encoder), first)(X) for _ in range(2))
+    cut.save(tmp_path / "model.field")
+    before = cut.n_iter_
+    whole.partial_fit(X)
+    assert whole.n_iter_ == before + 42
+    path = {"checkpoint": tmp_path / "pass.checkpoint", "checkpoint_every": 1}
+    with pytest.raises(RuntimeError, match="disk full"):
+        cut.set_params(**path, callbacks=[fail_at(before + 30)]).partial_fit(X)
+    again = cut if how == "retried" else type(encoder).load(tmp_path / "model.field")
+    steps = []
+    again.set_params(**path, callbacks=[steps.append]).partial_fit(X)
+    assert [p.iteration for p in steps] == list(range(before + 31, before + 43))
+    assert again.loss_curve_ == whole.loss_curve_
+    assert again.validation_curve_ == whole.validation_curve_
+    np.testing.assert_array_equal(again.transform(X), whole.transform(X))
+
+
 _PASS = """
 import os, signal, sys
 import numpy as np

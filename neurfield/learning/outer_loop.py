@@ -121,6 +121,9 @@ class Pass:
         Number of meta-steps, course of the learning rate, evaluations and checkpoints.
     fingerprint : dict, optional
         What a checkpoint must belong to, parameters and a digest of the data; empty by default.
+    start : Tensor, optional
+        State of the generator before signals were held out, for checkpoints: a pass that is
+        resumed holds out the same.
     clock : Clock, default=Clock(None)
         The time that there is; no limit by default.
     callbacks : sequence of callables, default=()
@@ -132,5 +135,6 @@ class Pass:
     held_out: ContextStore | None
     loop: OuterLoop
     fingerprint: dict[str, Any] = dataclass_field(default_factory=dict)
+    start: Tensor | None = None
     clock: Clock = dataclass_field(default_factory=lambda: Clock(None))
     callbacks: Sequence[Callback] = ()

@@ -63,6 +63,7 @@ class Trainer:
     held_out: ContextStore | None
     loop: OuterLoop
     fingerprint: dict[str, Any]
+    start: Tensor | None
     clock: Clock
     callbacks: Sequence[Callback]
 
@@ -104,7 +105,8 @@ class Trainer:
         """
         self.store, self.held_out, self.loop = through.store, through.held_out, through.loop
         self.fingerprint, self.callbacks = through.fingerprint, through.callbacks
-        self.clock, self.was_interrupted, self._pace = through.clock, False, 0.0
+        self.start, self.clock = through.start, through.clock
+        self.was_interrupted, self._pace = False, 0.0
         try:
             return self._run(saved)
         finally:  # The signals are the caller's, who may want their memory back.
@@ -356,6 +358,8 @@ class Trainer:
             "draws": self.store.draw_state,
             "seed": self.seed,
         }
+        if self.start is not None:
+            state["start"] = self.start
         save_checkpoint(self.loop.checkpoint, state, self.fingerprint)
 
     def _restore(self, saved: dict[str, Any]) -> None:
