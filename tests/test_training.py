@@ -424,6 +424,42 @@ def test_an_interrupt_returns_to_the_best_weights(small_encoder, X):
     torch.testing.assert_close(weights(enc), dict(snapshots[best]), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("stop_at", [20, 45])
+def test_an_interrupt_leaves_what_a_stopping_callback_leaves(small_encoder, X, learner, stop_at):
+    options = {"learner": learner, "max_iter": 200, "meta_lr": 1e-3, "omega": (5.0, 5.0)}
+    stopped = small_encoder(callbacks=[At(stop_at, lambda p: True)], **options).fit(X)
+    with pytest.warns(ConvergenceWarning, match=f"after {stop_at} meta-steps; .* last weights"):
+        cut = small_encoder(callbacks=[At(stop_at, interrupt)], **options).fit(X)
+    assert cut.loss_curve_ == stopped.loss_curve_
+    if learner == "cavia":  # leaves the weights as training did
+        torch.testing.assert_close(weights(cut), weights(stopped), rtol=0, atol=0)
+    assert cut.score(X) == pytest.approx(stopped.score(X), abs=1.0)  # less is done at its end
+
+
+def test_an_interrupt_before_the_first_evaluation_keeps_what_was_learnt(small_encoder, rng):
+    frequencies, phases = rng.uniform(2, 6, (60, 1)), rng.uniform(0, 2 * np.pi, (60, 1))
+    waves = np.sin(frequencies * np.linspace(0, 3, 40) + phases)
+    options = {"hidden_dim": 32, "omega": (5.0, 5.0), "batch_size": 60, "lr_schedule": "constant"}
+    start = small_encoder(max_iter=1, meta_lr=1e-12, **options).fit(waves).score(waves)
+    whole = small_encoder(max_iter=20, **options).fit(waves).score(waves)
+    options |= {"max_iter": 200, "callbacks": [At(20, interrupt)]}
+    with pytest.warns(ConvergenceWarning, match="interrupted after 20 meta-steps"):
+        cut = small_encoder(**options).fit(waves)
+    assert cut.score(waves) == pytest.approx(whole, abs=0.1)
+    assert cut.score(waves) > start + 1
+
+
+def test_an_interrupt_of_a_fit_that_has_lost_ground_goes_back(small_encoder, X):
+    def spoil(progress):
+        with torch.no_grad():
+            progress.field.modulation.bias.add_(1.0)
+
+    enc = small_encoder(callbacks=[At(26, spoil), At(45, interrupt)], max_iter=200)
+    with pytest.warns(ConvergenceWarning, match="best weights so far, those of meta-step 25"):
+        enc.fit(X)
+
+
 @pytest.mark.parametrize("stop_at", [7, 26])
 def test_an_interrupt_in_the_middle_of_a_step_can_be_resumed_from(
     small_encoder, X, tmp_path, monkeypatch, stop_at

@@ -19,7 +19,7 @@ examples:
   neurfield fit volumes/ -o brain.field --checkpoint brain.checkpoint
   neurfield fit digits -o functa.field --preset functa --max-time 60
 
-Interrupted (Ctrl-C), the command saves the best field so far. With
+Interrupted (Ctrl-C), the command saves the field as far as it has come. With
 --checkpoint, running the same command again goes on where it was stopped, even
 by a crash. What is not given takes the default of neurfield.FunctaEncoder."""
 

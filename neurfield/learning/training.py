@@ -101,7 +101,7 @@ class Trainer:
         -------
         TrainingState
             The trainer's ``state``. The field has the best weights by then if signals were held
-            out, or if training was interrupted or has lost what it had found; else the last.
+            out, or if training has lost what it had found; else the last, after Ctrl-C too.
         """
         self.store, self.held_out, self.loop = through.store, through.held_out, through.loop
         self.fingerprint, self.callbacks = through.fingerprint, through.callbacks
@@ -254,16 +254,18 @@ class Trainer:
 
     def _regain_ground(self) -> None:
         """Return to the best weights where training has lost what it had found."""
-        state, recent = self.state, self._recent_psnr()
-        if recent > state.best_score - _LOSS_OF_GROUND:
+        if not self._has_lost_ground():
             return
         self._restore_best()
         warnings.warn(
-            f"{self._lost_ground(recent)}: back to the weights of meta-step "
-            f"{state.best_iteration}; a lower meta_lr or more meta-steps may help",
+            f"{self._lost_ground(self._recent_psnr())}: back to the weights of meta-step "
+            f"{self.state.best_iteration}; a lower meta_lr or more meta-steps may help",
             ConvergenceWarning,
             stacklevel=2,
         )
+
+    def _has_lost_ground(self) -> bool:
+        return self._recent_psnr() <= self.state.best_score - _LOSS_OF_GROUND
 
     def _lost_ground(self, score: float) -> str:
         state = self.state
@@ -320,12 +322,20 @@ class Trainer:
     def _on_interrupt(self) -> None:
         if self.loop.checkpoint is not None and self._between_steps:
             self._save()
-        if np.isfinite(self.state.best_score):
+        state, which = self.state, "the last weights"
+        if self.held_out is None:
+            goes_back = self._has_lost_ground()
+        else:  # which may not have been looked at yet
+            goes_back = bool(np.isfinite(state.best_score))
+        if goes_back:
             self._restore_best()
-        self.state.stopped = True
+            which = f"the best weights so far, those of meta-step {state.best_iteration}"
+        elif not self._between_steps:
+            self.meta_step.project()  # of an update that was cut short
+        state.stopped = True
         warnings.warn(
-            f"fit was interrupted after {self.state.iteration} meta-steps; the estimator is fitted "
-            "with the best weights so far",
+            f"fit was interrupted after {state.iteration} meta-steps; the estimator is fitted with "
+            f"{which}",
             ConvergenceWarning,
             stacklevel=2,
         )
