@@ -261,6 +261,37 @@ def test_resuming_after_an_error_goes_back_to_the_last_checkpoint(small_encoder,
     assert_same_fit(resumed, small_encoder(max_iter=20, learner__context_ratio=0.5).fit(X), X)
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_fit_that_a_callback_has_ended_is_resumed_from_there(
+    small_encoder, X, tmp_path, early_stopping
+):
+    options = {"max_iter": 40, "learner__context_ratio": 0.5, "early_stopping": early_stopping}
+    whole = small_encoder(**options).fit(X)
+    options["checkpoint"] = tmp_path / "fit.checkpoint"
+    assert small_encoder(callbacks=[At(7, lambda p: True)], **options).fit(X).n_iter_ == 7
+    steps = []
+    resumed = small_encoder(callbacks=[steps.append], **options).fit(X)
+    assert [p.iteration for p in steps] == list(range(8, 41))
+    assert_same_fit(resumed, whole, X)
+
+
+def test_a_fit_whose_time_a_callback_has_used_up_has_its_last_step_on_disk(
+    small_encoder, X, tmp_path, monkeypatch
+):
+    now = [100.0]
+    monkeypatch.setattr("neurfield.learning.clock.time.perf_counter", lambda: now[0])
+
+    def slowly(progress):
+        now[0] += 1e6
+
+    options = {"max_iter": 40, "checkpoint": tmp_path / "fit.checkpoint"}
+    options |= {"max_time": 1e3, "callbacks": [At(7, slowly)]}
+    assert small_encoder(**options).fit(X).n_iter_ == 7
+    steps = []
+    small_encoder(**options | {"callbacks": [steps.append]}).fit(X)
+    assert steps[0].iteration == 8
+
+
 def test_a_checkpoint_in_itself_changes_nothing(small_encoder, X, tmp_path):
     path = tmp_path / "fit.checkpoint"
     kept = small_encoder(checkpoint=path, checkpoint_every=1, max_iter=10).fit(X)

@@ -35,8 +35,8 @@ class OuterLoop:
     checkpoint : Path, default=None
         File the training state is written to, and resumed from when it exists; None = no file.
     checkpoint_every : int, default=100
-        Meta-steps between two checkpoints; the last meta-step has one too, unless a callback has
-        ended the fit there.
+        Meta-steps between two checkpoints; the last meta-step has one too, whatever has ended the
+        fit there, unless it was an error.
     verbose : int, default=0
         0 is silent, 1 shows a progress bar.
     """

@@ -86,6 +86,7 @@ class Trainer:
         self.was_interrupted = False
         self._pace = 0.0  # seconds of the latest meta-step
         self._between_steps = True
+        self._saved_at = -1  # meta-step of the latest checkpoint of a pass
 
     def run(self, through: Pass, saved: dict[str, Any] | None = None) -> TrainingState:
         """Train until the schedule ends, a callback asks to stop, or Ctrl-C.
@@ -106,7 +107,7 @@ class Trainer:
         self.store, self.held_out, self.loop = through.store, through.held_out, through.loop
         self.fingerprint, self.callbacks = through.fingerprint, through.callbacks
         self.start, self.clock = through.start, through.clock
-        self.was_interrupted, self._pace = False, 0.0
+        self.was_interrupted, self._pace, self._saved_at = False, 0.0, -1
         try:
             return self._run(saved)
         finally:  # The signals are the caller's, who may want their memory back.
@@ -128,6 +129,8 @@ class Trainer:
                     self._after_step()
                     if interrupt.requested:
                         raise KeyboardInterrupt
+                if self.loop.checkpoint is not None and self._saved_at != self.state.iteration:
+                    self._save()  # a callback has ended the pass, or the time
             except KeyboardInterrupt:
                 self.was_interrupted = True
                 self._on_interrupt()
@@ -371,6 +374,7 @@ class Trainer:
         if self.start is not None:
             state["start"] = self.start
         save_checkpoint(self.loop.checkpoint, state, self.fingerprint)
+        self._saved_at = self.state.iteration
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.state = TrainingState(**saved["training"])
@@ -379,3 +383,4 @@ class Trainer:
         self.generator.set_state(saved["generator"])
         self.store.draw_state = saved["draws"]
         self.clock.before = self.state.elapsed
+        self._saved_at = self.state.iteration
