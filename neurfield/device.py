@@ -11,6 +11,30 @@ PRECISIONS = ("auto", "float32", "float64", "tf32", "bf16")
 _MATMUL = {"tf32": "high", "bf16": "medium"}  # torch's names
 
 
+def named_device(device: str) -> torch.device:
+    """Return the device of a name, whether or not this machine has it.
+
+    Parameters
+    ----------
+    device : str
+        "auto" takes a GPU where there is one, or any name torch knows ("cpu", "cuda", "cuda:1").
+
+    Raises
+    ------
+    ValueError
+        If the name means nothing.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device={device!r} names no device; it must be 'auto' or a name that torch knows, "
+            "such as 'cpu', 'cuda' or 'cuda:1'"
+        ) from error
+
+
 def resolve_device(device: str) -> torch.device:
     """Return the device named by the ``device`` parameter.
 
@@ -24,10 +48,8 @@ def resolve_device(device: str) -> torch.device:
     ValueError
         If the name means nothing or the device is not to be had.
     """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = named_device(device)
     try:
-        found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         available = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from neurfield.atomic import replacing
 from neurfield.codec import Codec
-from neurfield.device import resolve_device
+from neurfield.device import named_device, resolve_device
 from neurfield.fields import FieldSpec
 from neurfield.learning import Learner, Settings
 from neurfield.learning.posterior import Posterior
@@ -84,7 +84,7 @@ class StoredMixin:
             The file, of this or of an earlier version; no code in it is run.
         device : str, optional
             Where to put the field, "auto" or a name torch knows; by default what the estimator was
-            made with. The CPU, with a warning, when that is not here.
+            made with. The CPU, with a warning, when that device is not here.
 
         Returns
         -------
@@ -97,8 +97,11 @@ class StoredMixin:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file is truncated or damaged, not ours, or written by a newer version.
+            If the file is truncated or damaged, not ours, or written by a newer version, or
+            `device` is not a name that torch knows.
         """
+        if device is not None:  # a file's own name may be of a backend that only its machine has
+            named_device(device)
         codec, document = load_fitted(str(path), device or "auto")
         estimator = cls(**_parameters(cls, document["parameters"]))
         if device is None and estimator.device != "auto":
@@ -284,7 +287,8 @@ def available_device(device: str) -> torch.device:
     Parameters
     ----------
     device : str
-        "auto", which takes a GPU where there is one, or a name torch knows.
+        "auto", which takes a GPU where there is one, or a name; one that torch does not know here,
+        such as that of a plugin's backend, is not here either.
     """
     try:
         return resolve_device(device)

@@ -244,6 +244,29 @@ def test_load_falls_back_to_the_cpu_with_a_warning(fitted, X, tmp_path):
     np.testing.assert_array_equal(explicit.transform(X), fitted.transform(X))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="looks at machines without a GPU")
+def test_a_device_that_is_asked_for_and_not_here_is_the_cpu_with_a_warning(fitted, tmp_path):
+    fitted.save(tmp_path / "f")
+    with pytest.warns(UserWarning, match="device='cuda:1' is not available.*CPU"):
+        loaded = FunctaEncoder.load(tmp_path / "f", device="cuda:1")
+    assert (loaded.device, loaded.device_) == ("cuda:1", "cpu")
+
+
+@pytest.mark.parametrize("name", ["cdua", "cuda:one", ""])
+def test_a_device_that_no_machine_has_is_an_error(fitted, tmp_path, name):
+    fitted.save(tmp_path / "f")
+    with pytest.raises(ValueError, match=f"device={name!r} names no device.*'cuda'"):
+        FunctaEncoder.load(tmp_path / "f", device=name)
+
+
+def test_a_file_from_a_machine_with_a_plugin_for_its_device_is_read(fitted, tmp_path):
+    enc = copy.deepcopy(fitted)
+    enc.device = "npu"  # which torch knows once a package for it is imported
+    enc.save(tmp_path / "f")
+    with pytest.warns(UserWarning, match="device='npu' .*continuing on the CPU"):
+        assert FunctaEncoder.load(tmp_path / "f").device_ == "cpu"
+
+
 # --- files that cannot be loaded ------------------------------------------------------------------
 
 
