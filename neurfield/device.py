@@ -51,7 +51,7 @@ def resolve_device(device: str) -> torch.device:
     found = named_device(device)
     try:
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         available = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         reason = str(error).splitlines()[0]
         raise ValueError(

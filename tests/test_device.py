@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from neurfield.device import matrix_products, resolve_dtype
+from neurfield.device import matrix_products, resolve_device, resolve_dtype
 
 CPU = torch.device("cpu")
 
@@ -18,6 +18,11 @@ def rounds_to_bf16():
 
 
 HAS_BF16 = rounds_to_bf16()
+
+
+def test_a_backend_that_torch_knows_and_cannot_import_is_not_available():
+    with pytest.raises(ValueError, match=r"device='hpu' is not available.*\['cpu'"):
+        resolve_device("hpu")
 
 
 def test_tf32_needs_a_gpu(small_encoder):
