@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neurfield.decibels import psnr_of
 from neurfield.fields import Field
 from neurfield.learning import Context, ContextStore, encode_store
 from neurfield.learning.footprint import encoding
@@ -259,7 +260,7 @@ class Codec:
         def measure(positions: np.ndarray, context: Context, latents: Tensor) -> None:
             residual = context.residual(self.field(context.coords, latents)) * weight
             mse = residual.double().square().sum(dim=(1, 2)) / context.counts()
-            psnr[positions] = (-10.0 * torch.log10(mse.clamp_min(1e-20))).cpu().numpy()
+            psnr[positions] = psnr_of(mse.cpu())
 
         def visit(positions: np.ndarray, context: Context, latents: Tensor) -> None:
             if self.device.type != "cpu":

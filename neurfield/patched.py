@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from neurfield.codec import Codec
+from neurfield.decibels import psnr_of
 from neurfield.memory import at_once
 from neurfield.signals import CoordinateFrame, Signals, grid_points
 from neurfield.signals.patches import Decoder, PatchGrid
@@ -74,7 +75,7 @@ class PatchedCodec(Codec):
                 values = group.values[rows].reshape(len(rows), len(points), -1)
                 error = (values - self.decode(latents[positions], points)) / self.units.value_range
                 mse = np.nanmean(np.square(error.astype(np.float64)), axis=(1, 2))
-                psnr[positions] = -10.0 * np.log10(np.maximum(mse, 1e-20))
+                psnr[positions] = psnr_of(mse)
         return psnr
 
 

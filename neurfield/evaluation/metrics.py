@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from neurfield.datasets._files import require
+from neurfield.decibels import psnr_of
 
 #: Least number of points along each axis for SSIM, half of whose window is mirrored at the edges.
 SSIM_MIN_SIZE = 6
@@ -21,7 +22,6 @@ LPIPS_MIN_SIZE = 31
 
 _ALEXNET_WEIGHTS = "alexnet-owt-7be5be79.pth"
 _SIGNALS_AT_ONCE = 64
-_TINY = 1e-20  # keeps the PSNR of a perfect reconstruction finite
 
 
 def mse(truth: ArrayLike, found: ArrayLike) -> NDArray[np.float64]:
@@ -67,7 +67,7 @@ def psnr(truth: ArrayLike, found: ArrayLike, data_range: ArrayLike = 1.0) -> NDA
     array([20.])
     """
     relative = _residual(truth, found) / np.asarray(data_range, dtype=np.float64)
-    return np.asarray(-10.0 * np.log10(np.maximum(mse(relative, np.zeros_like(relative)), _TINY)))
+    return psnr_of(mse(relative, np.zeros_like(relative)))
 
 
 def ssim(truth: ArrayLike, found: ArrayLike, data_range: float = 1.0) -> NDArray[np.float64]:

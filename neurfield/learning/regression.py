@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from neurfield.decibels import psnr_of
 from neurfield.fields import CoordinateField
 from neurfield.learning.optimizers import Optimizers, lr_factor
 
@@ -55,7 +56,7 @@ class Observations:
     def psnr(self, residual: Tensor) -> float:
         """Return the PSNR in dB of a residual of shape (N, c)."""
         mse = self.mean((residual.detach().double() / self.peak).square())
-        return -10.0 * math.log10(max(float(mse), 1e-20))
+        return float(psnr_of(float(mse)))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from neurfield.decibels import psnr_of
 from neurfield.fields import Field
 from neurfield.learning.base import Learner, MetaBatch
 from neurfield.learning.callbacks import Callback, Progress
@@ -179,7 +180,7 @@ class Trainer:
         mse : float
             Over points and channels, in squared scaled units; below 1e-20, it counts as that.
         """
-        return float(10.0 * np.log10(self._peak / max(mse, 1e-20)))
+        return float(psnr_of(mse, self._peak))
 
     def _one_step(self) -> None:
         started, state = time.perf_counter(), self.state
@@ -295,8 +296,7 @@ class Trainer:
             generator=generator,
             visit=visit,
         )
-        mse = torch.cat(scores).double().clamp_min(1e-20)
-        return float((10.0 * torch.log10(self._peak / mse)).mean())
+        return float(psnr_of(torch.cat(scores).cpu(), self._peak).mean())
 
     def _keep_best(self, score: float) -> None:
         self.state.best_score = score
