@@ -25,6 +25,9 @@ AT_ONCE = {
     "activations": (2**18, 2**24),
     # Signals that are encoded or decoded; near a CPU's caches, twice to four times as fast.
     "signals": (2**22, 2**25),
+    # Signals of one shape that a thread solves together, in the larger matrix of each: its Jacobian
+    # or its normal equations. More would gain nothing beside the work on each.
+    "together": (2**18, 2**24),
     # Points at which derivatives or errors of a field are taken, all that they need together.
     "derivatives": (2**24, 2**24),
     # Points of one signal, not numbers, that are linearized.

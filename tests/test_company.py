@@ -19,6 +19,7 @@ _CASES = {
     "closed form, few values": {"transform_steps": 1, "latent_dim": 80},
     "steps": {},
     "steps, few values": {"latent_dim": 80},
+    "steps, a length that is no multiple of four": {"latent_dim": 7},
     "cavia": {"learner": Cavia(), "n_layers": 3},
     "spatial": {"field": Spatial(grid=2)},
     "low rank": {"field": LowRank(intermediate_dim=12)},

@@ -84,6 +84,12 @@ class Context:
         weights = None if self.weights is None else self.weights[index]
         return Context(coords, self.values[index], weights)
 
+    def whole(self) -> Tensor:
+        """Return which signals were observed everywhere, of shape (B,)."""
+        if self.weights is None:
+            return torch.ones(len(self), dtype=torch.bool, device=self.values.device)
+        return (self.weights == 1.0).flatten(1).all(dim=1)
+
     def alone(self, signal: int, n_points: int) -> Context:
         """Return one signal as it would be without the others, and without padding for them.
 
@@ -101,6 +107,17 @@ class Context:
             weights = weights[signal : signal + 1, :n_points].clone()
             weights = None if bool((weights == 1.0).all()) else weights
         return Context(coords, values, weights)
+
+    def together(self, signals: Tensor) -> Context:
+        """Return signals on common coordinates as they would be without the others.
+
+        Parameters
+        ----------
+        signals : int Tensor of shape (m,)
+            Which ones: either all or none of them observed everywhere.
+        """
+        part = self.of_signals(signals)
+        return Context(part.coords, part.values) if bool(part.whole()[0]) else part
 
     def residual(self, prediction: Tensor) -> Tensor:
         """Return values - prediction, zero where nothing was observed.

@@ -14,7 +14,7 @@ from torch import Tensor
 from neurfield.fields import Field
 from neurfield.learning.context import Context
 from neurfield.learning.forks import no_fork
-from neurfield.learning.lanes import each_in_lanes, one_thread
+from neurfield.learning.lanes import each_in_lanes, lane_count, one_thread
 from neurfield.learning.solvers import InnerSolver
 from neurfield.learning.store import ContextStore
 from neurfield.learning.workspace import Workspace
@@ -64,7 +64,7 @@ def encode_store(
     alone = store.device.type == "cpu"
     per_point = solver.floats_per_point(field, store.is_uniform)
     most_points = max(1, at_once("signals", store.device) // per_point)
-    workspaces: dict[int, Workspace] = defaultdict(partial(Workspace, keeps_weights=True))
+    workspaces: dict[int, Workspace] = defaultdict(partial(Workspace, one_by_one=True))
     coords, shared = None, None
     for block, context in store.blocks(most_points, positions, n_points, generator):
         if not context.is_shared:
@@ -92,20 +92,40 @@ def _solve_alone(
     shared: Any,
     workspaces: dict[int, Workspace],
 ) -> Tensor:
-    """Solve for one signal after another, as if there were no others.
+    """Solve for each signal as if there were no others.
 
-    The kernels of matrix products and sums round differently for other numbers of signals. What a
-    block of signals would save is the start of operations, which are few beside the work.
+    The kernels of matrix products and sums round differently for other numbers of signals, so those
+    that do are called for one signal at a time.
     """
     if shared is not None and context.weights is None and solver.is_one_product:
         with one_thread(), no_fork():
             return solver.solve(field, context, shared)
     found = torch.empty(len(context), field.latent_dim, dtype=context.values.dtype)
+    groups = _groups(field, solver, context, shared)
 
-    def of_signal(i: int, lane: int) -> None:
+    def of_group(number: int, lane: int) -> None:
+        group = groups[number]
+        if len(group) > 1:
+            found[group] = solver.solve(field, context.together(group), shared, workspaces[lane])
+            return
+        i = int(group)
         signal = context.alone(i, int(sizes[i]))
         common = shared if context.is_shared else solver.share(field, signal)
         found[i] = solver.solve(field, signal, common, workspaces[lane])[0]
 
-    each_in_lanes(of_signal, len(context))
+    each_in_lanes(of_group, len(groups))
     return found
+
+
+def _groups(field: Field, solver: InnerSolver, context: Context, shared: Any) -> list[Tensor]:
+    """Divide signals into those that are solved in one call; with gaps and without are apart."""
+    if not context.is_shared:
+        return list(torch.arange(len(context)).split(1))
+    lanes, groups = lane_count(context.values.device), []
+    whole = context.whole()
+    for kind in (whole, ~whole):
+        index = torch.nonzero(kind)[:, 0]
+        if len(index):
+            most = solver.together(field, context.together(index[:1]), shared)
+            groups += index.split(min(most, -(-len(index) // lanes)))
+    return groups

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from neurfield.fields import Field
@@ -35,13 +36,13 @@ class Workspace:
 
     Parameters
     ----------
-    keeps_weights : bool, default=False
-        Whether it is for one field whose weights stay as they are, and need be taken over only
-        once.
+    one_by_one : bool, default=False
+        Whether it is for signals that are solved as if each were alone, with one field whose
+        weights stay as they are and need be taken over only once.
     """
 
-    def __init__(self, keeps_weights: bool = False) -> None:
-        self.keeps_weights = keeps_weights
+    def __init__(self, one_by_one: bool = False) -> None:
+        self.one_by_one = one_by_one
         self._kind: tuple[Any, ...] = ()
         self._sweeps: Sweeps | None = None
         self._tapes: dict[Any, Any] = {}
@@ -61,7 +62,7 @@ class Workspace:
             Most points of a block. Sweeps and tapes for fewer, for another precision or device, or
             for a field of another shape, are let go.
         """
-        if self.keeps_weights and self._sweeps is not None and self._sweeps.rows >= rows:
+        if self.one_by_one and self._sweeps is not None and self._sweeps.rows >= rows:
             return self._sweeps
         like = next(field.parameters())
         kind = (type(field), like.dtype, like.device, field.config())
@@ -71,6 +72,33 @@ class Workspace:
         else:
             self._sweeps.refresh(field)
         return self._sweeps
+
+    def most_rows(self, field: Field, context: Context) -> int:
+        """Return how many points, over all signals, a block has at most here.
+
+        Parameters
+        ----------
+        field : Field
+            With sweeps.
+        context : Context
+            What is to be divided into blocks; one by one, a block is of one signal.
+        """
+        rows = most_rows(field, context)
+        return min(rows, context.n_points) if self.one_by_one else rows
+
+    def of_rows(self, operation: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """Return what an operation, such as a matrix product, makes of rows that are signals.
+
+        Parameters
+        ----------
+        operation : callable
+            Takes rows to as many rows; called with all of them, or one by one.
+        rows : Tensor of shape (B, n)
+            One per signal.
+        """
+        if not self.one_by_one:
+            return operation(rows)
+        return torch.cat([operation(row) for row in rows.split(1)])
 
     def tape(self, name: Any) -> Any:
         """Return the tape of that name; it holds what was last written there.

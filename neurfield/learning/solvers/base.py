@@ -79,6 +79,23 @@ class InnerSolver(Registered, ABC):
         """
         return False
 
+    def together(self, field: Field, context: Context, shared: Any) -> int:
+        """Return how many signals of a context :meth:`solve` takes, each as if it were alone.
+
+        Operations on small signals take longer to start than to do, so they are shared where they
+        treat signals one by one. By default there are none.
+
+        Parameters
+        ----------
+        field : Field
+            The network, its θ fixed.
+        context : Context
+            Of signals with as many points each.
+        shared : object
+            What :meth:`share` returned for the same coordinates.
+        """
+        return 1
+
     @abstractmethod
     def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:
         """Return about how many numbers one point of one signal keeps in memory.
@@ -127,3 +144,16 @@ class InnerSolver(Registered, ABC):
             If no solver of that name is known.
         """
         return cls.named(name)(**state)
+
+
+def most_together(n_values: float, n_latents: int) -> int:
+    """Return how many signals of one shape are quickest solved together.
+
+    Parameters
+    ----------
+    n_values : float
+        Values of each.
+    n_latents : int
+        P.
+    """
+    return max(1, int(at_once("together") // (max(n_values, n_latents) * n_latents)))

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
-from neurfield.learning.solvers.base import InnerSolver
-from neurfield.learning.workspace import Workspace, blocks, most_rows
+from neurfield.learning.solvers.base import InnerSolver, most_together
+from neurfield.learning.workspace import Workspace, blocks
 
 
 def gradient_step(
@@ -85,16 +85,21 @@ class GradientDescent(InnerSolver):
                 latents = gradient_step(field, context, latents, self.inner_lr)
             return latents
         workspace = Workspace() if workspace is None else workspace
-        rows = most_rows(field, context)
+        rows = workspace.most_rows(field, context)
         sweeps = workspace.sweeps(field, rows)
         tape, counts = workspace.tape("descent"), context.counts()
         for _ in range(self.steps):
-            shifts = sweeps.shifts(latents)
+            shifts = workspace.of_rows(sweeps.shifts, latents)
             slopes = torch.zeros_like(shifts)
             for signals, block in blocks(context, counts, rows):
                 slopes[signals] += sweeps.descend(tape, block, shifts[signals])[1]
-            latents = latents - self.inner_lr * sweeps.pull(slopes)
+            latents = latents - self.inner_lr * workspace.of_rows(sweeps.pull, slopes)
         return latents
+
+    def together(self, field: Field, context: Context, shared: Any) -> int:
+        if not field.has_sweeps:
+            return 1
+        return most_together(context.n_points * field.out_dim, field.latent_dim)
 
     def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:
         return 2 * field.modulation_size

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
-from neurfield.learning.solvers.base import InnerSolver
+from neurfield.learning.solvers.base import InnerSolver, most_together
 from neurfield.learning.solvers.normal_equations import (
     damped_solution,
     normal_system,
-    point_chunks,
+    squared_errors,
 )
 from neurfield.learning.solvers.tangent import (
     Tangent,
@@ -32,6 +32,8 @@ _SHORTENINGS, _SHORTEN = 6, 0.3
 _PART = 0.25  # fraction missing from which on a learnt prior has its full weight
 _FULL = 2.0  # that weight
 _WHOLE = 0.5  # weight of a learnt prior on a signal observed as fully as the training signals
+# Of P, for matrices one after another to begin where memory is aligned: rounding may depend on it.
+_ALIGNED = 4
 
 
 System = tuple[Tensor, Tensor]  # one linear system per signal
@@ -166,7 +168,7 @@ class LevenbergMarquardt(InnerSolver):
         for step in range(1, self.steps):
             trial = self._step(context, latents, strength, system, damping)
             if step == self.steps - 1:  # nothing follows that would need a system
-                better = self._objective(field, context, trial, strength) < best
+                better = self._objective(field, context, trial, strength, workspace) < best
                 return torch.where(better[:, None], trial, latents)
             objective, at_trial = self._linear_system(field, context, trial, strength, workspace)
             better = objective < best
@@ -231,6 +233,13 @@ class LevenbergMarquardt(InnerSolver):
     def is_one_product(self) -> bool:
         return self.steps == 1
 
+    def together(self, field: Field, context: Context, shared: Any) -> int:
+        by_signal = field.has_sweeps and not _has_few_values(field, context)
+        whole = context.weights is None and shared is not None
+        if not (by_signal and whole and field.latent_dim % _ALIGNED == 0):
+            return 1
+        return most_together(context.n_points * field.out_dim, field.latent_dim)
+
     def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:
         if self.steps == 1 and is_uniform:  # values and residuals, beside what is shared
             return 2 * field.out_dim
@@ -250,6 +259,7 @@ class LevenbergMarquardt(InnerSolver):
         if self.steps == 1 and shared:
             return shared + systems
         if field.has_sweeps:
+            systems *= most_together(sizes.n_points * sizes.n_channels, sizes.n_latents)
             return shared + systems + workspaces(field, store, sizes.n_points)
         pieces = 2 * sizes.sensitivity(piece) + 2 * sizes.jacobian(piece) + sizes.tape(piece)
         return shared + systems + sizes.n_lanes * pieces
@@ -279,7 +289,7 @@ class LevenbergMarquardt(InnerSolver):
             before = context.mse(shared.at_origin)
             if self.mean is None:
                 return latents, before
-            return latents + self.mean, before + strength * self._penalty(-self.mean)
+            return latents + self.mean, before + strength * self._penalty(-self.mean[None])
         origin = field.zero_latents(len(context))
         start = origin[:1] if context.is_shared else origin
         before, system = self._linear_system(field, context, start, strength, workspace)
@@ -308,7 +318,7 @@ class LevenbergMarquardt(InnerSolver):
             if not bool(pending.any()):
                 break
             trial = torch.where(pending[:, None], _SHORTEN * trial, trial)
-            objective = self._objective(field, part, trial, weight)
+            objective = self._objective(field, part, trial, weight, workspace)
         trial = torch.where((objective < start)[:, None], trial, 0.0)
         after[worse], found = self._linear_system(field, part, trial, weight, workspace)
         latents[worse] = trial
@@ -353,9 +363,9 @@ class LevenbergMarquardt(InnerSolver):
         """Return the latents after one damped Gauss–Newton step."""
         counts, (left, right) = context.counts(), system
         if left.shape[1] == left.shape[2]:
+            pull = strength[:, None] * self._pull(self._away(latents))
             prior = strength[:, None, None] * self.precision
-            away = self._away(latents)
-            return latents + damped_solution(left, right, prior, away, damping)
+            return latents + damped_solution(left, right - pull, prior, damping)
         eigenvalues, basis = self._spectrum()
         diagonal = strength[:, None] * eigenvalues
         pull = -diagonal * (self._away(latents) @ basis)
@@ -366,18 +376,23 @@ class LevenbergMarquardt(InnerSolver):
     def _away(self, latents: Tensor) -> Tensor:
         return latents if self.mean is None else latents - self.mean
 
+    def _pull(self, away: Tensor) -> Tensor:
+        """Return Λ (φ − μ), summed for each signal alone: products round by how many there are."""
+        return (self.precision * away[:, None]).sum(dim=-1)
+
     def _penalty(self, away: Tensor) -> Tensor:
-        return ((away @ self.precision) * away).sum(dim=-1)
+        return (self._pull(away) * away).sum(dim=-1)
 
     def _objective(
-        self, field: Field, context: Context, latents: Tensor, strength: Tensor
+        self,
+        field: Field,
+        context: Context,
+        latents: Tensor,
+        strength: Tensor,
+        workspace: Workspace,
     ) -> Tensor:
-        penalty = self._penalty(self._away(latents))
-        error = torch.zeros_like(penalty)
-        for index in point_chunks(context):
-            part = context if index is None else context.at_points(index)
-            error = error + part.residual(field(part.coords, latents)).square().sum(dim=(1, 2))
-        return error / context.counts() + strength * penalty
+        penalty = strength * self._penalty(self._away(latents))
+        return squared_errors(field, context, latents, workspace) + penalty
 
 
 def _has_few_values(field: Field, context: Context) -> bool:

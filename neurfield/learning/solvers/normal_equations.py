@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from neurfield.fields import Field
-from neurfield.fields.sweeps import Sweeps
+from neurfield.fields.sweeps import Block, Sweeps
 from neurfield.learning.context import Context
 from neurfield.learning.solvers.tangent import solve_positive
-from neurfield.learning.workspace import Workspace, blocks, most_rows
+from neurfield.learning.workspace import Workspace, blocks
 from neurfield.memory import at_once
 
 
@@ -47,7 +50,8 @@ def damped_step(
     """
     workspace = Workspace() if workspace is None else workspace
     _, gram, descent = normal_system(field, context, latents, workspace)
-    return latents + damped_solution(gram, descent, prior, latents, damping)
+    rhs = descent - (prior @ latents[..., None])[..., 0]
+    return latents + damped_solution(gram, rhs, prior, damping)
 
 
 def normal_equations(field: Field, context: Context, latents: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,10 +63,8 @@ def normal_system(
     field: Field, context: Context, latents: Tensor, workspace: Workspace
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the mean squared errors too; latents of shape (1, P) are those of all signals."""
-    by_hand = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    if by_hand and field.has_sweeps and len(latents) == len(context):
-        rows = most_rows(field, context)
-        return _swept(workspace.sweeps(field, rows), workspace, context, latents, rows)
+    if _by_hand(field) and len(latents) == len(context):
+        return _swept(field, workspace, context, latents)
     error: Tensor | float = 0.0
     gram: Tensor | float = 0.0
     descent: Tensor | float = 0.0
@@ -81,15 +83,58 @@ def normal_system(
     return error / counts, gram / counts[:, None, None], descent / counts[:, None]
 
 
-def _swept(
-    sweeps: Sweeps, workspace: Workspace, context: Context, latents: Tensor, rows: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Do the same block by block, in the workspace's buffers."""
-    counts, shifts, tape = context.counts(), sweeps.shifts(latents), workspace.tape("linearized")
-    error, descent = torch.zeros_like(counts), torch.zeros_like(latents)
-    gram = latents.new_zeros(*latents.shape, latents.shape[1])
+def squared_errors(field: Field, context: Context, latents: Tensor, workspace: Workspace) -> Tensor:
+    """Return the mean squared error of each signal, without gradients.
+
+    Parameters
+    ----------
+    field : Field
+        What the latents are decoded with.
+    context : Context
+        Of B signals.
+    latents : Tensor of shape (B, P)
+        One per signal.
+    workspace : Workspace
+        Where fields with sweeps write what they evaluate.
+    """
+    counts = context.counts()
+    error = torch.zeros_like(counts)
+    if _by_hand(field):
+        for signals, residual, *_ in _residuals(field, workspace, context, latents, counts):
+            error[signals] += residual.square().sum(dim=1)
+        return error / counts
+    for index in point_chunks(context):
+        part = context if index is None else context.at_points(index)
+        error = error + part.residual(field(part.coords, latents)).square().sum(dim=(1, 2))
+    return error / counts
+
+
+def _by_hand(field: Field) -> bool:
+    return field.has_sweeps and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def _residuals(
+    field: Field, workspace: Workspace, context: Context, latents: Tensor, counts: Tensor
+) -> Iterator[tuple[slice, Tensor, Block, Sweeps, Any]]:
+    """Walk block by block: which signals, f − y as one row for each of them, what it came from."""
+    rows = workspace.most_rows(field, context)
+    sweeps = workspace.sweeps(field, rows)
+    shifts, tape = workspace.of_rows(sweeps.shifts, latents), workspace.tape("linearized")
     for signals, block in blocks(context, counts, rows):
         residual = sweeps.evaluate(tape, block, shifts[signals]).flatten(1)
+        yield signals, residual, block, sweeps, tape
+
+
+def _swept(
+    field: Field, workspace: Workspace, context: Context, latents: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Do the same block by block, in the workspace's buffers."""
+    counts = context.counts()
+    error, descent = torch.zeros_like(counts), torch.zeros_like(latents)
+    gram = latents.new_zeros(*latents.shape, latents.shape[1])
+    for signals, residual, block, sweeps, tape in _residuals(
+        field, workspace, context, latents, counts
+    ):
         jacobian = sweeps.jacobian(tape, block).flatten(1, 2)
         weighted = jacobian
         if block.weights is not None:
@@ -100,14 +145,26 @@ def _swept(
     return error / counts, gram.div_(counts[:, None, None]), descent / counts[:, None]
 
 
-def damped_solution(
-    gram: Tensor, descent: Tensor, prior: Tensor, away: Tensor, damping: Tensor | float
-) -> Tensor:
-    """Return (JᵀWJ/n + prior + damping)⁻¹ (JᵀW(y − f)/n − prior away), of shape (B, P)."""
+def damped_solution(gram: Tensor, rhs: Tensor, prior: Tensor, damping: Tensor | float) -> Tensor:
+    """Return (JᵀWJ/n + prior + damping)⁻¹ (JᵀW(y − f)/n − prior φ), of shape (B, P).
+
+    Nothing in it multiplies matrices of several signals at a time, which would round differently
+    for other numbers of them.
+
+    Parameters
+    ----------
+    gram : Tensor of shape (B, P, P)
+        JᵀWJ/n.
+    rhs : Tensor of shape (B, P)
+        JᵀW(y − f)/n − prior φ.
+    prior : Tensor of shape (P, P) or (B, P, P)
+        Precision of the latents, in units of the mean squared error.
+    damping : Tensor of shape (B,) or float
+        Relative to the mean diagonal of each signal's JᵀWJ/n.
+    """
     scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
-    eye = torch.eye(away.shape[1], dtype=away.dtype, device=away.device)
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     matrix = gram + prior + (damping * scale)[:, None, None] * eye
-    rhs = descent - (prior @ away[..., None])[..., 0]
     return solve_positive(matrix, rhs[..., None])[..., 0]
 
 
