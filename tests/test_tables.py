@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -168,6 +169,13 @@ def test_rows_are_means_over_seeds():
     a, b = summarise(results, ["m"])
     assert a == {"m": "a", "cells": 2, "psnr": 2.0, "psnr_std": 2**0.5, "only": 2.0}
     assert b == {"m": "b", "cells": 1, "psnr": 5.0, "error": "why"}
+
+
+def test_a_figure_that_one_seed_has_not_reached_is_not_a_number_in_the_mean():
+    results = [({"m": "a"}, {"psnr": 1.0}), ({"m": "a"}, {"psnr": math.nan})]
+    (row,) = summarise(results, ["m"])
+    assert math.isnan(row["psnr"])
+    assert math.isnan(row["psnr_std"])
 
 
 # --- The methods ---------------------------------------------------------------------------------

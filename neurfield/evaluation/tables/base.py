@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import math
-import statistics
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from neurfield.atomic import replacing
 from neurfield.datasets._files import require
@@ -256,9 +257,9 @@ def summarise(results: Sequence[tuple[Cell, Figures]], keys: Sequence[str]) -> l
         for name in dict.fromkeys(name for _, figures in members for name in figures):
             found = [figures[name] for _, figures in members if name in figures]
             if all(isinstance(value, int | float) for value in found):
-                row[name] = statistics.fmean(found)
+                row[name] = float(np.mean(found))
                 if len(found) > 1:
-                    row[f"{name}_std"] = statistics.stdev(found)
+                    row[f"{name}_std"] = float(np.std(found, ddof=1))
             else:
                 row[name] = found[0]
         rows.append(row)
