@@ -404,16 +404,31 @@ def test_info_of_an_estimator_fitted_to_arrays(capsys, tmp_path):
     assert dict(open_signals(out).sizes) == {"sample": 3, "x": 9, "channel": 2}
 
 
+@pytest.fixture
+def few_digits(monkeypatch):
+    """Let the demo take 200 digits, with a quarter of which it prints and draws the same."""
+    few = open_signals("digits")[:200]
+    monkeypatch.setattr("neurfield.datasets.digits", lambda: few)
+
+
+@pytest.mark.usefixtures("few_digits")
 def test_demo_prints_figures_and_draws(capsys, tmp_path):
     pytest.importorskip("matplotlib")
     picture = tmp_path / "demo.png"
     assert run("demo", "--output", picture, "--max-iter", "3") == 0
     out = capsys.readouterr().out
-    for part in ("450 of them held out", "dB PSNR on held-out", "% right by", str(picture)):
+    for part in (
+        "200 digits",
+        "50 of them held out",
+        "dB PSNR on held-out",
+        "% right by",
+        str(picture),
+    ):
         assert part in out
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_demo_without_matplotlib_still_prints_figures(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert run("demo", "--output", tmp_path / "demo.png", "--max-iter", "1") == 0
