@@ -188,7 +188,7 @@ def test_clone_and_pickle(wave):
         ({"n_layers": 1}, "'n_layers' parameter"),
         ({"omega": (1.0, 2.0, 3.0)}, "omega must be one positive number"),
         ({"channel_axis": 0}, "at least 2 axis/axes"),
-        ({"device": "abacus"}, "device='abacus' is not available"),
+        ({"device": "abacus"}, "device='abacus' names no device"),
     ],
 )
 def test_parameters_that_mean_nothing_are_refused(parameters, message, wave):
