@@ -13,12 +13,12 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
+from neurfield.learning.footprint import block_points
 from neurfield.learning.forks import no_fork
 from neurfield.learning.lanes import each_in_lanes, lane_count, one_thread
 from neurfield.learning.solvers import InnerSolver
 from neurfield.learning.store import ContextStore
 from neurfield.learning.workspace import Workspace
-from neurfield.memory import at_once
 
 
 @torch.no_grad()
@@ -62,8 +62,7 @@ def encode_store(
     rank[positions] = np.arange(len(positions))
     latents = torch.empty(len(positions), field.latent_dim, dtype=store.dtype, device=store.device)
     alone = store.device.type == "cpu"
-    per_point = solver.floats_per_point(field, store.is_uniform)
-    most_points = max(1, at_once("signals", store.device) // per_point)
+    most_points = block_points(field, solver, store)
     workspaces: dict[int, Workspace] = defaultdict(partial(Workspace, one_by_one=True))
     coords, shared = None, None
     for block, context in store.blocks(most_points, positions, n_points, generator):

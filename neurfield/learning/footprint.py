@@ -18,6 +18,8 @@ from neurfield.memory import at_once
 # while it is scaled. What the field's own precision takes is added.
 READ = 20
 
+_FEW = 16  # part of the numbers at once that the values of a block are, where they stand alone
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -90,6 +92,29 @@ class Sizes:
         return self.n_latents**2 * n_bytes
 
 
+def block_points(field: Field, solver: InnerSolver, store: ContextStore) -> int:
+    """Return how many points, over all signals, are read together to be encoded.
+
+    On a CPU signals are solved one by one, and a block holds their values alone: many to outweigh
+    the start of reading, and large signals so that each lane has one.
+
+    Parameters
+    ----------
+    field : Field
+        Whose sizes count.
+    solver : InnerSolver
+        Finds the latents; elsewhere, of a whole block at a time.
+    store : ContextStore
+        The signals.
+    """
+    numbers = at_once("signals", store.device)
+    if store.device.type != "cpu":
+        return max(1, numbers // solver.floats_per_point(field, store.is_uniform))
+    for_lanes = lane_count(store.device) * int(store.points_per_signal.max())
+    many = max(numbers // (_FEW * field.out_dim), for_lanes)
+    return max(1, min(many, numbers // (2 * field.out_dim)))
+
+
 def encoding(field: Field, solver: InnerSolver, store: ContextStore) -> float:
     """Return what it takes to fit the latents of a whole store.
 
@@ -103,8 +128,7 @@ def encoding(field: Field, solver: InnerSolver, store: ContextStore) -> float:
         The signals.
     """
     sizes = Sizes.of(field, store)
-    per_point = solver.floats_per_point(field, store.is_uniform)
-    block = max(sizes.n_points, at_once("signals", store.device) // per_point)
+    block = max(sizes.n_points, block_points(field, solver, store))
     block = min(block, sizes.n_signals * sizes.n_points)
     latents = sizes.n_signals * sizes.n_latents * (2 * sizes.n_bytes + 4)
     return sizes.batch(block * sizes.n_channels) + latents + solver.footprint(field, store)
