@@ -14,9 +14,9 @@ from neurfield.learning.solvers.base import InnerSolver
 from neurfield.learning.store import ContextStore
 from neurfield.memory import at_once
 
-# Bytes of one value while a batch is read: in the caller's precision, and twice in double precision
-# while it is scaled. What the field's own precision takes is added.
-READ = 20
+# Bytes of one value while a batch is read: in the caller's precision, and in double precision when
+# it has been scaled. What the field's own precision takes is added.
+READ = 12
 
 _FEW = 16  # part of the numbers at once that the values of a block are, where they stand alone
 

@@ -78,8 +78,12 @@ class ValueScaler:
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Scale values of shape (..., c)."""
-        return (values - self.offset) / self.scale
+        scaled = values - self.offset
+        scaled /= self.scale  # no second copy: a batch may be a good part of what memory there is
+        return scaled
 
     def invert(self, scaled: np.ndarray) -> np.ndarray:
         """Bring scaled values back to the caller's units."""
-        return scaled * self.scale + self.offset
+        values = scaled * self.scale
+        values += self.offset
+        return values
