@@ -105,8 +105,7 @@ class Context:
         values, weights = self.values[signal : signal + 1, :n_points].clone(), self.weights
         if weights is not None:
             weights = weights[signal : signal + 1, :n_points].clone()
-            weights = None if bool((weights == 1.0).all()) else weights
-        return Context(coords, values, weights)
+        return Context(coords, values, weights)._without_needless_weights()
 
     def together(self, signals: Tensor) -> Context:
         """Return signals on common coordinates as they would be without the others.
@@ -116,8 +115,10 @@ class Context:
         signals : int Tensor of shape (m,)
             Which ones: either all or none of them observed everywhere.
         """
-        part = self.of_signals(signals)
-        return Context(part.coords, part.values) if bool(part.whole()[0]) else part
+        return self.of_signals(signals)._without_needless_weights()
+
+    def _without_needless_weights(self) -> Context:
+        return Context(self.coords, self.values) if bool(self.whole().all()) else self
 
     def residual(self, prediction: Tensor) -> Tensor:
         """Return values - prediction, zero where nothing was observed.

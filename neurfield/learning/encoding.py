@@ -38,8 +38,8 @@ def encode_store(
     field : Field
         The network, its θ fixed.
     solver : InnerSolver
-        Finds the latents. On a CPU it is called for each signal alone, except where its solution
-        is one matrix product, so that no signal's latents depend on the others.
+        Finds the latents. On a CPU it is called for one signal at a time, or for as many as it
+        takes each as if it were alone, so that no signal's latents depend on the others.
     store : ContextStore
         The signals, on the field's device and in its precision; read block by block.
     positions : int array of shape (n,), optional
