@@ -10,6 +10,7 @@ from sweep_entries import as_float, block, entries
 
 from neurfield.fields import ModulatedSiren, siren_layers
 from neurfield.fields.autograd import AutogradSweeps
+from neurfield.fields.sweeps import Block
 from neurfield.learning import MetaBatch, lanes
 from neurfield.learning.context import Context, random_subsets
 from neurfield.learning.learners.cavia import CaviaStep
@@ -89,6 +90,32 @@ def test_all_sweeps(name, product, channels, shared, gaps, monkeypatch):
     for key, value in expected.items():
         scale = value.abs().max().item()
         torch.testing.assert_close(found[key].double(), value, rtol=0, atol=2e-5 * scale, msg=key)
+
+
+@pytest.mark.parametrize("product", [10**6, 12**2 * 7], ids=["large pieces", "pieces of 7 rows"])
+@pytest.mark.parametrize("name", FIELDS)
+def test_signals_kept_apart_are_as_if_alone(name, product, monkeypatch):
+    monkeypatch.setattr(fused, "_PRODUCT", product)
+    torch.manual_seed(0)
+    field = FIELDS[name](3)
+    part, shifts = (
+        as_float(block(2, 3, shared=True, gaps=True)),
+        torch.randn(5, field.modulation_size),
+    )
+    sweeps = field.sweeps(100)
+    assert sweeps.keep_apart()
+
+    def found(signals):
+        own = Block(part.coords, part.values[signals], part.weights[signals], part.counts[signals])
+        tape = sweeps.tape()
+        residual = sweeps.evaluate(tape, own, shifts[signals])
+        jacobian = sweeps.jacobian(tape, own).clone()
+        return residual.clone(), jacobian, sweeps.carry_back(tape, own, residual)
+
+    for i in range(5):
+        alone = found(slice(i, i + 1))
+        for together, one in zip(found(slice(0, 5)), alone, strict=True):
+            assert torch.equal(together[i], one[0])
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -105,6 +105,14 @@ class SineLayers:
         self._flow, self._tangent, self._change, self._hidden = (
             output.new_empty(rows, output.shape[1]) for _ in range(4)
         )
+        self._deltas = output.new_empty(0)
+
+    def keep_apart(self) -> bool:
+        """Multiply the matrices of each signal as if it were alone; return whether that is known.
+
+        Products and sums of several signals round differently for other numbers of them.
+        """
+        return False
 
     def refresh(self, weights: LayerWeights) -> None:
         """Take weights as they stand, and begin their gradients anew.
@@ -165,8 +173,8 @@ class SineLayers:
                 self._add_back(k, delta, tape.flows[k], tape.flows[k - 1])
         return torch.stack(sums[::-1], dim=1)
 
-    def jacobian(self, tape: SirenTape, channel: int, out: Tensor) -> None:
-        """Write the derivative of the values at the phases.
+    def jacobian(self, tape: SirenTape, channel: int, phases: Tensor, out: Tensor) -> None:
+        """Write the derivative of the values by the latents.
 
         Parameters
         ----------
@@ -174,17 +182,22 @@ class SineLayers:
             After :meth:`evaluate`.
         channel : int
             Which value.
-        out : Tensor of shape (B·N, K·L)
-            Written in place: a row for each point, the columns layer by layer.
+        phases : Tensor of shape (K·L, P)
+            The derivative of the phases by the latents, layer by layer.
+        out : Tensor of shape (B·N, P)
+            Written in place.
         """
         n_layers, width = len(tape.cosines), self._weights.output.shape[1]
-        flow, by_layer = self._flow[: len(out)], out.split(width, dim=1)
-        above = self._weights.output[channel : channel + 1]
+        if not self._deltas.numel():
+            self._deltas = out.new_empty(len(self._flow), n_layers * width)
+        flow, deltas = self._flow[: len(out)], self._deltas[: len(out)]
+        above, by_layer = self._weights.output[channel : channel + 1], deltas.split(width, dim=1)
         for k in reversed(range(n_layers)):
             torch.mul(above, tape.cosines[k], out=by_layer[k])
             if k:
                 self._add_back(k, by_layer[k], above, flow)
             above = flow
+        torch.mm(deltas, phases, out=out)
 
     def collect(self, tape: SirenTape, cotangent: Tensor) -> None:
         """Add the gradient at the weights, after :meth:`carry_back`.

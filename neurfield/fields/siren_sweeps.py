@@ -72,6 +72,9 @@ class SirenSweeps(Sweeps):
         self._shift_gradient = torch.zeros_like(self.biases)
         self._outer_products: list[tuple[Tensor, Tensor]] = []
 
+    def keep_apart(self) -> bool:
+        return self._layers.keep_apart()
+
     def tape(self) -> SirenTape:
         return SirenTape(self.n_sines, self.rows, self.width, self.output)
 
@@ -99,13 +102,10 @@ class SirenSweeps(Sweeps):
         n_signals, n_points, n_channels = block.values.shape
         rows = n_signals * n_points
         if self._jacobian is None:
-            shifts = self.n_sines * self.width
-            self._deltas = self.output.new_empty(self.rows, shifts)
             self._jacobian = self.output.new_empty(self.rows * n_channels, self.modulation.shape[1])
-        deltas, found = self._deltas[:rows], self._jacobian[: rows * n_channels]
-        for channel in range(n_channels):
-            self._layers.jacobian(tape, channel, deltas)
-            torch.mm(deltas, self._map_of_phases, out=found[channel * rows : (channel + 1) * rows])
+        found = self._jacobian[: rows * n_channels]
+        for channel, of_channel in enumerate(found.split(rows)):
+            self._layers.jacobian(tape, channel, self._map_of_phases, of_channel)
         by_signal = found.view(n_channels, n_signals, n_points, -1)
         return by_signal.movedim(0, 2)
 

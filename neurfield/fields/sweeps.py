@@ -76,6 +76,14 @@ class Sweeps(ABC):
     def refresh(self, field: Any) -> None:
         """Take over the weights of a field of the same shape, and forget what was added up."""
 
+    def keep_apart(self) -> bool:
+        """Treat each signal of a block as if it were alone; return whether that is known here.
+
+        It holds for :meth:`evaluate`, :meth:`carry_back` and :meth:`jacobian`, bit for bit. By
+        default it is not known, and blocks of one signal do the same.
+        """
+        return False
+
     @abstractmethod
     def tape(self) -> Any:
         """Return buffers for what :meth:`descend` leaves to :meth:`bend`."""

@@ -73,18 +73,22 @@ class Workspace:
             self._sweeps.refresh(field)
         return self._sweeps
 
-    def most_rows(self, field: Field, context: Context) -> int:
-        """Return how many points, over all signals, a block has at most here.
+    def sweeps_over(self, field: Field, context: Context) -> tuple[Sweeps, int]:
+        """Return sweeps, and how many points, over all signals, their blocks have at most.
 
         Parameters
         ----------
         field : Field
             With sweeps.
         context : Context
-            What is to be divided into blocks; one by one, a block is of one signal.
+            What is to be divided into blocks; one by one, those of sweeps that do not know how to
+            keep signals apart are of one.
         """
         rows = most_rows(field, context)
-        return min(rows, context.n_points) if self.one_by_one else rows
+        sweeps = self.sweeps(field, rows)
+        if self.one_by_one and not sweeps.keep_apart():
+            rows = min(rows, context.n_points)
+        return sweeps, rows
 
     def of_rows(self, operation: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         """Return what an operation, such as a matrix product, makes of rows that are signals.
@@ -99,6 +103,20 @@ class Workspace:
         if not self.one_by_one:
             return operation(rows)
         return torch.cat([operation(row) for row in rows.split(1)])
+
+    def add_products(self, total: Tensor, left: Tensor, right: Tensor) -> None:
+        """Add a matrix product for each signal in place.
+
+        Parameters
+        ----------
+        total, left, right : Tensor of shape (B, n, m), (B, n, k), (B, k, m)
+            One matrix per signal.
+        """
+        if not self.one_by_one:
+            total.baddbmm_(left, right)
+            return
+        for parts in zip(total.split(1), left.split(1), right.split(1), strict=True):
+            torch.baddbmm(*parts, out=parts[0])
 
     def tape(self, name: Any) -> Any:
         """Return the tape of that name; it holds what was last written there.

@@ -6,6 +6,7 @@ import numpy as np
 
 from neurfield.fields.fused.sine import sine_and_cosine
 from neurfield.fields.fused.tiles import (
+    CUTS,
     GEOMETRY,
     MATRIX,
     STACK,
@@ -38,15 +39,14 @@ def _activate(products, shift, tile, sines, cosines, hidden, adds, gain):  # typ
             h[j] = (h[j] if adds else ZERO) + gain * s[j]
 
 
-@sweep(*GEOMETRY, MATRIX, STACK, STACK, MATRIX, TAPE, STACK, MATRIX)
+@sweep(*GEOMETRY, CUTS, MATRIX, STACK, STACK, MATRIX, TAPE, STACK, MATRIX)
 def evaluate(  # type: ignore[no-untyped-def]
-    n_points, skips, rho, first, shifts, forward, output, tape, scratch, values
+    n_points, skips, rho, cuts, first, shifts, forward, output, tape, scratch, values
 ):
     """Write the values, without their offset."""
-    piece, n_layers, tile = scratch.shape[1], tape.shape[0], new_tile(tape.shape[3])
+    n_layers, tile = tape.shape[0], new_tile(tape.shape[3])
     shared = first.shape[0] == n_points
-    for low in range(0, values.shape[0], piece):
-        high = min(low + piece, values.shape[0])
+    for low, high in zip(cuts, cuts[1:]):  # noqa: B905, RUF007 - all that Numba knows
         hidden, products = scratch[0][: high - low], scratch[1][: high - low]
         for k in range(n_layers):
             adds = skips and k > 0
@@ -80,14 +80,13 @@ def _carry(products, above, flows, cosines, deltas, tile, sums, adds):  # type: 
     add_tile(tile, sums)
 
 
-@sweep("int64", "boolean", STACK, MATRIX, TAPE, STACK, MATRIX, STACK)
+@sweep("int64", "boolean", CUTS, STACK, MATRIX, TAPE, STACK, MATRIX, STACK)
 def carry_back(  # type: ignore[no-untyped-def]
-    n_points, skips, back, output, tape, scratch, cotangent, sums
+    n_points, skips, cuts, back, output, tape, scratch, cotangent, sums
 ):
     """Add a gradient at the phases to ``sums``, and leave that at the activations on the tape."""
-    piece, last, tile = scratch.shape[1], tape.shape[0] - 1, new_tile(tape.shape[3])
-    for low in range(0, cotangent.shape[0], piece):
-        high = min(low + piece, cotangent.shape[0])
+    last, tile = tape.shape[0] - 1, new_tile(tape.shape[3])
+    for low, high in zip(cuts, cuts[1:]):  # noqa: B905, RUF007
         deltas, products = scratch[0][: high - low], scratch[1][: high - low]
         np.dot(cotangent[low:high], output, products)
         for k in range(last, -1, -1):
@@ -115,20 +114,25 @@ def _pass_down(products, above, cosines, deltas, wide, k, adds):  # type: ignore
             out[j] = d[j]
 
 
-@sweep("int64", "boolean", STACK, MATRIX, TAPE, STACK, MATRIX)
-def jacobian(channel, skips, back, output, tape, scratch, wide):  # type: ignore[no-untyped-def]
-    """Write the derivative of one channel of the values at the phases, layer beside layer."""
-    piece, last = scratch.shape[1], tape.shape[0] - 1
-    for low in range(0, wide.shape[0], piece):
-        high = min(low + piece, wide.shape[0])
+@sweep("int64", "boolean", CUTS, STACK, MATRIX, MATRIX, TAPE, STACK, MATRIX, MATRIX)
+def jacobian(  # type: ignore[no-untyped-def]
+    channel, skips, cuts, back, output, phases, tape, scratch, wide, found
+):
+    """Write the derivative of one channel of the values by what ``phases`` takes to the phases.
+
+    That of a piece at the phases is left in ``wide``, layer beside layer.
+    """
+    last = tape.shape[0] - 1
+    for low, high in zip(cuts, cuts[1:]):  # noqa: B905, RUF007
         deltas, products = scratch[0][: high - low], scratch[1][: high - low]
-        above, out = scratch[2][: high - low], wide[low:high]
+        above, out = scratch[2][: high - low], wide[: high - low]
         for row in range(high - low):
             products[row] = output[channel]
         for k in range(last, -1, -1):
             _pass_down(products, above, tape[k, 1][low:high], deltas, out, k, skips and k < last)
             if k > 0:
                 np.dot(deltas, back[k - 1], products)
+        np.dot(out, phases, found[low:high])
 
 
 @part_of_sweep
@@ -142,15 +146,14 @@ def _pass_up(sines, cosines, flows, before, deltas, hidden, adds, gain):  # type
             h[j] = (b[j] if adds else ZERO) + gain * s[j]
 
 
-@sweep("boolean", "float32", TAPE, STACK, MATRIX, STACK, MATRIX)
+@sweep("boolean", "float32", CUTS, TAPE, STACK, MATRIX, STACK, MATRIX)
 def collect(  # type: ignore[no-untyped-def]
-    skips, rho, tape, scratch, cotangent, weight_gradients, output_gradient
+    skips, rho, cuts, tape, scratch, cotangent, weight_gradients, output_gradient
 ):
     """Add the gradients at the weights that :func:`carry_back` left on the tape."""
-    piece, width, one = scratch.shape[1], tape.shape[3], np.float32(1.0)
+    width, one = tape.shape[3], np.float32(1.0)
     of_layer, of_output = np.empty((width, width), np.float32), np.empty_like(output_gradient)
-    for low in range(0, cotangent.shape[0], piece):
-        high = min(low + piece, cotangent.shape[0])
+    for low, high in zip(cuts, cuts[1:]):  # noqa: B905, RUF007
         deltas = scratch[0][: high - low]
         before, hidden = scratch[1][: high - low], scratch[2][: high - low]
         for k in range(tape.shape[0]):

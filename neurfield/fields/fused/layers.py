@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,32 +36,41 @@ class FusedSineLayers(SineLayers):
         if piece < width // 4 or torch.backends.cpu.get_cpu_capability() != "AVX512":
             piece = 4 * width
         self._piece = piece
-        self._buffer = np.empty(5 * min(rows, piece) * width, np.float32)
+        self._scratch = np.empty((5, min(rows, piece), width), np.float32)
+        self._wide = np.empty((0, 0), np.float32)
+        self._is_apart = False
+
+    def keep_apart(self) -> bool:
+        self._is_apart = True
+        return True
 
     def evaluate(self, tape: SirenTape, first: Tensor, shifts: Tensor) -> Tensor:
         weights, rows = self._weights, tape.n_signals * tape.n_points
         values = first.new_empty(rows, len(weights.output))
         arrays = _arrays(first, shifts, weights.forward, weights.output, tape.whole)
-        evaluate(*self._geometry(tape), *arrays, self._scratch(rows), values.numpy())
+        cuts = self._cuts(tape)
+        evaluate(*self._geometry(tape), cuts, *arrays, self._scratch, values.numpy())
         return values
 
     def carry_back(self, tape: SirenTape, cotangent: Tensor) -> Tensor:
         weights, sums = self._weights, self._no_sums(tape)
         arrays = _arrays(weights.back, weights.output, tape.whole)
-        found = _arrays(cotangent, sums)
-        scratch = self._scratch(len(cotangent))
-        carry_back(tape.n_points, weights.skips, *arrays, scratch, *found)
+        found, cuts = _arrays(cotangent, sums), self._cuts(tape)
+        carry_back(tape.n_points, weights.skips, cuts, *arrays, self._scratch, *found)
         return sums
 
-    def jacobian(self, tape: SirenTape, channel: int, out: Tensor) -> None:
+    def jacobian(self, tape: SirenTape, channel: int, phases: Tensor, out: Tensor) -> None:
+        if not self._wide.size:
+            self._wide = np.empty((self._scratch.shape[1], len(phases)), np.float32)
         weights = self._weights
-        arrays = _arrays(weights.back, weights.output, tape.whole)
-        jacobian(channel, weights.skips, *arrays, self._scratch(len(out)), out.numpy())
+        arrays = _arrays(weights.back, weights.output, phases, tape.whole)
+        kept = self._scratch, self._wide, out.numpy()
+        jacobian(channel, weights.skips, self._cuts(tape), *arrays, *kept)
 
     def collect(self, tape: SirenTape, cotangent: Tensor) -> None:
         skips, rho = self._weights.skips, self._weights.residual_scale
         found = _arrays(cotangent, self.weight_gradients, self.output_gradient)
-        collect(skips, rho, tape.whole.numpy(), self._scratch(len(cotangent)), *found)
+        collect(skips, rho, self._cuts(tape), tape.whole.numpy(), self._scratch, *found)
 
     def bend(self, tape: SirenTape, shifts: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         # Takes longest to compile, and only second-order learners need it.
@@ -70,16 +80,18 @@ class FusedSineLayers(SineLayers):
         found = cotangent, self.weight_gradients, self.output_gradient, sums
         bend(
             *self._geometry(tape),
+            self._cuts(tape),
             *_arrays(shifts, weights.forward, weights.back, weights.output, tape.whole),
-            self._scratch(len(scale)),
+            self._scratch,
             *_arrays(scale, tape.cotangent, *found),
         )
         return sums, cotangent
 
-    def _scratch(self, rows: int) -> Any:
-        """Return buffers for pieces of a block; their size depends on that of the block alone."""
-        piece, width = _piece_of(rows, self._piece), self._weights.output.shape[1]
-        return self._buffer[: 5 * piece * width].reshape(5, piece, width)
+    def _cuts(self, tape: SirenTape) -> Any:
+        """Return where a block is cut into pieces."""
+        if self._is_apart:
+            return _cuts(tape.n_signals, tape.n_points, self._piece)
+        return _cuts(1, tape.n_signals * tape.n_points, self._piece)
 
     def _geometry(self, tape: SirenTape) -> tuple[int, bool, float]:
         return tape.n_points, self._weights.skips, self._weights.residual_scale
@@ -89,9 +101,12 @@ class FusedSineLayers(SineLayers):
         return tape.whole.new_zeros(tape.n_signals, n_layers, width)
 
 
-def _piece_of(rows: int, most: int) -> int:
-    """Divide rows into pieces of one size: a short last one would cost as much as a whole."""
-    return -(-rows // -(-rows // most))
+@lru_cache
+def _cuts(n_parts: int, rows: int, most: int) -> Any:
+    """Cut parts of so many rows into pieces of one size: a short one would cost as much."""
+    piece = -(-rows // -(-rows // most))
+    starts = np.arange(n_parts)[:, None] * rows + np.arange(0, rows, piece)
+    return np.append(starts, n_parts * rows)
 
 
 def _arrays(*tensors: Tensor) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from neurfield.fields.fused.tiles import (
+    CUTS,
     GEOMETRY,
     MATRIX,
     STACK,
@@ -65,13 +66,14 @@ def _tilt_back(  # type: ignore[no-untyped-def]
 
 
 @sweep(
-    *(*GEOMETRY, STACK, STACK, STACK, MATRIX, TAPE, STACK),
+    *(*GEOMETRY, CUTS, STACK, STACK, STACK, MATRIX, TAPE, STACK),
     *(MATRIX, MATRIX, MATRIX, STACK, MATRIX, STACK),
 )
 def bend(  # type: ignore[no-untyped-def]
     n_points,
     skips,
     rho,
+    cuts,
     shifts,
     forward,
     back,
@@ -86,11 +88,10 @@ def bend(  # type: ignore[no-untyped-def]
     sums,
 ):
     """Write the change of the cotangent, and add those of the gradients to the last three."""
-    piece, last, tile = scratch.shape[1], tape.shape[0] - 1, new_tile(tape.shape[3])
+    last, tile = tape.shape[0] - 1, new_tile(tape.shape[3])
     one, width = np.float32(1.0), tape.shape[3]
     of_layer, of_output = np.empty((width, width), np.float32), np.empty_like(output)
-    for low in range(0, scale.shape[0], piece):
-        high = min(low + piece, scale.shape[0])
+    for low, high in zip(cuts, cuts[1:]):  # noqa: B905, RUF007
         signals = range(low // n_points, (high - 1) // n_points + 1)
         hidden, products = scratch[0][: high - low], scratch[1][: high - low]
         deltas, flow = scratch[2][: high - low], scratch[2][: high - low]

@@ -14,6 +14,7 @@ ZERO = np.float32(0.0)
 # Types of arguments: points of a signal, skip connections and ρ; arrays by their number of axes.
 GEOMETRY = ("int64", "boolean", "float32")
 MATRIX, STACK, TAPE = "float32[:, ::1]", "float32[:, :, ::1]", "float32[:, :, :, ::1]"
+CUTS = "int64[::1]"  # the rows at which pieces begin, and the number of rows
 
 _TILE = 512  # numbers
 _OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}

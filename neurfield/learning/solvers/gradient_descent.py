@@ -85,8 +85,7 @@ class GradientDescent(InnerSolver):
                 latents = gradient_step(field, context, latents, self.inner_lr)
             return latents
         workspace = Workspace() if workspace is None else workspace
-        rows = workspace.most_rows(field, context)
-        sweeps = workspace.sweeps(field, rows)
+        sweeps, rows = workspace.sweeps_over(field, context)
         tape, counts = workspace.tape("descent"), context.counts()
         for _ in range(self.steps):
             shifts = workspace.of_rows(sweeps.shifts, latents)

@@ -259,8 +259,8 @@ class LevenbergMarquardt(InnerSolver):
         if self.steps == 1 and shared:
             return shared + systems
         if field.has_sweeps:
-            systems *= most_together(sizes.n_points * sizes.n_channels, sizes.n_latents)
-            return shared + systems + workspaces(field, store, sizes.n_points)
+            most = most_together(sizes.n_points * sizes.n_channels, sizes.n_latents)
+            return shared + most * systems + workspaces(field, store, most * sizes.n_points)
         pieces = 2 * sizes.sensitivity(piece) + 2 * sizes.jacobian(piece) + sizes.tape(piece)
         return shared + systems + sizes.n_lanes * pieces
 

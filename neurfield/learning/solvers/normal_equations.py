@@ -117,8 +117,7 @@ def _residuals(
     field: Field, workspace: Workspace, context: Context, latents: Tensor, counts: Tensor
 ) -> Iterator[tuple[slice, Tensor, Block, Sweeps, Any]]:
     """Walk block by block: which signals, f − y as one row for each of them, what it came from."""
-    rows = workspace.most_rows(field, context)
-    sweeps = workspace.sweeps(field, rows)
+    sweeps, rows = workspace.sweeps_over(field, context)
     shifts, tape = workspace.of_rows(sweeps.shifts, latents), workspace.tape("linearized")
     for signals, block in blocks(context, counts, rows):
         residual = sweeps.evaluate(tape, block, shifts[signals]).flatten(1)
@@ -130,7 +129,7 @@ def _swept(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Do the same block by block, in the workspace's buffers."""
     counts = context.counts()
-    error, descent = torch.zeros_like(counts), torch.zeros_like(latents)
+    error, ascent = torch.zeros_like(counts), torch.zeros_like(latents)
     gram = latents.new_zeros(*latents.shape, latents.shape[1])
     for signals, residual, block, sweeps, tape in _residuals(
         field, workspace, context, latents, counts
@@ -140,9 +139,9 @@ def _swept(
         if block.weights is not None:
             weighted = jacobian * block.weights.flatten(1)[..., None]
         error[signals] += residual.square().sum(dim=1)
-        gram[signals].baddbmm_(weighted.transpose(1, 2), jacobian)
-        descent[signals] -= (residual[:, None] @ weighted)[:, 0]
-    return error / counts, gram.div_(counts[:, None, None]), descent / counts[:, None]
+        workspace.add_products(gram[signals], weighted.transpose(1, 2), jacobian)
+        workspace.add_products(ascent[signals, None], residual[:, None], weighted)
+    return error / counts, gram.div_(counts[:, None, None]), -ascent / counts[:, None]
 
 
 def damped_solution(gram: Tensor, rhs: Tensor, prior: Tensor, damping: Tensor | float) -> Tensor:
