@@ -30,6 +30,8 @@ class Field(nn.Module, ABC):
     in_dim: int
     out_dim: int
     latent_dim: int
+    _hidden_dim: int | None = None
+    _modulation_size: int | None = None
 
     @abstractmethod
     def forward(self, coords: Tensor, latents: Tensor) -> Tensor:
@@ -54,11 +56,11 @@ class Field(nn.Module, ABC):
 
         By default what the largest of the weight matrices puts out, counted in rows.
         """
-        return self.__dict__.get("hidden_dim") or max(_rows_of_matrices(self), default=1)
+        return self._hidden_dim or max(_rows_of_matrices(self), default=1)
 
     @hidden_dim.setter
     def hidden_dim(self, width: int) -> None:
-        self.__dict__["hidden_dim"] = width
+        self._hidden_dim = width
 
     @property
     def modulation_size(self) -> int:
@@ -67,11 +69,11 @@ class Field(nn.Module, ABC):
         How many of them the latent modulates, such as the (K-1)·L shifts, and what it takes to find
         them; by default what all weight matrices together put out.
         """
-        return self.__dict__.get("modulation_size") or max(1, sum(_rows_of_matrices(self)))
+        return self._modulation_size or max(1, sum(_rows_of_matrices(self)))
 
     @modulation_size.setter
     def modulation_size(self, size: int) -> None:
-        self.__dict__["modulation_size"] = size
+        self._modulation_size = size
 
     def hidden(self, coords: Tensor, latents: Tensor) -> Tensor:
         """Return the features that the linear output layer reads, of shape (B, N, L).

@@ -105,7 +105,8 @@ class MetaStep(nn.Module, ABC):
     def __init__(self, field: Field) -> None:
         super().__init__()
         self.field = field
-        self.register_buffer("mse", torch.zeros(()), persistent=False)
+        place = next(field.parameters()).device
+        self.register_buffer("mse", torch.zeros((), device=place), persistent=False)
 
     @abstractmethod
     def forward(self, batch: MetaBatch) -> torch.Tensor:

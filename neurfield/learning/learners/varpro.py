@@ -87,7 +87,8 @@ class VarProStep(MetaStep):
     def forward(self, batch: MetaBatch) -> Tensor:
         context = batch.context
         tangent = Tangent.at_origin(self.field, context.coords)
-        eye = torch.eye(self.field.latent_dim, dtype=context.values.dtype, device=self.mse.device)
+        like = context.values
+        eye = torch.eye(self.field.latent_dim, dtype=like.dtype, device=like.device)
         prior = self.damping * tangent.mean_diagonal() * eye
         latents = tangent.solve(context, prior)
         tangent_loss = geometric_mean(context.mse(tangent.predict(latents)))

@@ -1,0 +1,111 @@
+"""All that an encoder does, on a device that is not the CPU."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from elsewhere import elsewhere
+
+from neurfield import FunctaEncoder
+from neurfield.fields import LowRank, Siren, Spatial
+from neurfield.learning import Cavia
+
+OPTIONS = {
+    "default": {},
+    "closed form, few values": {"transform_steps": 1, "latent_dim": 40},
+    "cavia, a step size for each entry": {"learner": Cavia(learn_inner_lr=True)},
+    "cavia, recomputed": {"learner": Cavia(recompute=True, context_ratio=0.5)},
+    "low rank": {"field": LowRank(intermediate_dim=12)},
+    "spatial": {"field": Spatial(grid=2), "early_stopping": True},
+    "scales": {"field": Siren(modulation="shift_scale"), "learner": "cavia"},
+    "patches": {"patch_size": 3},
+    "double precision": {"precision": "float64", "isotropic": True},
+}
+
+
+@pytest.fixture
+def place():
+    with elsewhere() as name:
+        yield name
+
+
+def encoder(place, **options):
+    small = {"latent_dim": 4, "hidden_dim": 8, "n_layers": 3, "max_iter": 2, "batch_size": 4}
+    small["transform_steps"] = 3
+    return FunctaEncoder(**(small | {"random_state": 0, "device": place} | options))
+
+
+def images():
+    smooth = np.random.default_rng(0).normal(size=(8, 3, 3)).repeat(2, axis=1).repeat(2, axis=2)
+    return smooth.astype(np.float32)
+
+
+def with_gaps():
+    values = images()
+    values[::3, 1:4, 2] = np.nan
+    return values
+
+
+def colours():
+    values = np.stack([images(), images()[::-1]], axis=-1)
+    return xr.DataArray(values, dims=("sample", "y", "x", "channel"))
+
+
+def on_own_grids():
+    axes = [np.linspace(0.0, 5.0, n) for n in (6, 5, 4)]
+    return [
+        xr.DataArray(image, {"y": np.arange(6.0), "x": np.arange(6.0)}, ("y", "x")).interp(
+            y=axes[i % 3], x=axes[i % 2]
+        )
+        for i, image in enumerate(images())
+    ]
+
+
+def assert_close(found, expected):
+    scale = np.nanmax(np.abs(expected))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 * scale)
+
+
+def assert_does_what_the_cpu_does(place, signals, folder, **options):
+    here, there = encoder("cpu", **options).fit(signals), encoder(place, **options).fit(signals)
+    assert there.device_ == place
+    assert there.loss_curve_[0] == pytest.approx(here.loss_curve_[0], rel=1e-3)
+    assert np.isfinite(there.score(signals))
+    here.save(folder / "here.field")
+    moved = FunctaEncoder.load(folder / "here.field", device=place)
+    assert {parameter.device.type for parameter in moved.field_.parameters()} == {place}
+    latents = here.transform(signals)
+    assert_close(moved.transform(signals), latents)
+    assert moved.score(signals) == pytest.approx(here.score(signals), rel=1e-3)
+    there.save(folder / "there.field")
+    back = FunctaEncoder.load(folder / "there.field", device="cpu")
+    assert_close(back.transform(signals), there.transform(signals))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option(place, name, tmp_path):
+    assert_does_what_the_cpu_does(place, images(), tmp_path, **OPTIONS[name])
+
+
+@pytest.mark.parametrize("signals", [with_gaps, colours, on_own_grids])
+def test_every_kind_of_signals(place, signals, tmp_path):
+    assert_does_what_the_cpu_does(place, signals(), tmp_path)
+
+
+def test_how_sure_values_are(place, tmp_path):
+    here = encoder("cpu").fit(with_gaps())
+    here.save(tmp_path / "here.field")
+    there = FunctaEncoder.load(tmp_path / "here.field", device=place)
+    latents = here.transform(with_gaps())
+    for expected, found in zip(
+        here.inverse_transform(latents, return_std=True, observed=with_gaps()),
+        there.inverse_transform(latents, return_std=True, observed=with_gaps()),
+        strict=True,
+    ):
+        assert_close(found, expected)
+
+
+def test_training_goes_on(place):
+    there = encoder(place, warm_start=True).fit(images())
+    steps = len(there.loss_curve_)
+    assert len(there.partial_fit(images()).loss_curve_) > steps
+    assert np.isfinite(there.fit(images()).score(images()))
