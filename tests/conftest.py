@@ -21,6 +21,7 @@ IN_CI = os.environ.get("CI") == "true"
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 THREADS = torch.get_num_threads()
+MOST_WORKERS = 4  # of the whole suite; each takes about half a gigabyte
 
 settings.register_profile("neurfield", deadline=None, derandomize=IN_CI)
 settings.load_profile("neurfield")
@@ -34,6 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(skip)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Divide the whole suite between processors, but no tests that measure or that were named."""
+    is_whole = config.args_source is not pytest.Config.ArgsSource.ARGS
+    if not is_whole or config.option.markexpr != "not slow":
+        return 0
+    return min(MOST_WORKERS, os.cpu_count() or 1)
 
 
 @pytest.hookimpl(tryfirst=True)
