@@ -1,6 +1,7 @@
 """How a fit and a cross-validation fare beside other work on the same processors.
 
     python benchmarks/contention.py [--busy 0 1 2] [--meta-steps 30] [--latent-dim 64]
+        [--validation-steps 100]
 
 Signals are random smooth images of 28 × 28 points. The first rows are fits beside so many processes
 that do nothing but count: seconds of a meta-step, median and mean, and the speed as a share of that
@@ -62,9 +63,9 @@ def meta_step(X: np.ndarray, latent_dim: int, n_steps: int) -> tuple[float, floa
     return float(np.median(seconds)), float(seconds.mean())
 
 
-def validation(X: np.ndarray, latent_dim: int, n_jobs: int) -> float:
-    """Return the seconds of a cross-validation."""
-    encoder = FunctaEncoder(latent_dim, max_iter=WARM, random_state=0)
+def validation(X: np.ndarray, latent_dim: int, n_steps: int, n_jobs: int) -> float:
+    """Return the seconds of a cross-validation, new processes included."""
+    encoder = FunctaEncoder(latent_dim, max_iter=n_steps, random_state=0)
     start = time.perf_counter()
     cross_val_score(encoder, X, cv=4, n_jobs=n_jobs)
     return time.perf_counter() - start
@@ -75,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2], metavar="N")
     parser.add_argument("--meta-steps", type=int, default=30, metavar="N")
+    parser.add_argument("--validation-steps", type=int, default=100, metavar="N")
     parser.add_argument("--latent-dim", type=int, default=64, metavar="P")
     args = parser.parse_args()
     X = images()
@@ -86,7 +88,8 @@ def main() -> None:
         rows.append({"busy": n_processes, "median_s": median, "mean_s": mean, "speed": share})
     print_table(rows)
     print()
-    jobs = [{"n_jobs": n, "seconds": validation(X[:400], args.latent_dim, n)} for n in (1, 2)]
+    size = (X[:400], args.latent_dim, args.validation_steps)
+    jobs = [{"n_jobs": n, "seconds": validation(*size, n)} for n in (1, 2)]
     print_table(jobs)
 
 

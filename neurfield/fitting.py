@@ -39,6 +39,7 @@ from neurfield.signals import Signals, Units
 from neurfield.signals.lazy import LazyValues, thinned
 from neurfield.signals.patches import PatchGrid
 from neurfield.signals.scaling import thinning
+from neurfield.waiting import short_waits
 
 _MOST_RESERVE = 0.4  # of the time that there is, for what follows the last meta-step
 _HURRIED = 0.05  # of the usual work at the end, after Ctrl-C or without time
@@ -182,7 +183,7 @@ def fit_codec(
         loaded = libraries(plan.device, compiled=field.has_sweeps, trains=True)
         return loaded + max(learner.footprint(field, store), measuring_bytes(signals))
 
-    with room(plan.memory_budget, need, plan.device, "fit", plan.loop.verbose):
+    with room(plan.memory_budget, need, plan.device, "fit", plan.loop.verbose), short_waits():
         if is_new and previous is None and saved is None:  # which bring weights of their own
             learner.initialise(trainer.meta_step, store, generator)
         trainer.learner = plan.learner  # other steps at test time leave the training as it is

@@ -31,6 +31,7 @@ from neurfield.memory import at_once
 from neurfield.signals import SignalGroup, Signals, Units, read_signals
 from neurfield.signals.labelled import is_xarray
 from neurfield.signals.layout import SAMPLE
+from neurfield.waiting import short_waits
 
 _PART_OF_NYQUIST = 0.25  # highest frequency by default; the network makes higher ones of it
 
@@ -213,7 +214,8 @@ class NeuralField(BaseEstimator):
             max_time=self.max_time,
             verbose=bool(self.verbose),
         )
-        history = fit_regression(self.field_, self._observations(group), schedule, generator)
+        with short_waits():
+            history = fit_regression(self.field_, self._observations(group), schedule, generator)
         self.loss_curve_, self.psnr_curve_ = history.loss_curve, history.psnr_curve
         self.n_iter_ = len(self.loss_curve_)
         return self

@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from neurfield._compat import Interval, fit_context
 from neurfield.device import resolve_device
+from neurfield.waiting import short_waits
 
 _AT_ONCE = 256  # samples of one forward pass without gradients
 
@@ -77,7 +78,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         draw = check_random_state(self.random_state)
         chosen, held_out = _split(targets, self.validation_fraction, draw)
         # Weights and dropout draw from torch's own numbers, which are left as they were found.
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        own = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        with own, short_waits():
             torch.manual_seed(draw.randint(2**31 - 1))
             network = self._network(inputs.shape[1:], len(self.classes_)).to(device)
             data = inputs.to(device), torch.from_numpy(targets).to(device)
