@@ -33,6 +33,8 @@ MITBIH_SPLITS = {
 }
 # fmt: on
 
+_VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "µV": 1e-6, "nV": 1e-9}
+
 _MITBIH = {
     "licence": "ODC-By 1.0",
     "citation": (
@@ -68,7 +70,8 @@ def load_wfdb(
     frequency : float or None, default=125.0
         Samples per second to resample to; None keeps those of the records.
     leads : int, str or sequence of them, default=0
-        Place or name of the lead. A sequence gives a ``channel`` dimension, even of one lead.
+        Place or name of the lead. A place is that in the first record; in others the lead of that
+        name is read. A sequence gives a ``channel`` dimension, even of one lead.
     scale : bool, optional
         Whether each signal is mapped to [0, 1], all its leads together. By default beats are;
         windows and records are not.
@@ -114,7 +117,10 @@ def load_wfdb(
     scaled = mode == "beats" if scale is None else scale
     paths = _expand(records, split)
     origin = {} if split is None else {"split": split.lower(), **_MITBIH}
-    recordings = [_read(wfdb, path, leads, frequency, annotations, mode) for path in paths]
+    recordings: list[Recording] = []
+    for path in paths:
+        like = recordings[0] if recordings else None
+        recordings.append(_read(wfdb, path, leads, frequency, annotations, mode, like))
     if mode == "records":
         return [whole(one, leads, scaled).assign_attrs(origin) for one in recordings]
     first = recordings[0]
@@ -176,44 +182,102 @@ def _read(
     frequency: float | None,
     annotations: str,
     mode: str,
+    like: Recording | None,
 ) -> Recording:
-    signal, rate, units = _read_signal(wfdb, path, leads)
+    lead_rates, signals, names, units = _read_leads(wfdb, path, leads, like)
+    # Beats refer to the frames of the record, of which leads of a higher rate have several samples.
+    rate = _rate_of(wfdb, path)
     beats = None
     if mode == "beats" or path.with_name(f"{path.name}.{annotations}").is_file():
-        beats = _read_beats(wfdb, path, annotations, len(signal))
-    target = rate if frequency is None else frequency
-    return Recording(path.name, resample_leads(signal, rate, target), rate, target, units, beats)
+        beats = _read_beats(
+            wfdb, path, annotations, rate, round(len(signals[0]) * rate / lead_rates[0])
+        )
+    target = max(lead_rates) if frequency is None else frequency
+    resampled = [
+        resample_leads(signal[:, None], lead_rate, target)
+        for signal, lead_rate in zip(signals, lead_rates, strict=True)
+    ]
+    n_times = min(len(lead) for lead in resampled)
+    values = np.concatenate([lead[:n_times] for lead in resampled], axis=1)
+    return Recording(path.name, values, rate, target, names, units, beats)
 
 
-def _read_signal(
-    wfdb: Any, path: Path, leads: int | str | Sequence[int | str]
-) -> tuple[NDArray[np.float64], float, list[str]]:
-    """Return the chosen leads (n_times, n_leads), samples per second and the leads' units."""
+def _rate_of(wfdb: Any, path: Path) -> float:
     with reading(f"{path}.hea", "a WFDB header"):
-        names = list(wfdb.rdheader(str(path)).sig_name)
+        rate = float(wfdb.rdheader(str(path)).fs)
+    if not (np.isfinite(rate) and rate > 0):
+        raise ValueError(f"{path}.hea: samples per second must be positive, got {rate:g}")
+    return rate
+
+
+def _read_leads(
+    wfdb: Any, path: Path, leads: int | str | Sequence[int | str], like: Recording | None
+) -> tuple[list[float], list[NDArray[np.float64]], list[str], list[str]]:
+    """Return rate, values, name and unit of each chosen lead, in the units of another recording.
+
+    Leads that were asked for by their place are those of the same name in the other recording:
+    records of one data set may hold their leads in another order.
+    """
+    with reading(f"{path}.hea", "a WFDB header"):
+        header = wfdb.rdheader(str(path))
+        names = list(header.sig_name)
     chosen = [leads] if isinstance(leads, int | str) else list(leads)
-    channels = []
-    for lead in chosen:
-        known = lead in names if isinstance(lead, str) else 0 <= lead < len(names)
-        if not known:
-            raise ValueError(f"{path}: no lead {lead!r}; the record has {', '.join(names)}")
-        channels.append(names.index(lead) if isinstance(lead, str) else lead)
+    places = []
+    for k, lead in enumerate(chosen):
+        wanted = lead if like is None or isinstance(lead, str) else like.leads[k]
+        places.append(_place(path, names, wanted, lead))
+    order = sorted(set(places))
     with reading(f"{path}.dat", "the signals of a WFDB record"):
-        record = wfdb.rdrecord(str(path), channels=sorted(set(channels)))
-        # The library returns channels in the order of the file, whatever order was asked for.
-        columns = [record.sig_name.index(names[channel]) for channel in channels]
-        units = [record.units[column] for column in columns]
-        return record.p_signal[:, columns], float(record.fs), units
+        record = wfdb.rdrecord(str(path), channels=order, smooth_frames=False)
+    rates, signals, units = [], [], []
+    for k, place in enumerate(places):
+        column = order.index(place)
+        rates.append(float(record.fs) * (record.samps_per_frame or [1] * len(order))[column])
+        unit = record.units[column]
+        factor = 1.0 if like is None else _factor(path, names[place], unit, like.units[k])
+        signals.append(factor * record.e_p_signal[column])
+        units.append(unit if like is None else like.units[k])
+    return rates, signals, [names[place] for place in places], units
 
 
-def _read_beats(wfdb: Any, path: Path, ending: str, n_times: int) -> list[Beat]:
-    """Return every annotated beat within the record."""
+def _place(path: Path, names: list[str], wanted: int | str, asked: int | str) -> int:
+    if isinstance(wanted, int):
+        if 0 <= wanted < len(names):
+            return wanted
+    elif names.count(wanted) == 1:
+        return names.index(wanted)
+    elif wanted in names:
+        places = [place for place, name in enumerate(names) if name == wanted]
+        raise ValueError(
+            f"{path}: {len(places)} leads are called {wanted!r}; give leads by their places, which "
+            f"are {places}"
+        )
+    meant = "" if wanted == asked else f", which lead {asked} is in the first record"
+    raise ValueError(f"{path}: no lead {wanted!r}{meant}; the record has {', '.join(names)}")
+
+
+def _factor(path: Path, lead: str, unit: str, wanted: str) -> float:
+    """Return what values are multiplied by to be in another unit."""
+    if unit == wanted:
+        return 1.0
+    if unit in _VOLTS and wanted in _VOLTS:
+        return _VOLTS[unit] / _VOLTS[wanted]
+    raise ValueError(
+        f"{path}: lead {lead!r} is in {unit!r}, and in {wanted!r} in the first record; records "
+        "that are read together need one unit"
+    )
+
+
+def _read_beats(wfdb: Any, path: Path, ending: str, rate: float, n_times: int) -> list[Beat]:
+    """Return every annotated beat within the record, by its place at the record's own rate."""
     source = existing(path.with_name(f"{path.name}.{ending}"))
     # A complete file closes with a zero word, and the library does not miss it when it is cut off.
     if not source.read_bytes().endswith(b"\0\0"):
         raise ValueError(f"{source}: the annotation file is truncated, its closing mark is missing")
     with reading(source, "a WFDB annotation file"):
         annotation = wfdb.rdann(str(path), ending)
-    marks = zip(annotation.sample, annotation.symbol, strict=True)
+    ratio = rate / float(annotation.fs) if annotation.fs else 1.0  # it may count in its own ticks
+    places = np.rint(np.asarray(annotation.sample) * ratio)
+    marks = zip(places, annotation.symbol, strict=True)
     beats = [Beat.of_symbol(int(sample), symbol) for sample, symbol in marks]
     return [beat for beat in beats if beat is not None and 0 <= beat.sample < n_times]

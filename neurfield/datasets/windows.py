@@ -52,8 +52,8 @@ class Recording:
         Samples per second as stored, to which `beats` refer.
     frequency : float
         Samples per second of `values`.
-    units : list of str
-        Unit of each lead.
+    leads, units : list of str
+        Name and unit of each lead.
     beats : list of Beat or None
         None if there are no annotations.
     """
@@ -62,6 +62,7 @@ class Recording:
     values: NDArray[np.float32]
     rate: float
     frequency: float
+    leads: list[str]
     units: list[str]
     beats: list[Beat] | None
 
