@@ -24,6 +24,9 @@ _WHAT = "a NIfTI file"
 #: Names of the axes of a volume.
 AXES = ("x", "y", "z")
 
+# The format's units of length, in millimetres; files that name none mean millimetres.
+_MILLIMETRES = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
+
 
 def load_nifti(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
@@ -185,18 +188,29 @@ def _expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) ->
 def _load_one(nibabel: Any, path: Path, lazy: bool) -> xr.DataArray:
     with reading(path, _WHAT):
         image = nibabel.load(path)
-        affine = np.asarray(image.affine, dtype=np.float64)
+        affine = _in_millimetres(image)
         shape = _shape(image.shape)
     if not 1 <= len(shape) <= 4:
         raise ValueError(
             f"{path}: expected a volume with at most one axis of channels, got shape {shape}"
         )
+    sizes = np.linalg.norm(affine[:3, : min(len(shape), 3)], axis=0)
+    if not (np.isfinite(affine).all() and (sizes > 0).all()):
+        raise ValueError(f"{path}: voxel sizes must be positive, got {sizes.tolist()} mm")
     read = partial(_read_values, image, path, shape)
     attrs = {"filename": path.name, "affine": affine.tolist()}
     dims = (*AXES[: min(len(shape), 3)], "channel")[: len(shape)]
     values = lazy_array(read, shape) if lazy else read()
     coords = millimetres(shape[:3], affine)
     return xr.DataArray(values, dims=dims, coords=coords, name="intensity", attrs=attrs)
+
+
+def _in_millimetres(image: Any) -> NDArray[np.float64]:
+    """Return the affine from voxel index to scanner position in millimetres."""
+    affine = np.array(image.affine, dtype=np.float64)
+    units = getattr(image.header, "get_xyzt_units", lambda: ("unknown",))()
+    affine[:3] *= _MILLIMETRES[units[0]]
+    return affine
 
 
 def millimetres(shape: Sequence[int], affine: NDArray[np.float64]) -> dict[str, Any]:

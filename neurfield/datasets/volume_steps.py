@@ -28,7 +28,8 @@ def rescale_intensity(
     volume : DataArray of any shape, real dtype
         NaN marks values that were not observed.
     percentiles : (float, float) or None, default=(0.1, 99.9)
-        Percentiles of the volume's own values below and above which values are cut off.
+        Percentiles of the volume's own values below and above which values are cut off; nothing is
+        where both are one value, as in a sparse mask.
     minimum : float, optional
         Value, in the volume's unit, to cut off below instead of at the lower percentile.
     scale : bool, default=True
@@ -221,6 +222,8 @@ def _clip(
     low, high = -np.inf, np.inf
     if percentiles is not None:
         low, high = np.nanpercentile(values, percentiles)
+        if low == high:  # Nearly all values are one, as in a mask: the others are what is shown.
+            low, high = -np.inf, np.inf
     if minimum is not None:
         low = minimum
     # In single precision, so that the result is not promoted to double.
