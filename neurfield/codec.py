@@ -58,6 +58,12 @@ class Codec:
         return next(self.field.parameters()).dtype
 
     @property
+    def value_dtype(self) -> type[np.floating]:
+        """Type of decoded values: float32 unless that would lose what the field knows."""
+        wide = self.dtype == torch.float64 or self.units.needs_double
+        return np.float64 if wide else np.float32
+
+    @property
     def latent_size(self) -> int:
         """Length of what describes one signal."""
         return self.field.latent_dim
@@ -144,7 +150,7 @@ class Codec:
 
         Returns
         -------
-        float32 array of shape (n, M, c)
+        array of shape (n, M, c), of :attr:`value_dtype`
             Values of each signal at each point, in the caller's units.
         """
         codes = self.codes(latents)
@@ -164,7 +170,7 @@ class Codec:
 
         Returns
         -------
-        float32 array of shape (n, M, c)
+        array of shape (n, M, c), of :attr:`value_dtype`
             Values in the caller's units; on a CPU, no row depends on the others.
         """
         coords = torch.as_tensor(
@@ -172,7 +178,8 @@ class Codec:
         )
         latents = torch.as_tensor(codes, dtype=self.dtype, device=self.device)
         most = max(1, at_once("signals", self.device) // self.field.modulation_size)
-        decoded = np.empty((len(latents), len(coords), self.field.out_dim), dtype=np.float32)
+        shape = len(latents), len(coords), self.field.out_dim
+        decoded = np.empty(shape, dtype=self.value_dtype)
         if self.device.type != "cpu":
             n_points = min(len(coords), most)
             n_signals = max(1, most // n_points)
@@ -196,7 +203,7 @@ class Codec:
         return decoded
 
     def decode_grid(self, latents: np.ndarray, axes: Sequence[np.ndarray]) -> np.ndarray:
-        """Evaluate the field on a grid: float32 array of shape (n, *shape, c).
+        """Evaluate the field on a grid: array of shape (n, *shape, c).
 
         Parameters
         ----------
@@ -232,7 +239,7 @@ class Codec:
 
         Returns
         -------
-        float32 array of shape (m, M, c)
+        array of shape (m, M, c), of :attr:`value_dtype`
             Standard deviation in the caller's units, noise included.
         """
         assert self.posterior is not None
@@ -240,7 +247,7 @@ class Codec:
         if observed is not None:
             contexts = [observed.batch(rows[i : i + 1]) for i in range(len(rows))]
         scaled = self.posterior.std(self.field, self.units, codes[rows], points, contexts)
-        return (scaled * self.units.value_scale).astype(np.float32)
+        return (scaled * self.units.value_scale).astype(self.value_dtype)
 
     def reconstruction_psnr(self, signals: Signals) -> np.ndarray:
         """Encode and decode each signal where it was observed: PSNR in dB, of shape (n,).

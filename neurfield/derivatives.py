@@ -33,7 +33,7 @@ def gradient(
 
     Returns
     -------
-    list of float32 arrays of shape (n, M, c)
+    list of arrays of shape (n, M, c), of the type of decoded values
         ∂f/∂x_j for each of the axes, in the caller's units of values per unit of that axis.
 
     References
@@ -49,7 +49,7 @@ def gradient(
     n_points = min(len(coords), most)
     n_signals = max(1, most // n_points)
     shape = (len(codes), len(coords), codec.field.out_dim)
-    partials = [np.empty(shape, dtype=np.float32) for _ in axes]
+    partials = [np.empty(shape, dtype=codec.value_dtype) for _ in axes]
     for i in range(0, len(codes), n_signals):
         for j in range(0, len(coords), n_points):
             block = coords[j : j + n_points]

@@ -366,8 +366,8 @@ class FunctaEncoder(
             observed. Without it, signals count as observed on the whole grid of fit, with a
             warning.
         dtype : dtype, optional
-            Type of the result, float32 by default; integer types are rounded and clipped. Standard
-            deviations stay float32.
+            Type of the result, by default float32, or float64 where values need it; integer types
+            are rounded and clipped. Standard deviations stay as they are.
 
         Returns
         -------

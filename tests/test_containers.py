@@ -95,7 +95,7 @@ def test_values_of_any_real_type(small_encoder, dtype):
     enc = small_encoder(precision="float64").fit(X)
     expected = small_encoder(precision="float64").fit_transform(X.astype(np.float64))
     np.testing.assert_allclose(enc.transform(X), expected, rtol=1e-6, atol=1e-6)
-    assert enc.inverse_transform(enc.transform(X)).dtype == np.float32
+    assert enc.inverse_transform(enc.transform(X)).dtype == np.float64
 
 
 def test_integer_results_on_request_are_rounded_and_clipped(small_encoder):

@@ -14,6 +14,10 @@ from neurfield.signals.lazy import thinned
 from neurfield.signals.patches import PatchGrid
 from neurfield.signals.scaling import ValueScaler, thinning
 
+# Beyond these, sums of values or their derivatives may leave single precision, or it resolves no
+# more than a thousandth of the range.
+_MOST_SINGLE, _MOST_WIDTHS = 1e30, 1e4
+
 
 @dataclass(frozen=True)
 class Units:
@@ -143,6 +147,14 @@ class Units:
     def scaled_range(self) -> np.ndarray:
         """The range of each channel, of shape (c,), in scaled units: the peak of a PSNR."""
         return self.value_range / self.value_scale
+
+    @property
+    def needs_double(self) -> bool:
+        """Whether single precision is too short or too narrow for values in the caller's units."""
+        scale = self.value_scale
+        magnitude = np.maximum(np.abs(self.scaler.lower), np.abs(self.scaler.upper))
+        narrow = (magnitude > _MOST_SINGLE) | (scale < 1.0 / _MOST_SINGLE)
+        return bool((narrow | (magnitude > _MOST_WIDTHS * scale)).any())
 
     def warn_outside(self, points_lower: np.ndarray, points_upper: np.ndarray) -> None:
         """Warn when coordinates leave the extent seen in fit.
