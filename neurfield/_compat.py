@@ -67,3 +67,19 @@ def is_in_memory(variable: Any) -> bool:
     if known is not None:
         return bool(known)
     return variable.chunks is None and not variable.encoding
+
+
+def like_its_blocks(values: Any) -> Any:
+    """Return an empty array of the kind that the blocks of a dask array are of.
+
+    Parameters
+    ----------
+    values : dask array, or anything else
+        Nothing of it is computed.
+
+    Returns
+    -------
+    array or None
+        None for what has no blocks, or does not tell.
+    """
+    return getattr(values, "_meta", None)

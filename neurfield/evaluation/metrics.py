@@ -14,6 +14,7 @@ from torch import Tensor
 
 from neurfield.datasets._files import require
 from neurfield.decibels import psnr_of
+from neurfield.signals.missing import filled
 
 #: Least number of points along each axis for SSIM, half of whose window is mirrored at the edges.
 SSIM_MIN_SIZE = 6
@@ -30,7 +31,8 @@ def mse(truth: ArrayLike, found: ArrayLike) -> NDArray[np.float64]:
     Parameters
     ----------
     truth, found : array-like of shape (n_samples, ...)
-        Signals and reconstructions, in one unit. NaN in `truth` marks values that do not count.
+        Signals and reconstructions, in one unit. NaN in `truth` marks values that do not count;
+        a mask does too.
 
     Returns
     -------
@@ -52,7 +54,8 @@ def psnr(truth: ArrayLike, found: ArrayLike, data_range: ArrayLike = 1.0) -> NDA
     Parameters
     ----------
     truth, found : array-like of shape (n_samples, ...)
-        Signals and reconstructions. NaN in `truth` marks values that do not count.
+        Signals and reconstructions. NaN in `truth` marks values that do not count;
+        a mask does too.
     data_range : float or array-like of shape (n_channels,), default=1.0
         The peak: the range of possible values; of each channel, if the last axis holds channels.
 
@@ -200,7 +203,7 @@ def _weights_obstacle() -> str | None:
 
 
 def _residual(truth: ArrayLike, found: ArrayLike) -> NDArray[np.float64]:
-    first, second = np.asarray(truth, dtype=np.float64), np.asarray(found, dtype=np.float64)
+    first, second = (np.asarray(filled(part), dtype=np.float64) for part in (truth, found))
     if first.shape != second.shape:
         raise ValueError(
             f"truth and found must have one shape, got {first.shape} and {second.shape}"
@@ -210,7 +213,7 @@ def _residual(truth: ArrayLike, found: ArrayLike) -> NDArray[np.float64]:
 
 def _images(signals: ArrayLike) -> Tensor:
     """Return signals as (n, c, H, W) or (n, c, D, H, W)."""
-    array: NDArray[Any] = np.moveaxis(np.asarray(signals, dtype=np.float64), -1, 1)
+    array: NDArray[Any] = np.moveaxis(np.asarray(filled(signals), dtype=np.float64), -1, 1)
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     if tensor.ndim == 3:
         return tensor[:, :, None, :].expand(-1, -1, SSIM_MIN_SIZE, -1)
@@ -219,5 +222,5 @@ def _images(signals: ArrayLike) -> Tensor:
 
 def _colour(images: ArrayLike) -> Tensor:
     """Return images as float32 (n, 3, H, W) in [0, 1]."""
-    array = np.clip(np.asarray(images, dtype=np.float32), 0.0, 1.0)
+    array = np.clip(np.asarray(filled(images), dtype=np.float32), 0.0, 1.0)
     return torch.from_numpy(np.moveaxis(array, -1, 1).copy()).expand(-1, 3, -1, -1)

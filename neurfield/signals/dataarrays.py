@@ -14,6 +14,7 @@ from neurfield.signals.labelled import (
     values_of,
 )
 from neurfield.signals.layout import SAMPLE, Layout
+from neurfield.signals.missing import decoded
 from neurfield.signals.scattered import point_coordinates, read_scattered
 
 
@@ -24,7 +25,7 @@ def read_dataarray(X: xr.DataArray, expected: Layout | None) -> Signals:
             f'X must have a dimension named "{SAMPLE}", got dimensions {tuple(X.dims)}; '
             "pass a list for signals without one"
         )
-    X = channels_in_order(X, expected)
+    X = channels_in_order(decoded(X), expected)
     if names := point_coordinates(X, expected):
         return read_scattered(X, names)
     axis_names = names_of_axes(X.dims, expected)

@@ -11,6 +11,7 @@ from neurfield.signals.dataarrays import read_dataarray
 from neurfield.signals.groups import SignalGroup, Signals
 from neurfield.signals.labelled import is_lazy, lazy_values, stored_chunks, without_values
 from neurfield.signals.layout import CHANNEL, SAMPLE, Layout
+from neurfield.signals.missing import decoded
 
 
 def read_dataset(X: xr.Dataset, expected: Layout | None) -> Signals:
@@ -36,6 +37,7 @@ def read_dataset(X: xr.Dataset, expected: Layout | None) -> Signals:
             f'several variables are the channels of X, so none may have a "{CHANNEL}" dimension; '
             f"got {dims}"
         )
+    X = X.assign({name: decoded(X[name]) for name in names})
     signals = _read_variables(X[names], expected)
     layout = replace(
         signals.layout,

@@ -15,6 +15,7 @@ from neurfield.signals.groups import SignalGroup, Signals
 from neurfield.signals.labelled import is_lazy, is_xarray, without_values
 from neurfield.signals.layout import SAMPLE, Layout, check_agreement
 from neurfield.signals.lazy import BlockCache, LazySource, LazyValues, Values, block_bounds
+from neurfield.signals.missing import decoded, filled
 from neurfield.signals.scaling import thinning
 
 
@@ -105,13 +106,14 @@ def _read_item(
     if isinstance(item, xr.DataArray):
         if SAMPLE in item.dims:
             raise ValueError(f'items of a list are single signals without a "{SAMPLE}" dimension')
+        item = decoded(item)
         lazy = is_lazy(item)
         signals = read_dataarray(
             (without_values(item) if lazy else item).expand_dims(SAMPLE), expected
         )
     else:
         lazy = isinstance(item, np.memmap)
-        array = np.asarray(item)
+        array = np.asarray(filled(item))
         if array.dtype.kind not in "biuf":
             raise ValueError(f"values must be real numbers, got dtype {array.dtype}")
         if array.ndim == 0:

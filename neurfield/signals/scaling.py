@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 _MOST_VALUES = 4_000_000  # enough for percentiles; larger data sets are sampled evenly
+_TAILS, _MIDDLE = (0.5, 99.5), (5.0, 95.0)  # percentiles
+_FAR, _RARE = 5.0, 1e-3  # from where on values are outliers, in widths of the middle; their share
+_MOST_FAR = 4.0  # times as far, from where on a warning is due
+# A constant is a fill value where it is so common, and so far from other values in their ranges;
+# labels of classes have fewer values.
+_COMMON, _APART, _FEWEST = 0.01, 2.0, 8
 
 
 def thinning(n_points: int) -> int:
@@ -45,8 +52,10 @@ class ValueScaler:
         Parameters
         ----------
         blocks : sequence of arrays of shape (..., c)
-            NaN is passed over. The 0.5 and 99.5 percentiles go to 0 and 1, so that a few
-            outliers do not flatten everything else.
+            NaN is passed over. The 0.5 and 99.5 percentiles go to 0 and 1. Outliers count neither
+            here nor in the range: values five times as far out as the middle nine tenths are wide,
+            where they are rarer than one in a thousand, and a constant far from everything else,
+            such as a fill value, of which there is a warning.
 
         Raises
         ------
@@ -62,7 +71,8 @@ class ValueScaler:
             observed = sample[:, channel][~np.isnan(sample[:, channel])]
             if observed.size == 0:
                 raise ValueError(f"channel {channel} of X has no observed value")
-            low, high = np.percentile(observed, [0.5, 99.5])
+            observed = _without_outliers(_without_fills(observed, channel), channel)
+            low, high = np.percentile(observed, _TAILS)
             least, most = observed.min(), observed.max()
             if high - low <= 1e-3 * (most - least):
                 low, high = least, most
@@ -87,3 +97,58 @@ class ValueScaler:
         values = scaled * self.scale
         values += self.offset
         return values
+
+
+def _without_outliers(observed: np.ndarray, channel: int) -> np.ndarray:
+    """Leave out values far from all others, where they are too few to be part of the signals.
+
+    Those so far away that their squared error decides what is learnt are warned of.
+    """
+    low, high = np.percentile(observed, _MIDDLE)
+    if low == high:  # Nearly all values are one: the others tell what is far.
+        others = observed[observed != low]
+        if others.size == 0:
+            return observed
+        low, high = np.percentile(np.append(others, low), _MIDDLE)
+    reach = _FAR * (high - low)
+    near = (observed >= low - reach) & (observed <= high + reach)
+    n_far = observed.size - np.count_nonzero(near)
+    if not 0 < n_far <= _RARE * observed.size:
+        return observed
+    least, most = observed.min(), observed.max()
+    if max(low - least, most - high) > _MOST_FAR * reach:
+        warnings.warn(
+            f"{n_far} of {observed.size} values of X (channel {channel}) that were looked at lie "
+            f"far from all others, the farthest at {least if low - least > most - high else most:g}"
+            f" where nine tenths are between {low:g} and {high:g}; scaling and the range of PSNR "
+            "are measured without them, but their errors count in fit: clip them, or put NaN in "
+            "their place",
+            UserWarning,
+            stacklevel=2,
+        )
+    return observed[near]
+
+
+def _without_fills(observed: np.ndarray, channel: int) -> np.ndarray:
+    """Leave out a constant that stands far from all other values, and warn of it."""
+    for value, others in (
+        (observed.min(), observed[observed != observed.min()]),
+        (observed.max(), observed[observed != observed.max()]),
+    ):
+        share = 1.0 - others.size / observed.size
+        if share < _COMMON or others.size == 0:
+            continue
+        least, most = others.min(), others.max()
+        gap = max(least - value, value - most)
+        if gap <= _APART * (most - least) or np.unique(others[:10_000]).size < _FEWEST:
+            continue
+        warnings.warn(
+            f"{share:.1%} of the values of X (channel {channel}) are {value:g}, far from all "
+            f"others, which lie from {least:g} to {most:g}; if that stands for values that were "
+            "not observed, put NaN in their place, or give a masked array or the attribute "
+            "_FillValue. Scaling and the range of PSNR are measured without it",
+            UserWarning,
+            stacklevel=2,
+        )
+        return others
+    return observed

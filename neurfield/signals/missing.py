@@ -1,0 +1,71 @@
+"""What a container says of values that are missing, or that are written as other numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from neurfield._compat import is_in_memory, like_its_blocks
+
+# By the CF conventions, which NetCDF and Zarr files follow; xarray takes them out of the attributes
+# of what it has decoded.
+_STILL_CODED = {"_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned"}
+
+
+def filled(values: Any) -> Any:
+    """Return an array with NaN where NumPy's mask says that nothing was observed.
+
+    Parameters
+    ----------
+    values : array of NumPy or dask, or anything else
+        What is no masked array is returned as it is; arrays of dask stay lazy.
+
+    Raises
+    ------
+    ValueError
+        If masked values are no real numbers.
+
+    Examples
+    --------
+    >>> filled(np.ma.masked_equal([3, -1, 5], -1))
+    array([ 3., nan,  5.])
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        return _with_nan(values) if np.ma.is_masked(values) else np.asarray(values.data)
+    meta = like_its_blocks(values)
+    if not isinstance(meta, np.ma.MaskedArray):
+        return values
+    like = _with_nan(meta)
+    return values.map_blocks(_with_nan, dtype=like.dtype, meta=like)
+
+
+def _with_nan(values: np.ma.MaskedArray) -> np.ndarray:
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"values of X must be real numbers, got masked {values.dtype}")
+    return np.ma.filled(values.astype(np.result_type(values.dtype, np.float32)), np.nan)
+
+
+def decoded(X: xr.DataArray) -> xr.DataArray:
+    """Return values as their mask, and the attributes of the file, say that they are to be read.
+
+    Fill values become NaN, and packed numbers what they stand for. Where xarray opened the file
+    with its defaults, that has been done already.
+
+    Parameters
+    ----------
+    X : DataArray
+        In memory or not; what is not stays so.
+    """
+    data = filled(X.data) if X.chunks is not None else None  # others lose their mask to xarray
+    if data is not None and data is not X.data:
+        X = X.copy(data=data)
+    if not _STILL_CODED & set(X.attrs):
+        return X
+    bare = xr.Dataset({"values": X.variable})
+    read = xr.decode_cf(bare, concat_characters=False, decode_times=False, decode_coords=False)
+    variable = read["values"].variable
+    if is_in_memory(X.variable):
+        variable = variable.compute()
+    return xr.DataArray(variable, coords=X.coords, name=X.name)
