@@ -11,8 +11,10 @@ from sklearn.utils.validation import check_array, validate_data
 
 from neurfield.patched import patches_of
 from neurfield.signals import Layout, Signals, read_signals
+from neurfield.signals.frame import CoordinateFrame
 from neurfield.signals.labelled import is_xarray
 from neurfield.signals.lists import is_list_of_signals
+from neurfield.signals.missing import filled
 
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
@@ -40,8 +42,10 @@ def validated_signals(encoder: FunctaEncoder, X: Any, reset: bool) -> Signals:
         raise ValueError(f"X needs at least one signal, got none: {X!r}")
     layout = None if reset else encoder.layout_
     if not is_xarray(X) and not is_list_of_signals(X):
-        X = _checked_array(encoder, X, layout)
+        X = _checked_array(encoder, filled(X), layout)
     signals = read_signals(X, encoder.channel_axis, layout)
+    if not reset:
+        _check_extent(encoder.codec_.whole_frame, signals)
     if reset:
         axes = signals.layout.axes
         n_points = signals.groups[0].n_points
@@ -138,6 +142,23 @@ def _checked_array(encoder: FunctaEncoder, X: Any, layout: Layout | None) -> np.
     if layout is not None and not unit_axes and layout.container == "array":
         _check_shape(type(encoder).__name__, array, layout)
     return array
+
+
+def _check_extent(frame: CoordinateFrame, signals: Signals) -> None:
+    """Warn of signals that reach beyond the extent seen in fit, and refuse those mostly outside."""
+    lower, upper = np.full((2, len(frame.lower)), [[np.inf], [-np.inf]])
+    for group in signals.groups:
+        inside = frame.share_inside(group.axes, group.is_scattered)
+        if inside < 0.5:
+            raise ValueError(
+                f"X[{group.positions[0]}] lies outside the extent seen in fit, "
+                f"{frame.lower.tolist()} to {frame.upper.tolist()}, with {1 - inside:.0%} of its "
+                "points: the field knows nothing there; give coordinates in the units of fit, "
+                "or fit on signals of that extent"
+            )
+        lower = np.minimum(lower, [axis.min() for axis in group.axes])
+        upper = np.maximum(upper, [axis.max() for axis in group.axes])
+    frame.warn_outside(lower, upper, "encoding")
 
 
 def _check_shape(who: str, array: np.ndarray, layout: Layout) -> None:

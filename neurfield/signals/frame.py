@@ -111,14 +111,39 @@ class CoordinateFrame:
         """Return normalised scattered points, of shape (N, d), from the coordinates of each."""
         return self.normalise(np.stack(axes, axis=-1))
 
-    def warn_outside(self, points_lower: np.ndarray, points_upper: np.ndarray) -> None:
+    def share_inside(self, axes: Sequence[np.ndarray], is_scattered: bool = False) -> float:
+        """Return the share of points that lie in the extent seen in fit.
+
+        Parameters
+        ----------
+        axes : sequence of d arrays
+            Coordinates along each axis of a grid, in the caller's units, or of scattered points.
+        is_scattered : bool, default=False
+            Which of them.
+        """
+        lower, upper = self.lower - self._slack, self.upper + self._slack
+        inside = [
+            (axis >= low) & (axis <= high)
+            for axis, low, high in zip(axes, lower, upper, strict=True)
+        ]
+        if is_scattered:
+            return float(np.logical_and.reduce(inside).mean())
+        return float(np.prod([along.mean() for along in inside]))
+
+    def warn_outside(
+        self, points_lower: np.ndarray, points_upper: np.ndarray, work: str = "decoding"
+    ) -> None:
         """Warn when coordinates leave the extent seen in fit."""
-        slack = 1e-6 * self.half_width
-        if (points_lower < self.lower - slack).any() or (points_upper > self.upper + slack).any():
+        below = points_lower < self.lower - self._slack
+        if below.any() or (points_upper > self.upper + self._slack).any():
             warnings.warn(
-                f"decoding at coordinates {points_lower.tolist()} to {points_upper.tolist()}, "
+                f"{work} at coordinates {points_lower.tolist()} to {points_upper.tolist()}, "
                 f"outside the extent seen in fit, {self.lower.tolist()} to {self.upper.tolist()}: "
                 "the field extrapolates there",
                 UserWarning,
                 stacklevel=4,
             )
+
+    @property
+    def _slack(self) -> np.ndarray:
+        return 1e-6 * self.half_width

@@ -149,7 +149,7 @@ class Layout:
         """Return a grid of the given sizes over the same extent."""
         ends = list(self.extent or [(-1.0, 1.0)] * self.n_axes)
         if self.axes is not None:
-            ends = [(float(axis[0]), float(axis[-1])) for axis in self.axes]
+            ends = [_ends(axis) for axis in self.axes]
         return tuple(np.linspace(*end, size) for end, size in zip(ends, sizes, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
@@ -187,6 +187,12 @@ class Layout:
             dataset[name].attrs = dict(self.variable_attrs[name])
         dataset.attrs = dict(self.attrs)
         return dataset
+
+
+def _ends(axis: np.ndarray) -> tuple[float, float]:
+    """Return the least and the greatest coordinate, in the order in which the axis runs."""
+    ends = float(axis.min()), float(axis.max())
+    return ends[::-1] if axis[0] > axis[-1] else ends
 
 
 def cast(values: np.ndarray, dtype: npt.DTypeLike | None) -> np.ndarray:
