@@ -25,7 +25,8 @@ def images(block_info=None):
     return np.tanh(scale * axis[:, None]) * axis
 
 chunks = ((chunk,) * (n // chunk), (size,), (size,))
-X = xr.DataArray(da.map_blocks(images, chunks=chunks, dtype=np.float32), dims=("sample", "y", "x"))
+blocks = da.map_blocks(images, chunks=chunks, dtype=np.float32)
+X = xr.DataArray(blocks, {"y": axis, "x": axis}, ("sample", "y", "x"))
 enc = FunctaEncoder(
     latent_dim=8, hidden_dim=16, n_layers=3, max_iter=5, transform_steps=1, random_state=0,
     device="cpu",

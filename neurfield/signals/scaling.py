@@ -131,13 +131,12 @@ def _without_outliers(observed: np.ndarray, channel: int) -> np.ndarray:
 
 def _without_fills(observed: np.ndarray, channel: int) -> np.ndarray:
     """Leave out a constant that stands far from all other values, and warn of it."""
-    for value, others in (
-        (observed.min(), observed[observed != observed.min()]),
-        (observed.max(), observed[observed != observed.max()]),
-    ):
-        share = 1.0 - others.size / observed.size
-        if share < _COMMON or others.size == 0:
+    for value in (observed.min(), observed.max()):
+        is_it = observed == value
+        share = np.count_nonzero(is_it) / observed.size
+        if not _COMMON <= share < 1.0:
             continue
+        others = observed[~is_it]
         least, most = others.min(), others.max()
         gap = max(least - value, value - most)
         if gap <= _APART * (most - least) or np.unique(others[:10_000]).size < _FEWEST:
