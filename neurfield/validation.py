@@ -44,14 +44,14 @@ def validated_signals(encoder: FunctaEncoder, X: Any, reset: bool) -> Signals:
     if not is_xarray(X) and not is_list_of_signals(X):
         X = _checked_array(encoder, filled(X), layout)
     signals = read_signals(X, encoder.channel_axis, layout)
-    if not reset:
-        _check_extent(encoder.codec_.whole_frame, signals)
     if reset:
         axes = signals.layout.axes
         n_points = signals.groups[0].n_points
         if axes is not None:
             n_points = int(np.prod([len(axis) for axis in axes]))
         encoder.n_features_in_ = n_points * signals.layout.n_channels
+    else:
+        _check_extent(encoder.codec_.whole_frame, signals)
     return signals
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -23,26 +24,27 @@ def short_waits() -> Iterator[None]:
     meanwhile, which make them more. Other kinds of OpenMP take no notice.
     """
     threads, processors = torch.get_num_threads(), os.cpu_count() or 1
-    n_teams = -(-max(1, processors + 1 - threads) // max(1, threads - 1))
-    if threads == 1 or n_teams > _MOST_TEAMS:
-        yield
-        return
-    over = threading.Event()
-    gathered = [threading.Event() for _ in range(n_teams)]
+    n_teams = math.ceil(max(1, processors + 1 - threads) / (threads - 1)) if threads > 1 else 0
+    if n_teams > _MOST_TEAMS:
+        n_teams = 0
+    ready, over = threading.Semaphore(0), threading.Event()
 
-    def stand_by(team: threading.Event) -> None:
-        torch.ones(_LARGE).exp_()
-        team.set()
+    def stand_by() -> None:
+        try:
+            torch.ones(_LARGE).exp_()
+        finally:
+            ready.release()
         over.wait()
 
-    teams = [threading.Thread(target=stand_by, args=(team,), daemon=True) for team in gathered]
-    for thread in teams:
-        thread.start()
-    for team in gathered:
-        team.wait()
+    teams = [threading.Thread(target=stand_by, daemon=True) for _ in range(n_teams)]
     try:
+        for thread in teams:
+            thread.start()
+        for _ in teams:
+            ready.acquire()
         yield
     finally:
         over.set()
         for thread in teams:
-            thread.join()
+            if thread.is_alive():
+                thread.join()

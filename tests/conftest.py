@@ -39,10 +39,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Divide the whole suite between processors, but no tests that measure or that were named."""
-    is_whole = config.args_source is not pytest.Config.ArgsSource.ARGS
-    if not is_whole or config.option.markexpr != "not slow":
-        return 0
-    return min(MOST_WORKERS, os.cpu_count() or 1)
+    is_named = config.args_source is pytest.Config.ArgsSource.ARGS
+    is_whole = not is_named and config.option.markexpr == "not slow"
+    return min(MOST_WORKERS, os.cpu_count() or 1) if is_whole else 0
 
 
 @pytest.hookimpl(tryfirst=True)

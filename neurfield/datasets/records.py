@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -184,60 +184,70 @@ def _read(
     mode: str,
     like: Recording | None,
 ) -> Recording:
-    lead_rates, signals, names, units = _read_leads(wfdb, path, leads, like)
-    # Beats refer to the frames of the record, of which leads of a higher rate have several samples.
-    rate = _rate_of(wfdb, path)
-    beats = None
-    if mode == "beats" or path.with_name(f"{path.name}.{annotations}").is_file():
-        beats = _read_beats(
-            wfdb, path, annotations, rate, round(len(signals[0]) * rate / lead_rates[0])
-        )
-    target = max(lead_rates) if frequency is None else frequency
-    resampled = [
-        resample_leads(signal[:, None], lead_rate, target)
-        for signal, lead_rate in zip(signals, lead_rates, strict=True)
-    ]
-    n_times = min(len(lead) for lead in resampled)
-    values = np.concatenate([lead[:n_times] for lead in resampled], axis=1)
-    return Recording(path.name, values, rate, target, names, units, beats)
-
-
-def _rate_of(wfdb: Any, path: Path) -> float:
     with reading(f"{path}.hea", "a WFDB header"):
-        rate = float(wfdb.rdheader(str(path)).fs)
+        header = wfdb.rdheader(str(path))
+        known, rate = list(header.sig_name), float(header.fs)
     if not (np.isfinite(rate) and rate > 0):
         raise ValueError(f"{path}.hea: samples per second must be positive, got {rate:g}")
-    return rate
+    taken = _read_leads(wfdb, path, known, leads, like)
+    beats = None
+    if mode == "beats" or path.with_name(f"{path.name}.{annotations}").is_file():
+        # Beats refer to frames, of which leads of a higher rate have several samples.
+        n_frames = round(len(taken[0].values) * rate / taken[0].rate)
+        beats = _read_beats(wfdb, path, annotations, rate, n_frames)
+    target = max(lead.rate for lead in taken) if frequency is None else frequency
+    resampled = [resample_leads(lead.values[:, None], lead.rate, target) for lead in taken]
+    n_times = min(len(values) for values in resampled)
+    return Recording(
+        name=path.name,
+        values=np.concatenate([values[:n_times] for values in resampled], axis=1),
+        rate=rate,
+        frequency=target,
+        leads=[lead.name for lead in taken],
+        units=[lead.unit for lead in taken],
+        beats=beats,
+    )
+
+
+class _Lead(NamedTuple):
+    """One lead as stored."""
+
+    name: str
+    unit: str
+    rate: float
+    values: NDArray[np.float64]  # (n_times,)
 
 
 def _read_leads(
-    wfdb: Any, path: Path, leads: int | str | Sequence[int | str], like: Recording | None
-) -> tuple[list[float], list[NDArray[np.float64]], list[str], list[str]]:
-    """Return rate, values, name and unit of each chosen lead, in the units of another recording.
+    wfdb: Any,
+    path: Path,
+    known: list[str],
+    leads: int | str | Sequence[int | str],
+    like: Recording | None,
+) -> list[_Lead]:
+    """Return the chosen leads, in the units of another recording.
 
-    Leads that were asked for by their place are those of the same name in the other recording:
+    Those that were asked for by their place are those of the same name in the other recording:
     records of one data set may hold their leads in another order.
     """
-    with reading(f"{path}.hea", "a WFDB header"):
-        header = wfdb.rdheader(str(path))
-        names = list(header.sig_name)
     chosen = [leads] if isinstance(leads, int | str) else list(leads)
-    places = []
-    for k, lead in enumerate(chosen):
-        wanted = lead if like is None or isinstance(lead, str) else like.leads[k]
-        places.append(_place(path, names, wanted, lead))
+    wanted = chosen if like is None else like.leads
+    places = [
+        _place(path, known, lead if isinstance(lead, str) else name, lead)
+        for lead, name in zip(chosen, wanted, strict=True)
+    ]
     order = sorted(set(places))
     with reading(f"{path}.dat", "the signals of a WFDB record"):
         record = wfdb.rdrecord(str(path), channels=order, smooth_frames=False)
-    rates, signals, units = [], [], []
+    taken = []
     for k, place in enumerate(places):
         column = order.index(place)
-        rates.append(float(record.fs) * (record.samps_per_frame or [1] * len(order))[column])
-        unit = record.units[column]
-        factor = 1.0 if like is None else _factor(path, names[place], unit, like.units[k])
-        signals.append(factor * record.e_p_signal[column])
-        units.append(unit if like is None else like.units[k])
-    return rates, signals, [names[place] for place in places], units
+        stored = record.units[column]
+        unit = stored if like is None else like.units[k]
+        values = _factor(path, known[place], stored, unit) * record.e_p_signal[column]
+        per_frame = 1 if record.samps_per_frame is None else record.samps_per_frame[column]
+        taken.append(_Lead(known[place], unit, float(record.fs) * per_frame, values))
+    return taken
 
 
 def _place(path: Path, names: list[str], wanted: int | str, asked: int | str) -> int:

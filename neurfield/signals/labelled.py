@@ -47,8 +47,8 @@ def axes_of(X: xr.DataArray, axis_names: tuple[str, ...]) -> tuple[np.ndarray, .
                 f'coordinate "{name}" of X must be finite real numbers in one unit, '
                 f"got dtype {axis.dtype}"
             )
-        if len(np.unique(axis)) < len(axis):
-            values, counts = np.unique(axis, return_counts=True)
+        values, counts = np.unique(axis, return_counts=True)
+        if len(values) < len(axis):
             raise ValueError(
                 f'coordinate "{name}" of X must not repeat a value, got '
                 f"{values[counts > 1][0]} {counts.max()} times"

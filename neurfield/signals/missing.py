@@ -58,9 +58,8 @@ def decoded(X: xr.DataArray) -> xr.DataArray:
     X : DataArray
         In memory or not; what is not stays so.
     """
-    data = filled(X.data) if X.chunks is not None else None  # others lose their mask to xarray
-    if data is not None and data is not X.data:
-        X = X.copy(data=data)
+    if X.chunks is not None:  # in memory xarray itself has put NaN in the place of a mask
+        X = X.copy(data=filled(X.data))
     if not _STILL_CODED & set(X.attrs):
         return X
     bare = xr.Dataset({"values": X.variable})
