@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+from neurfield.errors import FileError, MissingFileError
+
 
 def require(module: str, extra: str) -> ModuleType:
     """Import an optional library, or say which extra brings it.
@@ -43,18 +45,22 @@ def existing(path: str | os.PathLike[str]) -> Path:
 
     Raises
     ------
-    FileNotFoundError
+    MissingFileError
         If there is neither a file nor a folder of that name.
+    FileError
+        If it is a pipe, a socket or a device, which might be read for ever.
     """
     found = Path(path)
     if not found.exists():
-        raise FileNotFoundError(f"{found}: no such file or folder")
+        raise MissingFileError(found, "no such file or folder")
+    if not found.is_file() and not found.is_dir():
+        raise FileError(found, "is neither a file nor a folder")
     return found
 
 
 @contextmanager
 def reading(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
-    """Turn whatever a file library raises into one ValueError that names the file.
+    """Turn whatever a file library raises into one FileError.
 
     Parameters
     ----------
@@ -65,11 +71,20 @@ def reading(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
     """
     try:
         yield
-    except (FileNotFoundError, PermissionError, ImportError, MemoryError):
-        raise  # these say what is wrong, and it is not the content of the file
+    except (FileError, ImportError):
+        raise
+    except FileNotFoundError as error:
+        raise MissingFileError(
+            path, "is no longer there, or refers to a file that is not"
+        ) from error
+    except PermissionError as error:
+        raise FileError(path, "may not be read by this user") from error
+    except MemoryError as error:
+        raise FileError(path, f"does not fit into memory as {expected}") from error
     except Exception as error:
         reason = " ".join(str(error).split()) or "no further reason given"
-        raise ValueError(
-            f"{path}: could not be read as {expected}; is it truncated or of another kind? "
-            f"({type(error).__name__}: {reason})"
+        raise FileError(
+            path,
+            f"could not be read as {expected}; is it truncated or of another kind? "
+            f"({type(error).__name__}: {reason:.500})",
         ) from error
