@@ -1,5 +1,6 @@
 """Readers and writers of signals in files, each returning labelled xarray objects."""
 
+from neurfield.datasets.aami import AAMI_CLASSES
 from neurfield.datasets.arrays import load_npz, save_npz
 from neurfield.datasets.bundled import digits
 from neurfield.datasets.dicom import load_dicom
@@ -16,7 +17,6 @@ from neurfield.datasets.records import MITBIH_SPLITS, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
 from neurfield.datasets.volume_steps import average_pool, crop_or_pad, resample, rescale_intensity
-from neurfield.datasets.windows import AAMI_CLASSES
 
 __all__ = [
     "AAMI_CLASSES",

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neurfield.datasets._files import existing, reading
-from neurfield.datasets.windows import AAMI_NAMES
+from neurfield.datasets.aami import AAMI_NAMES
 
 _LENGTH, _FREQUENCY = 187, 125.0
 _PTB_NAMES = {"normal": "normal", "abnormal": "myocardial infarction"}

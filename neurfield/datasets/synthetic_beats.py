@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from neurfield.datasets.windows import AAMI_NAMES
+from neurfield.datasets.aami import AAMI_NAMES
 
 # Amplitude (mV), centre (s after the R peak, at 60 beats per minute) and width (s) of each wave.
 # fmt: off

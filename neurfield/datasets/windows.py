@@ -1,75 +1,68 @@
-"""Pieces of long recordings: resampled, cut, labelled by the annotations within them."""
+"""Pieces of long recordings: cut, and labelled by the events within them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+import datetime
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-#: Beat classes of the AAMI recommendation EC57, and the annotation symbols that belong to each.
-AAMI_CLASSES = {"N": "NLRejB", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}
-
-#: What the AAMI classes stand for.
-AAMI_NAMES = {
-    "N": "normal or bundle branch block",
-    "S": "supraventricular ectopic",
-    "V": "ventricular ectopic",
-    "F": "fusion of ventricular and normal",
-    "Q": "paced or unknown",
-}
-
-_CLASS_OF = {symbol: name for name, symbols in AAMI_CLASSES.items() for symbol in symbols}
+from neurfield.datasets.leads import labels_of
+from neurfield.errors import FileError
 
 
-class Beat(NamedTuple):
-    """An annotated beat: its place in the recording as stored, and its AAMI class."""
+class Event(NamedTuple):
+    """Something marked in a recording."""
 
-    sample: int
-    label: str
+    name: str  # tells it from others of the recording
+    onset: float  # seconds from the start of the recording
+    duration: float  # seconds, 0 of a moment
+    labels: dict[str, Any]  # coordinates over sample of a window around it; ``label`` among them
 
-    @classmethod
-    def of_symbol(cls, sample: int, symbol: str) -> Beat | None:
-        """Return the beat of an annotation symbol, None if it marks something else."""
-        return cls(sample, _CLASS_OF[symbol]) if symbol in _CLASS_OF else None
+
+#: Labels of a window, from the events of its recording and the seconds at which it starts and ends.
+Summary = Callable[[list[Event], float, float], dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording, resampled.
+    """One recording, all its leads at one rate.
 
     Parameters
     ----------
     name : str
-        Name of the record, the start of the names of its windows.
+        Name of the recording, the start of the names of its windows.
+    path : path-like
+        The file it came from.
     values : float32 array of shape (n_times, n_leads)
         NaN where nothing was observed.
-    rate : float
-        Samples per second as stored, to which `beats` refer.
     frequency : float
         Samples per second of `values`.
     leads, units : list of str
         Name and unit of each lead.
-    beats : list of Beat or None
+    events : list of Event or None
         None if there are no annotations.
+    origin : dict
+        Attributes that say when time 0 was; ``start`` in ISO format among them, if known.
     """
 
     name: str
+    path: str | os.PathLike[str]
     values: NDArray[np.float32]
-    rate: float
     frequency: float
     leads: list[str]
     units: list[str]
-    beats: list[Beat] | None
+    events: list[Event] | None
+    origin: dict[str, Any] = field(default_factory=dict)
 
-    def places(self) -> NDArray[np.intp]:
-        """Return the places of the beats in `values`."""
-        ratio = self.frequency / self.rate
-        return np.array([round(beat.sample * ratio) for beat in self.beats or []], dtype=np.intp)
+    def place(self, seconds: float) -> int:
+        """Return the sample nearest to a time."""
+        return round(seconds * self.frequency)
 
 
 class Piece(NamedTuple):
@@ -81,63 +74,142 @@ class Piece(NamedTuple):
     labels: dict[str, Any]  # coordinates over sample
 
 
-def resample_leads(
-    signal: NDArray[np.float64], rate: float, frequency: float
-) -> NDArray[np.float32]:
-    """Return the leads (n_times, n_leads) at another number of samples per second."""
-    if frequency == rate:
-        return signal.astype(np.float32)
-    from scipy.signal import resample_poly
+def check_cutting(mode: str, modes: Sequence[str], length: int, frequency: float | None) -> None:
+    """Refuse options that no recording could satisfy.
 
-    ratio = (Fraction(frequency) / Fraction(rate)).limit_denominator(10_000)
-    # Ends are continued by a line, otherwise the filter rings against an imagined zero outside.
-    resampled = resample_poly(signal, ratio.numerator, ratio.denominator, axis=0, padtype="line")
-    return np.asarray(resampled, dtype=np.float32)
+    Parameters
+    ----------
+    mode : str
+        As asked for.
+    modes : sequence of str
+        Those there are.
+    length : int
+        Samples in a window.
+    frequency : float or None
+        Samples per second.
+
+    Raises
+    ------
+    ValueError
+        If one of them is none of the values allowed.
+    """
+    if mode not in modes:
+        *others, last = map(repr, modes)
+        raise ValueError(f"mode must be {', '.join(others)} or {last}, got {mode!r}")
+    if length < 2:
+        raise ValueError(f"length must be at least 2 samples, got {length}")
+    if frequency is not None and not (frequency > 0 and np.isfinite(frequency)):
+        raise ValueError(f"frequency must be positive or None, got {frequency}")
 
 
-def cut_beats(recording: Recording, length: int) -> Iterator[Piece]:
-    """Cut a window around each beat; those that would reach beyond the recording are left out."""
-    for beat, place in zip(recording.beats or [], recording.places(), strict=True):
-        start = place - length // 2
+def arrange(
+    recordings: Sequence[Recording],
+    mode: str,
+    length: int,
+    leads: int | str | Sequence[int | str],
+    scaled: bool,
+    summary: Summary,
+) -> xr.DataArray | list[xr.DataArray]:
+    """Return recordings whole, in windows side by side, or in windows around their events.
+
+    Parameters
+    ----------
+    recordings : sequence of Recording
+        At least one; all with the same leads in the same units.
+    mode : str
+        ``records``, ``windows``, or anything else for windows around events.
+    length : int
+        Samples in a window.
+    leads : int, str or sequence of them
+        As asked for.
+    scaled : bool
+        Whether each signal is mapped to [0, 1].
+    summary : callable
+        Labels of a window side by side with others.
+
+    Raises
+    ------
+    ValueError
+        If rates differ among recordings that are to be cut, or nothing could be cut.
+    """
+    if mode == "records":
+        return [whole(one, leads, scaled) for one in recordings]
+    first = recordings[0]
+    for one in recordings:
+        if one.frequency != first.frequency:
+            raise ValueError(
+                f"frequency must be given where records differ: {first.name} has "
+                f"{first.frequency:g} samples per second, {one.name} {one.frequency:g}"
+            )
+    pieces: list[Piece] = []
+    for one in recordings:
+        side_by_side = mode == "windows"
+        pieces += cut_windows(one, length, summary) if side_by_side else cut_events(one, length)
+    if not pieces:
+        raise FileError(first.path, f"no {mode} of {length} samples could be cut")
+    return assemble(pieces, first, 0 if mode == "windows" else length // 2, leads, scaled)
+
+
+def cut_events(recording: Recording, length: int) -> Iterator[Piece]:
+    """Cut a window around each event; those that would reach beyond the recording are left out."""
+    for event in recording.events or []:
+        start = recording.place(event.onset) - length // 2
         if start >= 0 and start + length <= len(recording.values):
             yield Piece(
-                f"{recording.name}/{beat.sample}",
+                f"{recording.name}/{event.name}",
                 recording.values[start : start + length],
-                beat.sample / recording.rate,
-                {"label": beat.label, "label_name": AAMI_NAMES[beat.label]},
+                event.onset,
+                {**_clock(recording, event.onset), **event.labels},
             )
 
 
-def cut_windows(recording: Recording, length: int) -> Iterator[Piece]:
-    """Cut windows side by side, each with the number of beats of each class within it."""
-    places = recording.places()
-    classes = np.array([beat.label for beat in recording.beats or []])
+def cut_windows(recording: Recording, length: int, summary: Summary) -> Iterator[Piece]:
+    """Cut windows side by side from the start of a recording, the rest at its end left out."""
     for start in range(0, len(recording.values) - length + 1, length):
-        within = classes[(places >= start) & (places < start + length)]
-        counts = {f"label_{name}": int((within == name).sum()) for name in AAMI_CLASSES}
+        begin, end = start / recording.frequency, (start + length) / recording.frequency
+        events = recording.events
         yield Piece(
             f"{recording.name}/{start}",
             recording.values[start : start + length],
-            start / recording.frequency,
-            {} if recording.beats is None else counts,
+            begin,
+            {
+                **_clock(recording, begin),
+                **({} if events is None else summary(events, begin, end)),
+            },
         )
+
+
+def _clock(recording: Recording, seconds: float) -> dict[str, Any]:
+    """Return the date and time of a moment of the recording, if they are known."""
+    start = recording.origin.get("start", "")
+    if "T" not in start:
+        return {}
+    moment = datetime.datetime.fromisoformat(start) + datetime.timedelta(seconds=seconds)
+    return {"start": moment.isoformat(timespec="microseconds")}
 
 
 def whole(
     recording: Recording, leads: int | str | Sequence[int | str], scaled: bool
 ) -> xr.DataArray:
-    """Return a whole recording, its beats marked along time."""
+    """Return a whole recording, its events marked along time."""
     values = unit_range(recording.values[None])[0] if scaled else recording.values
     time = np.arange(len(values)) / recording.frequency
     coords: dict[str, Any] = {"time": ("time", time, {"units": "s"})}
-    if recording.beats is not None:
-        marks = np.full(len(values), "", dtype="<U1")
-        places = recording.places()
-        inside = places < len(values)
-        marks[places[inside]] = np.array([beat.label for beat in recording.beats])[inside]
+    if recording.events is not None:
+        longest = max([1, *(len(str(event.labels["label"])) for event in recording.events)])
+        marks = np.full(len(values), "", dtype=f"<U{longest}")
+        for event in recording.events:
+            first = recording.place(event.onset)
+            last = max(recording.place(event.onset + event.duration), first + 1)
+            marks[max(first, 0) : max(last, 0)] = event.labels["label"]
         coords["label"] = ("time", marks)
-    attrs = {**_attrs(recording, scaled), "record": recording.name, "filename": recording.name}
-    return _labelled(values, ["time"], coords, leads, attrs)
+    attrs = {
+        "frequency": recording.frequency,
+        "record": recording.name,
+        "filename": recording.name,
+        **recording.origin,
+    }
+    return _labelled(values, ["time"], coords, recording, leads, scaled, attrs)
 
 
 def assemble(
@@ -161,9 +233,16 @@ def assemble(
         As asked for.
     scaled : bool
         Whether each window is mapped to [0, 1].
+
+    Raises
+    ------
+    FileError
+        If nothing was observed in any window.
     """
     values = np.stack([piece.values for piece in pieces])
     observed = np.flatnonzero(~np.isnan(values).all(axis=(1, 2)))
+    if not len(observed):
+        raise FileError(like.path, "nothing was observed in any window of the leads asked for")
     values, pieces = values[observed], [pieces[index] for index in observed]
     if scaled:
         values = unit_range(values)
@@ -174,28 +253,27 @@ def assemble(
         "record": ("sample", [piece.name.rpartition("/")[0] for piece in pieces]),
         "onset": ("sample", [piece.onset for piece in pieces], {"units": "s"}),
     }
-    annotated = [piece.labels for piece in pieces if piece.labels]
-    for name in annotated[0] if len(annotated) == len(pieces) else ():
-        coords[name] = ("sample", [labels[name] for labels in annotated])
-    return _labelled(values, ["sample", "time"], coords, leads, _attrs(like, scaled))
+    for name in pieces[0].labels:
+        if all(name in piece.labels for piece in pieces):
+            coords[name] = ("sample", [piece.labels[name] for piece in pieces])
+    attrs = {"frequency": like.frequency}
+    return _labelled(values, ["sample", "time"], coords, like, leads, scaled, attrs)
 
 
 def unit_range(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Map each window (n, length, n_leads) to [0, 1], all its leads together."""
-    low = np.nanmin(values, axis=(1, 2), keepdims=True)
-    span = np.nanmax(values, axis=(1, 2), keepdims=True) - low
+    low = np.fmin.reduce(values, axis=(1, 2), keepdims=True)
+    span = np.fmax.reduce(values, axis=(1, 2), keepdims=True) - low
     return np.asarray((values - low) / np.where(span > 0, span, 1), dtype=np.float32)
-
-
-def _attrs(recording: Recording, scaled: bool) -> dict[str, Any]:
-    return {"units": "1" if scaled else recording.units[0], "frequency": recording.frequency}
 
 
 def _labelled(
     values: NDArray[np.float32],
     dims: list[str],
     coords: dict[str, Any],
+    like: Recording,
     leads: int | str | Sequence[int | str],
+    scaled: bool,
     attrs: dict[str, Any],
 ) -> xr.DataArray:
     """Return the array, with a dimension of channels only if a sequence of leads was asked for."""
@@ -203,5 +281,10 @@ def _labelled(
         values = values[..., 0]
     else:
         dims = [*dims, "channel"]
-        coords["channel"] = [str(lead) for lead in leads]
+        coords["channel"] = labels_of(leads, like.leads)
+    units = {"1"} if scaled else set(like.units)
+    if len(units) == 1:
+        attrs["units"] = units.pop()
+    else:
+        coords["unit"] = ("channel", like.units)
     return xr.DataArray(values, dims=dims, coords=coords, name="signal", attrs=attrs)
