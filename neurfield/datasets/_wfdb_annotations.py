@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from neurfield.datasets._files import existing, reading, require
 from neurfield.datasets.aami import AAMI_CLASSES, AAMI_NAMES, CLASS_OF
 from neurfield.datasets.windows import Event
 from neurfield.errors import FileError
 
+_FIELDS = ("subtype", "chan", "num", "aux_note")
 _RHYTHM = "+"  # symbol of a change of rhythm, whose note begins with a bracket
 
 
@@ -51,7 +53,7 @@ def read_beats(path: Path, ending: str, rate: float, n_frames: int) -> list[Even
             "are left out; does the file belong to it?",
             stacklevel=2,
         )
-    extra = _details(marks, beats)
+    extra = _details(marks)
     return [
         Event(str(places[k]), places[k] / rate, 0.0, {**_labels(marks.symbol[k]), **extra[k]})
         for k in inside
@@ -69,22 +71,23 @@ def _labels(symbol: str) -> dict[str, Any]:
     return {"label": name, "label_name": AAMI_NAMES[name], "symbol": symbol}
 
 
-def _details(marks: Any, beats: list[int]) -> list[dict[str, Any]]:
-    """Return for each mark what else is noted, fields that no beat makes use of left out."""
+def without_empty(windows: xr.DataArray) -> xr.DataArray:
+    """Return windows without those fields of annotations that none of their beats makes use of."""
+    empty = [
+        name
+        for name in ("rhythm", *_FIELDS)
+        if name in windows.coords and not any(windows[name].values.tolist())
+    ]
+    return windows.drop_vars(empty)
+
+
+def _details(marks: Any) -> list[dict[str, Any]]:
+    """Return for each mark what else is noted, and the rhythm that it lies in."""
     notes = [(note or "").rstrip("\0") for note in marks.aux_note]
-    found: dict[str, list[Any]] = {
-        "subtype": [int(value) for value in marks.subtype],
-        "chan": [int(value) for value in marks.chan],
-        "num": [int(value) for value in marks.num],
-        "aux_note": notes,
-    }
-    used = {name: values for name, values in found.items() if any(values[k] for k in beats)}
-    rhythm = ""
-    rhythms = []
-    for symbol, note in zip(marks.symbol, notes, strict=True):
+    rhythm, found = "", []
+    for k, (symbol, note) in enumerate(zip(marks.symbol, notes, strict=True)):
         if symbol == _RHYTHM and note.startswith("("):
             rhythm = note[1:]
-        rhythms.append(rhythm)
-    if any(rhythms):
-        used["rhythm"] = rhythms
-    return [{name: values[k] for name, values in used.items()} for k in range(len(notes))]
+        numbers = {name: int(getattr(marks, name)[k]) for name in _FIELDS[:3]}
+        found.append({"rhythm": rhythm, **numbers, "aux_note": note})
+    return found

@@ -22,6 +22,11 @@ _BITS: dict[str, float] = {
     "8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12,
     "310": 32 / 3, "311": 32 / 3,
 }  # fmt: skip
+#: Bits of a sample's value; the lowest value that they hold marks an invalid sample.
+VALUE_BITS = {
+    "8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12,
+    "310": 10, "311": 10, "508": 8, "516": 16, "524": 24,
+}  # fmt: skip
 _FLAC = ("508", "516", "524")
 _NONE = "0"  # of signals without samples, as in the description of a record of several segments
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ from typing import Literal
 import xarray as xr
 
 from neurfield.datasets._files import existing, require
-from neurfield.datasets._wfdb_annotations import count_beats, read_beats
+from neurfield.datasets._wfdb_annotations import count_beats, read_beats, without_empty
 from neurfield.datasets._wfdb_header import read_header
 from neurfield.datasets._wfdb_signals import data_of, read_leads
 from neurfield.datasets.leads import as_list, join
@@ -27,6 +28,9 @@ MITBIH_SPLITS = {
             "212", "213", "214", "219", "221", "222", "228", "231", "232", "233", "234"),
 }
 # fmt: on
+
+#: The first line of a header whose signals lie in segments.
+_OF_SEGMENTS = re.compile(rb"^\s*[-\w]+/\d+\s", re.MULTILINE)
 
 _MITBIH = {
     "licence": "ODC-By 1.0",
@@ -115,7 +119,9 @@ def load_wfdb(
     Notes
     -----
     AAMI classes follow ANSI/AAMI EC57. A record is resampled as a whole before it is cut, so a beat
-    lies within half a sample of the centre. With `split`, ``attrs`` hold ``split`` and MIT-BIH's
+    lies within half a sample of the centre. A lead without a gain is not calibrated: its values are
+    in ``adu``, steps of the converter, with a warning. Leads sampled later than the others are
+    moved by the skew that the header states. With `split`, ``attrs`` hold ``split`` and MIT-BIH's
     ``licence`` and ``citation``.
     """
     require("wfdb", "readers")
@@ -132,7 +138,7 @@ def load_wfdb(
     found = arrange(recordings, mode, length, leads, scaled, count_beats)
     if isinstance(found, list):
         return [one.assign_attrs(origin) for one in found]
-    return found.assign_attrs(origin)
+    return without_empty(found).assign_attrs(origin)
 
 
 def is_record(path: Path) -> bool:
@@ -151,7 +157,7 @@ def _expand(
     if not isinstance(records, str | os.PathLike):
         paths = [_stem(Path(record)) for record in records]
     elif Path(records).is_dir():
-        paths = sorted(header.with_suffix("") for header in Path(records).glob("*.hea"))
+        paths = _records_of(Path(records))
         if not paths:
             raise MissingFileError(Path(records), "no WFDB record (.hea) in this folder")
     else:
@@ -165,6 +171,16 @@ def _expand(
         where = records if isinstance(records, str | os.PathLike) else "records"
         raise MissingFileError(where, "no WFDB record" + (f" of {split}" if split else ""))
     return paths
+
+
+def _records_of(folder: Path) -> list[Path]:
+    """Return the records of a folder that are not segments of others."""
+    paths = sorted(header.with_suffix("") for header in folder.glob("*.hea"))
+    segments: set[str] = set()
+    for path in paths:
+        if _OF_SEGMENTS.search(path.with_name(path.name + ".hea").read_bytes()):
+            segments.update(read_header(path).record.seg_name)
+    return [path for path in paths if path.name not in segments]
 
 
 def _stem(path: Path) -> Path:
