@@ -186,7 +186,7 @@ def test_wrong_heartbeat_tables_are_named(tmp_path):
     write_beats(path)
     content = path.read_text()
     path.write_text(content[:-500])
-    with pytest.raises(ValueError, match=r"a\.csv: .* from 188 to 1\d\d at row 6"):
+    with pytest.raises(ValueError, match=r"a\.csv: expected 188 .*, got 1\d\d in line 6"):
         load_heartbeat_csv(path)
     path.write_text("time,mV\n0.0,1.0\n")
     with pytest.raises(ValueError, match=r"a\.csv: could not be read as a table of numbers"):
