@@ -157,7 +157,7 @@ def _refuse(source: Path) -> NoReturn:
 def _is_number(word: str) -> bool:
     """Tell whether a word is a number that single precision holds; NaN is one."""
     try:
-        return abs(float(word)) <= np.finfo(np.float32).max or word.strip().lower() == "nan"
+        return bool(abs(float(word)) <= np.finfo(np.float32).max) or word.strip().lower() == "nan"
     except ValueError:
         return False
 

@@ -13,6 +13,7 @@ import xarray as xr
 from neurfield.datasets.arrays import load_npz
 from neurfield.datasets.bundled import digits
 from neurfield.datasets.dicom import is_dicom, load_dicom
+from neurfield.datasets.edf import is_edf, load_edf
 from neurfield.datasets.gridded import is_zarr, load_netcdf, load_zarr
 from neurfield.datasets.heartbeats import load_heartbeat_csv
 from neurfield.datasets.medmnist import is_medmnist, load_medmnist
@@ -95,6 +96,8 @@ def _reader_of(source: Path) -> tuple[str, Callable[..., Container]]:
         raise FileNotFoundError(f"{source}: no such file or folder")
     if is_nifti(source):
         return "a NIfTI file", load_nifti
+    if is_edf(source):
+        return "an EDF or BDF file", load_edf
     if is_medmnist(source):
         return "a file of MedMNIST", load_medmnist
     if source.suffix in (".npz", ".npy"):
@@ -118,6 +121,8 @@ def _reader_of_folder(source: Path) -> tuple[str, Callable[..., Container]]:
         held["NIfTI files"] = load_nifti
     if any(source.glob("*.hea")):
         held["WFDB records"] = load_wfdb
+    if any(is_edf(path) for path in source.iterdir()):
+        held["EDF files"] = load_edf
     # Series lie in folders of their own as often as not; one file is enough to tell.
     if any(is_dicom(path) for path in source.rglob("*")):
         held["DICOM images"] = load_dicom

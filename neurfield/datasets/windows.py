@@ -253,9 +253,12 @@ def assemble(
         "record": ("sample", [piece.name.rpartition("/")[0] for piece in pieces]),
         "onset": ("sample", [piece.onset for piece in pieces], {"units": "s"}),
     }
-    for name in pieces[0].labels:
-        if all(name in piece.labels for piece in pieces):
-            coords[name] = ("sample", [piece.labels[name] for piece in pieces])
+    for name in dict.fromkeys(name for piece in pieces for name in piece.labels):
+        labels = [piece.labels.get(name) for piece in pieces]
+        if all(label is None or isinstance(label, str) for label in labels):
+            labels = [label or "" for label in labels]
+        if None not in labels:  # no number stands for one that is not known
+            coords[name] = ("sample", labels)
     attrs = {"frequency": like.frequency}
     return _labelled(values, ["sample", "time"], coords, like, leads, scaled, attrs)
 
