@@ -14,6 +14,7 @@ from neurfield.datasets.mednf import load_mednf, to_mednf
 from neurfield.datasets.nifti import load_nifti, save_nifti, save_nifti_folder
 from neurfield.datasets.opening import Container, open_signals
 from neurfield.datasets.preparation import prepare_brats, prepare_lidc
+from neurfield.datasets.ptbxl import PTBXL_SPLITS, load_ptbxl
 from neurfield.datasets.records import MITBIH_SPLITS, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
@@ -22,6 +23,7 @@ from neurfield.datasets.volume_steps import average_pool, crop_or_pad, resample,
 __all__ = [
     "AAMI_CLASSES",
     "MITBIH_SPLITS",
+    "PTBXL_SPLITS",
     "Container",
     "average_pool",
     "crop_or_pad",
@@ -35,6 +37,7 @@ __all__ = [
     "load_netcdf",
     "load_nifti",
     "load_npz",
+    "load_ptbxl",
     "load_wfdb",
     "load_zarr",
     "open_signals",

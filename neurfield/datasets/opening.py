@@ -18,6 +18,7 @@ from neurfield.datasets.gridded import is_zarr, load_netcdf, load_zarr
 from neurfield.datasets.heartbeats import load_heartbeat_csv
 from neurfield.datasets.medmnist import is_medmnist, load_medmnist
 from neurfield.datasets.nifti import is_nifti, load_nifti
+from neurfield.datasets.ptbxl import is_ptbxl, load_ptbxl
 from neurfield.datasets.records import is_record, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
@@ -116,6 +117,8 @@ def _reader_of_folder(source: Path) -> tuple[str, Callable[..., Container]]:
         return "a Zarr store", load_zarr
     if source.suffix == ".zarr":
         raise ValueError(f"{source}: expected a Zarr store, but the folder holds no Zarr metadata")
+    if is_ptbxl(source):
+        return "the database PTB-XL", load_ptbxl
     held: dict[str, Callable[..., Container]] = {}
     if any(is_nifti(path) for path in source.iterdir()):
         held["NIfTI files"] = load_nifti
