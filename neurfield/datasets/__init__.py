@@ -15,6 +15,7 @@ from neurfield.datasets.nifti import load_nifti, save_nifti, save_nifti_folder
 from neurfield.datasets.opening import Container, open_signals
 from neurfield.datasets.preparation import prepare_brats, prepare_lidc
 from neurfield.datasets.ptbxl import PTBXL_SPLITS, load_ptbxl
+from neurfield.datasets.record_files import save_edf, save_wfdb
 from neurfield.datasets.records import MITBIH_SPLITS, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
@@ -46,11 +47,13 @@ __all__ = [
     "prepare_lidc",
     "resample",
     "rescale_intensity",
+    "save_edf",
     "save_latents",
     "save_netcdf",
     "save_nifti",
     "save_nifti_folder",
     "save_npz",
+    "save_wfdb",
     "save_zarr",
     "synthetic_ecg",
     "to_mednf",
