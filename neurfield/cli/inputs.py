@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,7 +11,8 @@ if TYPE_CHECKING:
 
 INPUT_HELP = (
     "signals: a .npz, .npy, .nc, .nii(.gz) or .dcm file, a heartbeat .csv, a Zarr store, a WFDB "
-    "record, a folder of NIfTI files, of WFDB records or of DICOM images, or one of the words "
+    "record, an .edf or .bdf file, a folder of NIfTI files, of WFDB records, of EDF files or of "
+    "DICOM images, the folder of PTB-XL, or one of the words "
     "'digits', 'ecg' and 'phantoms' (signals that need no file)"
 )
 
@@ -24,7 +26,7 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--split",
         help=".npz laid out like MedMNIST's: train, val or test; WFDB: ds1 or ds2, the two halves "
-        "of the MIT-BIH records that share no patient",
+        "of the MIT-BIH records that share no patient; PTB-XL: train, val or test",
     )
     group.add_argument(
         "--channel-axis",
@@ -53,15 +55,33 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="WFDB: windows side by side instead of beats cut around annotations",
     )
-    group.add_argument("--length", type=int, metavar="N", help="WFDB: samples in a window (187)")
     group.add_argument(
-        "--frequency", type=float, metavar="HZ", help="WFDB: samples per second (125)"
+        "--events", action="store_true", help="EDF: windows around annotations, not side by side"
+    )
+    group.add_argument(
+        "--length", type=int, metavar="N", help="WFDB, EDF: samples in a window (187; 256)"
+    )
+    group.add_argument(
+        "--frequency",
+        type=float,
+        metavar="HZ",
+        help="WFDB, EDF: samples per second (125; that of the file); PTB-XL: 100 or 500 (100)",
+    )
+    group.add_argument("--unit", help="WFDB, EDF: unit of the values, such as uV")
+    group.add_argument(
+        "--label", metavar="KIND", help="PTB-XL: statements that are labels (diagnostic_superclass)"
+    )
+    group.add_argument(
+        "--no-verify",
+        action="store_true",
+        help="WFDB, PTB-XL: read signals that do not add up to their checksum, with a warning",
     )
     group.add_argument(
         "--lead",
         action="append",
         metavar="NAME",
-        help="WFDB: name or place of a lead (default: 0); several give channels",
+        help="WFDB, EDF, PTB-XL: name or place of a lead (default: 0; all of PTB-XL); several give "
+        "channels",
     )
 
 
@@ -74,10 +94,14 @@ def read_input(args: argparse.Namespace) -> Container:
         If they cannot be read, or an option does not belong to the kind of file.
     """
     from neurfield.datasets import open_signals
+    from neurfield.datasets.ptbxl import is_ptbxl
 
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {args.limit}")
-    signals = open_signals(args.input, **_options(args))
+    options = _options(args)
+    if args.limit is not None and is_ptbxl(Path(args.input)):
+        options["limit"] = args.limit  # all its records would fill a gigabyte
+    signals = open_signals(args.input, **options)
     return signals if args.limit is None else head(signals, args.limit)
 
 
@@ -126,6 +150,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             "sample_dim",
             "length",
             "frequency",
+            "unit",
+            "label",
         )
         if getattr(args, name) is not None
     }
@@ -133,8 +159,12 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         given["clip"] = tuple(args.clip)
     if args.no_scale:
         given["scale"] = False
-    if args.windows:
-        given["mode"] = "windows"
+    if args.windows and args.events:
+        raise ValueError("give either --windows or --events, not both")
+    if args.windows or args.events:
+        given["mode"] = "windows" if args.windows else "events"
+    if args.no_verify:
+        given["verify"] = False
     if args.lead:
         leads = [int(lead) if lead.isdigit() else lead for lead in args.lead]
         given["leads"] = leads[0] if len(leads) == 1 else leads

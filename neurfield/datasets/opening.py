@@ -34,8 +34,9 @@ _BUILT_IN: dict[str, Callable[..., xr.DataArray]] = {
 }
 
 _EXPECTED = (
-    ".npz, .npy, .nc, a .zarr folder, .nii, .nii.gz, a WFDB record, .dcm, a heartbeat .csv, "
-    "or a folder of NIfTI files, of WFDB records or of DICOM images"
+    ".npz, .npy, .nc, a .zarr folder, .nii, .nii.gz, a WFDB record, .edf, .bdf, .dcm, a heartbeat "
+    ".csv, the folder of PTB-XL, or a folder of NIfTI files, of WFDB records, of EDF files or of "
+    "DICOM images"
 )
 
 
@@ -46,14 +47,15 @@ def open_signals(path: str | os.PathLike[str], **options: Any) -> Container:
     ----------
     path : path-like
         A ``.npz``, ``.npy``, ``.nc``, ``.nii``, ``.nii.gz``, ``.dcm`` or heartbeat ``.csv`` file, a
-        Zarr store, a WFDB record, or a folder of NIfTI files, of WFDB records or of DICOM images. A
+        Zarr store, a WFDB record, an ``.edf`` or ``.bdf`` file, the folder of PTB-XL, or a folder
+        of NIfTI files, of WFDB records, of EDF files or of DICOM images. A
         ``.npz`` file that has the name of a set of MedMNIST is read as such, if the package
         medmnist is there. The words ``digits``, ``ecg`` and ``phantoms``, if nothing of that name
         is there, stand for :func:`digits`, :func:`synthetic_ecg` and :func:`phantoms`.
     **options
         Options of the reader: see :func:`load_npz`, :func:`load_medmnist`, :func:`load_netcdf`,
-        :func:`load_zarr`, :func:`load_nifti`, :func:`load_wfdb`, :func:`load_dicom` and
-        :func:`load_heartbeat_csv`.
+        :func:`load_zarr`, :func:`load_nifti`, :func:`load_wfdb`, :func:`load_edf`,
+        :func:`load_ptbxl`, :func:`load_dicom` and :func:`load_heartbeat_csv`.
 
     Returns
     -------

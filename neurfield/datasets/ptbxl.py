@@ -96,6 +96,7 @@ def load_ptbxl(
     require("wfdb", "readers")
     if frequency not in _FREQUENCIES:
         raise ValueError(f"frequency must be 100 or 500, got {frequency}")
+    frequency = 100 if frequency == 100 else 500  # whole, whatever number was given
     if label not in KINDS:
         raise ValueError(f"label must be one of {', '.join(KINDS)}, got {label!r}")
     if limit is not None and limit < 1:

@@ -91,8 +91,8 @@ def save_wfdb(signal: xr.DataArray, path: str | os.PathLike[str], *, fmt: str = 
     for _, _, text in record.marks:
         if text not in AAMI_CLASSES:
             raise ValueError(
-                f"signal: label must hold AAMI classes ({', '.join(AAMI_CLASSES)}) to be written as "
-                f"annotations, got {text!r}; drop it with drop_vars('label')"
+                f"signal: label must hold AAMI classes ({', '.join(AAMI_CLASSES)}) to be written "
+                f"as annotations, got {text!r}; drop it with drop_vars('label')"
             )
     if not target.parent.is_dir():
         raise MissingFileError(target.parent, f"no such folder to write {target.name} into")
