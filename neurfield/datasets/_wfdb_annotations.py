@@ -45,6 +45,7 @@ def read_beats(path: Path, ending: str, rate: float, n_frames: int) -> list[Even
         marks = require("wfdb", "readers").rdann(str(path), ending)
         ratio = rate / float(marks.fs) if marks.fs else 1.0  # it may count in ticks of its own
         places = np.rint(np.asarray(marks.sample) * ratio).astype(np.int64)
+        extra = _details(marks)
     beats = [k for k, symbol in enumerate(marks.symbol) if symbol in CLASS_OF]
     inside = [k for k in beats if 0 <= places[k] < n_frames]
     if len(inside) < len(beats):
@@ -53,7 +54,6 @@ def read_beats(path: Path, ending: str, rate: float, n_frames: int) -> list[Even
             "are left out; does the file belong to it?",
             stacklevel=2,
         )
-    extra = _details(marks)
     return [
         Event(str(places[k]), places[k] / rate, 0.0, {**_labels(marks.symbol[k]), **extra[k]})
         for k in inside
@@ -62,8 +62,8 @@ def read_beats(path: Path, ending: str, rate: float, n_frames: int) -> list[Even
 
 def count_beats(events: list[Event], begin: float, end: float) -> dict[str, Any]:
     """Return the number of beats of each class in a window."""
-    within = [event.labels["label"] for event in events if begin <= event.onset < end]
-    return {f"label_{name}": within.count(name) for name in AAMI_CLASSES}
+    found = [event.labels["label"] for event in events]
+    return {f"label_{name}": found.count(name) for name in AAMI_CLASSES}
 
 
 def _labels(symbol: str) -> dict[str, Any]:

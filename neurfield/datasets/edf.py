@@ -84,6 +84,18 @@ def load_edf(
     A signal whose header gives no range of values is not calibrated: its values are in ``adu``,
     steps of the converter, with a warning. A header that leaves the number of data records open, as
     of a recording that was never closed, draws a warning too.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from neurfield.datasets import save_edf
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> lead = xr.DataArray([0.0, 1.0, 0.5, 0.0], {"time": [0.0, 0.01, 0.02, 0.03]}, "time")
+    >>> save_edf(lead.assign_attrs(units="mV"), folder.name + "/r1.edf")
+    >>> windows = load_edf(folder.name, length=2, unit="uV")
+    >>> windows.values.round().tolist(), windows["sample"].values.tolist()
+    ([[0.0, 1000.0], [500.0, 0.0]], ['r1.edf/0', 'r1.edf/2'])
+    >>> folder.cleanup()
     """
     require("edfio", "eeg")
     check_cutting(mode, ("windows", "events", "records"), length, frequency)
@@ -102,18 +114,13 @@ def is_edf(path: Path) -> bool:
 
 def prevailing(events: list[Event], begin: float, end: float) -> dict[str, Any]:
     """Return the label of the event that takes up most of a window, of moments the first."""
-    within = [
-        event
-        for event in events
-        if event.onset < end and (event.onset >= begin or event.onset + event.duration > begin)
-    ]
-    if not within:
+    if not events:
         return {"label": ""}
 
     def share(event: Event) -> float:
         return min(event.onset + event.duration, end) - max(event.onset, begin)
 
-    return {"label": max(within, key=share).labels["label"]}
+    return {"label": max(events, key=share).labels["label"]}
 
 
 def _expand(files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:

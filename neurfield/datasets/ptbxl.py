@@ -47,7 +47,7 @@ def load_ptbxl(
     chunks: int | None = None,
     verify: bool = True,
 ) -> xr.DataArray:
-    """Read the records of PTB-XL: 12 leads of 10 seconds each.
+    r"""Read the records of PTB-XL: 12 leads of 10 seconds each.
 
     Parameters
     ----------
@@ -92,6 +92,31 @@ def load_ptbxl(
         If a table or a record cannot be read, or a record is not one of 10 seconds at that rate.
     ValueError
         If an option has none of the values allowed.
+
+    Examples
+    --------
+    A folder like that of PTB-XL, with one record:
+
+    >>> import tempfile
+    >>> from neurfield.datasets import save_wfdb
+    >>> temporary = tempfile.TemporaryDirectory()
+    >>> folder = Path(temporary.name)
+    >>> time = np.arange(1000) / 100
+    >>> save_wfdb(
+    ...     xr.DataArray(np.sin(time), {"time": time}, "time", attrs={"units": "mV"}),
+    ...     folder / "1_lr",
+    ... )
+    >>> _ = (folder / DATABASE).write_text(
+    ...     "ecg_id,patient_id,age,sex,strat_fold,recording_date,scp_codes,filename_lr\n"
+    ...     "1,15709,56,1,3,1984-11-09 09:17:34,{'NORM': 100.0},1_lr\n"
+    ... )
+    >>> _ = (folder / "scp_statements.csv").write_text(
+    ...     ",diagnostic,diagnostic_class\nNORM,1,NORM\n"
+    ... )
+    >>> records = load_ptbxl(folder, split="train")
+    >>> records.shape, records["label"].values.tolist(), records["sex"].values.tolist()
+    ((1, 1, 1000), ['NORM'], ['female'])
+    >>> temporary.cleanup()
     """
     require("wfdb", "readers")
     if frequency not in _FREQUENCIES:

@@ -103,9 +103,6 @@ def load_wfdb(
         elsewhere. ``attrs`` hold ``start``, the date and time of time 0 (the time alone where there
         is no date), ``counter_frequency`` and ``base_counter``, as far as the header states them.
 
-    Values are in physical units, ``attrs["units"]``; where leads differ, ``unit`` over ``channel``
-    has them. Invalid samples, gaps between segments and leads that a segment lacks are NaN.
-
     Raises
     ------
     MissingFileError
@@ -119,10 +116,26 @@ def load_wfdb(
     Notes
     -----
     AAMI classes follow ANSI/AAMI EC57. A record is resampled as a whole before it is cut, so a beat
-    lies within half a sample of the centre. A lead without a gain is not calibrated: its values are
-    in ``adu``, steps of the converter, with a warning. Leads sampled later than the others are
-    moved by the skew that the header states. With `split`, ``attrs`` hold ``split`` and MIT-BIH's
-    ``licence`` and ``citation``.
+    lies within half a sample of the centre.
+
+    Values are in physical units, ``attrs["units"]``; where leads differ, ``unit`` over ``channel``
+    has them. Invalid samples, gaps between segments and leads that a segment lacks are NaN. A lead
+    without a gain is not calibrated: its values are in ``adu``, steps of the converter, with a
+    warning. Leads sampled later than the others are moved by the skew that the header states.
+
+    With `split`, ``attrs`` hold ``split`` and MIT-BIH's ``licence`` and ``citation``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from neurfield.datasets import save_wfdb
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> lead = xr.DataArray([0.0, 1.0, 0.5, 0.0], {"time": [0.0, 0.01, 0.02, 0.03]}, "time")
+    >>> save_wfdb(lead.assign_attrs(units="mV"), folder.name + "/r1")
+    >>> windows = load_wfdb(folder.name, mode="windows", length=2, frequency=None, unit="uV")
+    >>> windows.values.round().tolist(), windows["sample"].values.tolist()
+    ([[0.0, 1000.0], [500.0, 0.0]], ['r1/0', 'r1/2'])
+    >>> folder.cleanup()
     """
     require("wfdb", "readers")
     check_cutting(mode, ("beats", "windows", "records"), length, frequency)

@@ -25,7 +25,7 @@ class Event(NamedTuple):
     labels: dict[str, Any]  # coordinates over sample of a window around it; ``label`` among them
 
 
-#: Labels of a window, from the events of its recording and the seconds at which it starts and ends.
+#: Labels of a window, from the events in it and the seconds at which it starts and ends.
 Summary = Callable[[list[Event], float, float], dict[str, Any]]
 
 
@@ -47,8 +47,9 @@ class Recording:
         Name and unit of each lead.
     events : list of Event or None
         None if there are no annotations.
-    origin : dict
-        Attributes that say when time 0 was; ``start`` in ISO format among them, if known.
+    origin : dict, optional
+        Attributes that say when time 0 was; ``start`` in ISO format among them, if known. By
+        default nothing is known.
     """
 
     name: str
@@ -165,17 +166,17 @@ def cut_events(recording: Recording, length: int) -> Iterator[Piece]:
 
 def cut_windows(recording: Recording, length: int, summary: Summary) -> Iterator[Piece]:
     """Cut windows side by side from the start of a recording, the rest at its end left out."""
+    events = recording.events or []
+    onsets = np.array([event.onset for event in events])
+    ends = onsets + np.array([event.duration for event in events])
     for start in range(0, len(recording.values) - length + 1, length):
         begin, end = start / recording.frequency, (start + length) / recording.frequency
-        events = recording.events
+        labels = _clock(recording, begin)
+        if recording.events is not None:
+            within = np.flatnonzero((onsets < end) & ((onsets >= begin) | (ends > begin)))
+            labels |= summary([events[index] for index in within], begin, end)
         yield Piece(
-            f"{recording.name}/{start}",
-            recording.values[start : start + length],
-            begin,
-            {
-                **_clock(recording, begin),
-                **({} if events is None else summary(events, begin, end)),
-            },
+            f"{recording.name}/{start}", recording.values[start : start + length], begin, labels
         )
 
 
