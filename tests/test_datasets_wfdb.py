@@ -1,6 +1,9 @@
 """WFDB records against the library of the format: formats, calibration, gaps, time, annotations."""
 
 import datetime
+import os
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -124,8 +127,7 @@ def test_invalid_samples_are_gaps_in_packed_formats_too(fmt, invalid, tmp_path):
 
 @pytest.mark.parametrize("frequency", [50.0, 125.0, 250.0])
 def test_resampling_keeps_gaps_where_they_are(frequency, tmp_path):
-    time = np.arange(1000) / RATE
-    values = np.sin(time)[:, None]
+    values = np.sin(np.arange(1000) / RATE)[:, None]
     values[:100] = values[400:500] = np.nan
     wfdb.wrsamp(
         "r1",
@@ -375,3 +377,55 @@ def test_resampling_to_much_more_than_there_is_is_refused(tmp_path):
     edit(tmp_path / "r1.hea", "r1 2 100", "r1 2 0.000001")
     with pytest.raises(FileError, match=r"r1\.dat: its signals at 125 samples per second takes"):
         read(tmp_path / "r1", frequency=125.0)
+
+
+def test_absurd_lengths_are_refused_at_once(tmp_path):
+    write(tmp_path)
+    edit(tmp_path / "r1.hea", "r1 2 100 400", "r1 2 100 999999999999")
+    refused_at_once(tmp_path)
+
+
+def test_thousands_of_signals_are_refused_at_once(tmp_path):
+    lines = ["r1 50000 100 400", *["r1.dat 16 200/mV"] * 50_000]
+    (tmp_path / "r1.hea").write_text("\n".join(lines))
+    refused_at_once(tmp_path)
+
+
+def test_a_constant_that_packs_well_is_refused_beyond_the_limit(tmp_path, monkeypatch):
+    write(tmp_path, fmt="516", signal=np.zeros((100_000, 2), int))
+    assert (tmp_path / "r1.dat").stat().st_size < 10_000
+    assert read(tmp_path / "r1").shape == (100_000, 2)
+    monkeypatch.setenv("NEURFIELD_MAX_BYTES", "100000")
+    with pytest.raises(FileError, match=r"r1\.dat: its signals takes 1600000 bytes .*MAX_BYTES"):
+        read(tmp_path / "r1")
+
+
+def refused_at_once(folder):
+    tracemalloc.start()
+    began = time.perf_counter()
+    with pytest.raises(FileError):
+        read(folder / "r1")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert time.perf_counter() - began < 2
+    assert peak < 1e8
+
+
+def test_records_of_one_name_in_two_folders_are_told_apart(tmp_path):
+    for patient in ("p1", "p2"):
+        (tmp_path / patient).mkdir()
+        write(tmp_path / patient)
+    paths = [tmp_path / patient / "r1" for patient in ("p1", "p2")]
+    windows = load_wfdb(paths, mode="windows", length=200, frequency=None)
+    assert windows["sample"].values.tolist() == ["p1/r1/0", "p1/r1/200", "p2/r1/0", "p2/r1/200"]
+    assert np.unique(windows["record"]).tolist() == ["p1/r1", "p2/r1"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes")
+@pytest.mark.parametrize("name", ["r1.hea", "r1.dat", "r1.atr"])
+def test_pipes_are_not_waited_for(name, tmp_path):
+    write(tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(FileError, match="is neither a file nor a folder"):
+        load_wfdb(tmp_path / "r1", length=20, frequency=None)

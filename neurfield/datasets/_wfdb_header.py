@@ -16,6 +16,7 @@ from neurfield.limits import check_unpacked
 
 _MOST_BYTES = 2**22  # a header has a line a signal or segment
 _MOST_IN_LINE = 1000
+_MOST_SIGNALS = 1024  # the library takes a millisecond for each
 
 #: Bits that one sample takes in the formats whose samples all take the same.
 _BITS: dict[str, float] = {
@@ -105,6 +106,9 @@ def read_header(stem: Path) -> Header:
         raise FileError(path, f"is no WFDB header: one has at most {_MOST_BYTES} bytes")
     lines = _lines(path, syntax)
     _check_names_of_files(path, lines)
+    first = syntax.rx_record.match(lines[0])
+    if first is not None and not first["n_seg"] and len(lines) - 1 > _MOST_SIGNALS:
+        raise FileError(path, f"lists {len(lines) - 1} signals; at most {_MOST_SIGNALS} are read")
     with reading(path, "a WFDB header"):
         # The library takes a time it does not know for the beginning of one that it does.
         record = require("wfdb", "readers").rdheader(str(stem))

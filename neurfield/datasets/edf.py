@@ -13,7 +13,7 @@ import xarray as xr
 
 from neurfield.datasets._files import existing, reading, require
 from neurfield.datasets.leads import Lead, as_list, join, places_of
-from neurfield.datasets.windows import Event, Recording, arrange, check_cutting
+from neurfield.datasets.windows import Event, Recording, arrange, check_cutting, names_of
 from neurfield.errors import FileError, MissingFileError
 from neurfield.limits import check_unpacked
 
@@ -101,9 +101,10 @@ def load_edf(
     check_cutting(mode, ("windows", "events", "records"), length, frequency)
     as_list(leads)
     recordings: list[Recording] = []
-    for path in _expand(files):
+    paths = _expand(files)
+    for path, name in zip(paths, names_of(paths), strict=True):
         like = recordings[0] if recordings else None
-        recordings.append(_read(path, leads, frequency, unit, like))
+        recordings.append(_read(path, name, leads, frequency, unit, like))
     return arrange(recordings, mode, length, leads, scale, prevailing)
 
 
@@ -138,6 +139,7 @@ def _expand(files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) ->
 
 def _read(
     path: Path,
+    name: str,
     leads: int | str | Sequence[int | str],
     frequency: float | None,
     unit: str | None,
@@ -161,7 +163,7 @@ def _read(
         )
     values, rate = join(path, taken, frequency)
     return Recording(
-        name=path.name,
+        name=name,
         path=path,
         values=values,
         frequency=rate,

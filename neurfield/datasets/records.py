@@ -15,7 +15,7 @@ from neurfield.datasets._wfdb_annotations import count_beats, read_beats, withou
 from neurfield.datasets._wfdb_header import read_header
 from neurfield.datasets._wfdb_signals import data_of, read_leads
 from neurfield.datasets.leads import as_list, join
-from neurfield.datasets.windows import Recording, arrange, check_cutting
+from neurfield.datasets.windows import Recording, arrange, check_cutting, names_of
 from neurfield.errors import MissingFileError
 
 #: Records of the MIT-BIH database of different patients for training and for testing, as divided by
@@ -144,13 +144,14 @@ def load_wfdb(
     paths = _expand(records, split)
     origin = {} if split is None else {"split": split.lower(), **_MITBIH}
     recordings: list[Recording] = []
-    for path in paths:
+    beats = mode == "beats"
+    for path, name in zip(paths, names_of(paths), strict=True):
         like = recordings[0] if recordings else None
-        beats = mode == "beats"
-        recordings.append(_read(path, leads, frequency, unit, annotations, beats, verify, like))
+        one = _read(path, name, leads, frequency, unit, annotations, beats, verify, like)
+        recordings.append(one)
     found = arrange(recordings, mode, length, leads, scaled, count_beats)
     if isinstance(found, list):
-        return [one.assign_attrs(origin) for one in found]
+        return [record.assign_attrs(origin) for record in found]
     return without_empty(found).assign_attrs(origin)
 
 
@@ -204,6 +205,7 @@ def _stem(path: Path) -> Path:
 
 def _read(
     path: Path,
+    name: str,
     leads: int | str | Sequence[int | str],
     frequency: float | None,
     unit: str | None,
@@ -227,7 +229,7 @@ def _read(
         events = read_beats(path, annotations, header.rate, n_frames)
     values, rate = join(data_of(header), taken, frequency)
     return Recording(
-        name=path.name,
+        name=name,
         path=header.stem,
         values=values,
         frequency=rate,

@@ -6,6 +6,7 @@ import datetime
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,6 +74,15 @@ class Piece(NamedTuple):
     values: NDArray[np.float32]  # (length, n_leads)
     onset: float  # seconds from the start of the recording to time 0 of the window
     labels: dict[str, Any]  # coordinates over sample
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each recording: that of its file, with folders where these repeat."""
+    names = [path.name for path in paths]
+    if len(set(names)) == len(names):
+        return names
+    root = os.path.commonpath([path.absolute().parent for path in paths])
+    return [path.absolute().relative_to(root).as_posix() for path in paths]
 
 
 def check_cutting(mode: str, modes: Sequence[str], length: int, frequency: float | None) -> None:
