@@ -73,6 +73,17 @@ def test_ptbxl_is_read_as_far_as_asked_for(tmp_path, capsys):
     assert "1 of 3 records are missing: 00003_lr" in capsys.readouterr().err
 
 
+def test_annotations_come_from_a_file_of_their_own(recording, capsys, tmp_path):
+    arguments = ["fit", recording, "--annotations", tmp_path / "gone.edf", "--length", 50]
+    assert run(*arguments, "-o", tmp_path / "a.field", *TINY) == 2
+    assert "gone.edf: no such file" in capsys.readouterr().err
+    (tmp_path / "other").mkdir()
+    edfio.read_edf(recording).write(tmp_path / "other" / "notes.edf")
+    arguments[3] = tmp_path / "other" / "notes.edf"
+    assert run(*arguments, "-o", tmp_path / "a.field", *TINY) == 2
+    assert "does not say when it begins" in capsys.readouterr().err
+
+
 def test_options_that_exclude_each_other_are_refused(recording, capsys, tmp_path):
     arguments = ["fit", recording, "--windows", "--events", "-o", tmp_path / "a.field"]
     assert run(*arguments) == 2

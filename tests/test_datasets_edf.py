@@ -193,6 +193,32 @@ def test_whole_recordings_have_the_annotation_of_each_time(tmp_path):
     assert label.sel(time=9.0) == "Sleep stage N1"
 
 
+@pytest.mark.parametrize("later", [0, 2])
+def test_a_hypnogram_in_a_file_of_its_own_is_laid_over_the_recording(later, tmp_path):
+    recording = edfio.Recording(startdate=DATE)
+    write(tmp_path / "psg.edf", starttime=datetime.time(12), recording=recording)
+    stages = [edfio.EdfAnnotation(0, 5, "W"), edfio.EdfAnnotation(5, 5, "N1")]
+    hypnogram = edfio.Edf(
+        [], annotations=stages, starttime=datetime.time(12, 0, later), recording=recording
+    )
+    hypnogram.write(tmp_path / "hypnogram.edf")
+    options = {"length": RATE, "annotations": tmp_path / "hypnogram.edf"}
+    windows = load_edf(tmp_path / "psg.edf", **options)
+    expected = [""] * later + ["W"] * 5 + ["N1"] * (5 - later)
+    assert windows["label"].values.tolist() == expected
+    with pytest.raises(FileError, match=r"hypnogram\.edf: has no signals; give a file of annot"):
+        load_edf(tmp_path / "hypnogram.edf")
+    with pytest.raises(ValueError, match="one file for each recording, got 1 for 2"):
+        load_edf([tmp_path / "psg.edf"] * 2, **options)
+
+
+def test_annotations_that_cannot_be_dated_are_refused(tmp_path):
+    write(tmp_path / "a.edf")
+    write(tmp_path / "b.edf", marks=MARKS)  # neither states a date
+    with pytest.raises(FileError, match=r"b\.edf: this file or a\.edf does not say when it begins"):
+        load_edf(tmp_path / "a.edf", annotations=tmp_path / "b.edf")
+
+
 def test_files_without_annotations_have_no_labels(tmp_path):
     path = tmp_path / "a.edf"
     write(path)

@@ -69,6 +69,11 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--unit", help="WFDB, EDF: unit of the values, such as uV")
     group.add_argument(
+        "--annotations",
+        metavar="NAME",
+        help="WFDB: ending of the annotation files (atr); EDF: file with the annotations",
+    )
+    group.add_argument(
         "--label", metavar="KIND", help="PTB-XL: statements that are labels (diagnostic_superclass)"
     )
     group.add_argument(
@@ -151,6 +156,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             "length",
             "frequency",
             "unit",
+            "annotations",
             "label",
         )
         if getattr(args, name) is not None

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import datetime
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import xarray as xr
 
-from neurfield.datasets._files import existing, reading, require
-from neurfield.datasets.leads import Lead, as_list, join, places_of
+from neurfield.datasets._edf_file import (
+    ENDINGS,
+    events_of,
+    lead_of,
+    open_file,
+    open_recording,
+    start_of,
+    text_of,
+)
+from neurfield.datasets._files import existing, require
+from neurfield.datasets.leads import as_list, in_units, join, places_of
 from neurfield.datasets.windows import Event, Recording, arrange, check_cutting, names_of
 from neurfield.errors import FileError, MissingFileError
-from neurfield.limits import check_unpacked
-
-_ENDINGS = (".edf", ".bdf")
-
-#: Spellings of microvolts that are met in headers.
-_MICROVOLTS = ("µV", "μV", "\x83\xcaV")
 
 
 def load_edf(
@@ -32,6 +34,7 @@ def load_edf(
     leads: int | str | Sequence[int | str] = 0,
     unit: str | None = None,
     scale: bool = False,
+    annotations: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
 ) -> xr.DataArray | list[xr.DataArray]:
     """Read EEG (or other) signals from EDF, EDF+, BDF or BDF+ files.
 
@@ -54,6 +57,9 @@ def load_edf(
         which the files have. By default that of the first file.
     scale : bool, default=False
         Whether each signal is mapped to [0, 1], all its leads together.
+    annotations : path-like or iterable of path-like, optional
+        EDF+ file with the annotations of the recording, such as a hypnogram; of several recordings
+        one for each. By default those in the recordings themselves.
 
     Returns
     -------
@@ -102,15 +108,20 @@ def load_edf(
     as_list(leads)
     recordings: list[Recording] = []
     paths = _expand(files)
-    for path, name in zip(paths, names_of(paths), strict=True):
+    notes = [None] * len(paths) if annotations is None else _listed(annotations)
+    if len(notes) != len(paths):
+        raise ValueError(
+            f"annotations must be one file for each recording, got {len(notes)} for {len(paths)}"
+        )
+    for path, name, note in zip(paths, names_of(paths), notes, strict=True):
         like = recordings[0] if recordings else None
-        recordings.append(_read(path, name, leads, frequency, unit, like))
+        recordings.append(_read(path, name, note, leads, frequency, unit, like))
     return arrange(recordings, mode, length, leads, scale, prevailing)
 
 
 def is_edf(path: Path) -> bool:
     """Return whether a path has the name of an EDF or BDF file."""
-    return path.suffix.lower() in _ENDINGS and not path.is_dir()
+    return path.suffix.lower() in ENDINGS and not path.is_dir()
 
 
 def prevailing(events: list[Event], begin: float, end: float) -> dict[str, Any]:
@@ -124,13 +135,17 @@ def prevailing(events: list[Event], begin: float, end: float) -> dict[str, Any]:
     return {"label": max(events, key=share).labels["label"]}
 
 
+def _listed(
+    files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+) -> list[str | os.PathLike[str]]:
+    return [files] if isinstance(files, str | os.PathLike) else list(files)
+
+
 def _expand(files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
-    if not isinstance(files, str | os.PathLike):
-        paths = [existing(path) for path in files]
-    elif Path(files).is_dir():
+    if isinstance(files, str | os.PathLike) and Path(files).is_dir():
         paths = sorted(path for path in Path(files).iterdir() if is_edf(path))
     else:
-        paths = [existing(files)]
+        paths = [existing(path) for path in _listed(files)]
     if not paths:
         where = files if isinstance(files, str | os.PathLike) else "files"
         raise MissingFileError(where, "no EDF or BDF file")
@@ -140,21 +155,17 @@ def _expand(files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) ->
 def _read(
     path: Path,
     name: str,
+    notes: str | os.PathLike[str] | None,
     leads: int | str | Sequence[int | str],
     frequency: float | None,
     unit: str | None,
     like: Recording | None,
 ) -> Recording:
-    file = _open(path)
-    names = [_text(signal.label) for signal in file.signals]
+    file = open_recording(path)
+    names = [text_of(signal.label) for signal in file.signals]
     places = places_of(path, names, leads, None if like is None else like.leads)
-    taken = [_lead(path, file.signals[place], names[place]) for place in places]
-    if unit is not None:
-        taken = [lead.in_unit(path, unit, "was asked for") for lead in taken]
-    elif like is not None:
-        where = "in the first file"
-        units = zip(taken, like.units, strict=True)
-        taken = [lead.in_unit(path, wanted, where) for lead, wanted in units]
+    taken = [lead_of(path, file.signals[place], names[place]) for place in places]
+    taken = in_units(path, taken, unit, None if like is None else like.units)
     rates = dict.fromkeys(f"{lead.rate:g}" for lead in taken)
     if frequency is None and len(rates) > 1:
         raise ValueError(
@@ -162,6 +173,7 @@ def _read(
             f"{' and '.join(rates)} samples per second"
         )
     values, rate = join(path, taken, frequency)
+    start = start_of(file)
     return Recording(
         name=name,
         path=path,
@@ -169,97 +181,21 @@ def _read(
         frequency=rate,
         leads=[lead.name for lead in taken],
         units=[lead.unit for lead in taken],
-        events=_events(path, file),
-        origin=_origin(file),
+        events=events_of(path, file) if notes is None else _notes(path, start, notes),
+        origin={} if start is None else {"start": start.isoformat()},
     )
 
 
-def _open(path: Path) -> Any:
-    """Return the library's object for a file of which all data records are there, without gaps."""
-    edfio = require("edfio", "eeg")
-    kind = path.suffix.lower()
-    if kind not in _ENDINGS:
-        raise FileError(path, "expected a name that ends in .edf or .bdf")
-    if path.is_dir():
-        raise FileError(path, "is a folder; expected an EDF or BDF file")
-    # Of a BDF file the library makes four bytes of three, several times over.
-    check_unpacked(path, path.stat().st_size)
-    with reading(path, f"an {kind[1:].upper()} file"), warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        # Headers are ASCII by the book and have letters of Latin-1 or UTF-8 in practice.
-        read = edfio.read_edf if kind == ".edf" else edfio.read_bdf
-        file = read(path, header_encoding="latin-1")
-        continuous = file.is_continuous
-        if not file.signals:
-            raise FileError(path, "has no signals")
-        if not (np.isfinite(file.data_record_duration) and file.data_record_duration > 0):
-            raise FileError(path, "the duration of its data records must be positive")
-    # The library says so in warnings, and goes on with what is there.
-    for warning in said:
-        message = str(warning.message)
-        if "header indicates -1 data records" in message:
-            warnings.warn(f"{path}: {message}", stacklevel=2)
-        elif "data record" in message:
-            raise FileError(path, f"is truncated, or its header is wrong: {message}")
-    if not continuous:
-        raise FileError(
-            path,
-            "has gaps between its data records (EDF+D); cut it into files without gaps first, for "
-            "example in EDFbrowser",
-        )
-    return file
-
-
-def _lead(path: Path, signal: Any, name: str) -> Lead:
-    unit = _text(signal.physical_dimension)
-    unit = "uV" if unit in _MICROVOLTS else unit
-    with reading(path, f"a recording with the signal {name!r}"):
-        # Asked for here, because the library takes what it cannot read for steps of the converter.
-        low, high = signal.physical_range
-        first, last = signal.digital_range
-        if not np.isfinite([low, high]).all():
-            raise FileError(path, f"the range of the signal {name!r} must be finite")
-        if low == high or first == last:
-            warnings.warn(
-                f"{path}: the signal {name!r} has no range of values, so they are steps of the "
-                "converter (adu); write the range into the header to calibrate it",
-                stacklevel=2,
-            )
-            values, unit = signal.digital.astype(np.float64), "adu"
-        else:
-            values = np.asarray(signal.data)
-    return Lead(name, unit, float(signal.sampling_frequency), values)
-
-
-def _text(field: str) -> str:
-    """Return a field, read as Latin-1, as what it is if it was written as UTF-8."""
-    try:
-        return field.encode("latin-1").decode("utf-8").strip()
-    except UnicodeError:
-        return field.strip()
-
-
-def _events(path: Path, file: Any) -> list[Event] | None:
-    """Return the annotations, None for files of a kind that has none."""
-    if "+" not in file.reserved[:4]:
-        return None
-    with reading(path, "a recording with annotations"):
-        return [
-            Event(
-                f"{mark.onset:g}",
-                float(mark.onset),
-                float(mark.duration or 0),
-                {"label": mark.text, "duration": float(mark.duration or 0)},
-            )
-            for mark in file.annotations
-        ]
-
-
-def _origin(file: Any) -> dict[str, Any]:
-    """Return when the recording began, if the header says so in a way that can be read."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of two dates that differ, the longer one is taken
-        try:
-            return {"start": file.startdatetime.isoformat()}
-        except (ValueError, OverflowError):
-            return {}
+def _notes(
+    path: Path, start: datetime.datetime | None, notes: str | os.PathLike[str]
+) -> list[Event]:
+    """Return the annotations of another file, their onsets from the start of the recording."""
+    source = existing(notes)
+    file = open_file(source)
+    begun = start_of(file)
+    if start is None or begun is None:
+        raise FileError(source, f"this file or {path.name} does not say when it begins")
+    events = events_of(source, file, (begun - start).total_seconds())
+    if events is None:
+        raise FileError(source, "has no annotations; expected an EDF+ or BDF+ file")
+    return events

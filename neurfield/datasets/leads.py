@@ -98,6 +98,33 @@ def places_of(
     ]
 
 
+def in_units(
+    path: str | os.PathLike[str],
+    leads: list[Lead],
+    unit: str | None,
+    like: Sequence[str] | None,
+) -> list[Lead]:
+    """Return leads in the unit asked for, or each in that of the first record.
+
+    Parameters
+    ----------
+    path : path-like
+        The record, for messages.
+    leads : list of Lead
+        Leads as stored.
+    unit : str, optional
+        As asked for.
+    like : sequence of str, optional
+        Units of these leads in the first record, none for itself.
+    """
+    if unit is not None:
+        return [lead.in_unit(path, unit, "was asked for") for lead in leads]
+    if like is None:
+        return leads
+    pairs = zip(leads, like, strict=True)
+    return [lead.in_unit(path, wanted, "in the first record") for lead, wanted in pairs]
+
+
 def labels_of(leads: Sequence[int | str], names: Sequence[str]) -> list[str]:
     """Return labels of channels: names as far as they are distinct, else what was asked for."""
     labels = list(names)

@@ -14,7 +14,7 @@ from neurfield.datasets._files import existing, require
 from neurfield.datasets._wfdb_annotations import count_beats, read_beats, without_empty
 from neurfield.datasets._wfdb_header import read_header
 from neurfield.datasets._wfdb_signals import data_of, read_leads
-from neurfield.datasets.leads import as_list, join
+from neurfield.datasets.leads import as_list, in_units, join
 from neurfield.datasets.windows import Recording, arrange, check_cutting, names_of
 from neurfield.errors import MissingFileError
 
@@ -216,12 +216,7 @@ def _read(
 ) -> Recording:
     header = read_header(path)
     taken = read_leads(header, leads, None if like is None else like.leads, verify)
-    if unit is not None:
-        taken = [lead.in_unit(path, unit, "was asked for") for lead in taken]
-    elif like is not None:
-        where = "in the first record"
-        units = zip(taken, like.units, strict=True)
-        taken = [lead.in_unit(path, wanted, where) for lead, wanted in units]
+    taken = in_units(path, taken, unit, None if like is None else like.units)
     events = None
     if beats or path.with_name(f"{path.name}.{annotations}").is_file():
         # Beats refer to frames, of which leads of a higher rate have several samples.
