@@ -112,10 +112,10 @@ def in_units(
         The record, for messages.
     leads : list of Lead
         Leads as stored.
-    unit : str, optional
+    unit : str or None
         As asked for.
-    like : sequence of str, optional
-        Units of these leads in the first record, none for itself.
+    like : sequence of str or None
+        Units of these leads in the first record; None for itself.
     """
     if unit is not None:
         return [lead.in_unit(path, unit, "was asked for") for lead in leads]
