@@ -1,0 +1,2 @@
+"""x"""
+def load_dicom_waveforms(): pass
