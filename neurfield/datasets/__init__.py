@@ -2,7 +2,7 @@
 
 from neurfield.datasets.arrays import load_npz, save_npz
 from neurfield.datasets.bundled import digits
-from neurfield.datasets.dicom import load_dicom
+from neurfield.datasets.dicom import load_dicom, load_dicom_waveforms
 from neurfield.datasets.functa import load_functa_npz
 from neurfield.datasets.gridded import load_netcdf, load_zarr, save_netcdf, save_zarr
 from neurfield.datasets.heartbeats import load_heartbeat_csv
@@ -26,6 +26,7 @@ __all__ = [
     "crop_or_pad",
     "digits",
     "load_dicom",
+    "load_dicom_waveforms",
     "load_functa_npz",
     "load_heartbeat_csv",
     "load_medmnist",

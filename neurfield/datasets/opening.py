@@ -12,7 +12,7 @@ import xarray as xr
 
 from neurfield.datasets.arrays import load_npz
 from neurfield.datasets.bundled import digits
-from neurfield.datasets.dicom import is_dicom, load_dicom
+from neurfield.datasets.dicom import is_dicom, load_dicom, load_dicom_waveforms, reader_kind
 from neurfield.datasets.gridded import is_zarr, load_netcdf, load_zarr
 from neurfield.datasets.heartbeats import load_heartbeat_csv
 from neurfield.datasets.medmnist import is_medmnist, load_medmnist
@@ -31,9 +31,15 @@ _BUILT_IN: dict[str, Callable[..., xr.DataArray]] = {
     "phantoms": phantoms,
 }
 
+#: What DICOM files hold.
+_DICOM: dict[str, tuple[str, Callable[..., Container]]] = {
+    "image": ("a DICOM image", load_dicom),
+    "waveform": ("a DICOM waveform", load_dicom_waveforms),
+}
+
 _EXPECTED = (
     ".npz, .npy, .nc, a .zarr folder, .nii, .nii.gz, a WFDB record, .dcm, a heartbeat .csv, "
-    "or a folder of NIfTI files, of WFDB records or of DICOM images"
+    "or a folder of NIfTI files, of WFDB records, of DICOM images or of DICOM waveforms"
 )
 
 
@@ -44,14 +50,14 @@ def open_signals(path: str | os.PathLike[str], **options: Any) -> Container:
     ----------
     path : path-like
         A ``.npz``, ``.npy``, ``.nc``, ``.nii``, ``.nii.gz``, ``.dcm`` or heartbeat ``.csv`` file, a
-        Zarr store, a WFDB record, or a folder of NIfTI files, of WFDB records or of DICOM images. A
-        ``.npz`` file that has the name of a set of MedMNIST is read as such, if the package
-        medmnist is there. The words ``digits``, ``ecg`` and ``phantoms``, if nothing of that name
-        is there, stand for :func:`digits`, :func:`synthetic_ecg` and :func:`phantoms`.
+        Zarr store, a WFDB record, or a folder of NIfTI files, of WFDB records or of DICOM images or
+        waveforms. A ``.npz`` file that has the name of a set of MedMNIST is read as such, if the
+        package medmnist is there. The words ``digits``, ``ecg`` and ``phantoms``, if nothing of
+        that name is there, stand for :func:`digits`, :func:`synthetic_ecg` and :func:`phantoms`.
     **options
         Options of the reader: see :func:`load_npz`, :func:`load_medmnist`, :func:`load_netcdf`,
-        :func:`load_zarr`, :func:`load_nifti`, :func:`load_wfdb`, :func:`load_dicom` and
-        :func:`load_heartbeat_csv`.
+        :func:`load_zarr`, :func:`load_nifti`, :func:`load_wfdb`, :func:`load_dicom`,
+        :func:`load_dicom_waveforms` and :func:`load_heartbeat_csv`.
 
     Returns
     -------
@@ -104,7 +110,7 @@ def _reader_of(source: Path) -> tuple[str, Callable[..., Container]]:
     if source.suffix == ".csv" or source.name.endswith(".csv.gz"):
         return "a heartbeat table", load_heartbeat_csv
     if source.suffix == ".dcm" or is_dicom(source):
-        return "a DICOM file", load_dicom
+        return _DICOM[reader_kind([source]) or "image"]
     raise ValueError(f"{source}: unknown kind of file; expected {_EXPECTED}")
 
 
@@ -118,9 +124,11 @@ def _reader_of_folder(source: Path) -> tuple[str, Callable[..., Container]]:
         held["NIfTI files"] = load_nifti
     if any(source.glob("*.hea")):
         held["WFDB records"] = load_wfdb
-    # Series lie in folders of their own as often as not; one file is enough to tell.
-    if any(is_dicom(path) for path in source.rglob("*")):
-        held["DICOM images"] = load_dicom
+    # Series lie in folders of their own as often as not; the first file tells.
+    dicom = reader_kind(sorted(source.rglob("*")))
+    if dicom is not None:
+        kind, reader = _DICOM[dicom]
+        held[f"{kind.removeprefix('a ')}s"] = reader
     if len(held) == 1:
         ((kind, reader),) = held.items()
         return f"a folder of {kind}", reader

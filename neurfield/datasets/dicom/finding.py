@@ -8,7 +8,7 @@ import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from neurfield.datasets._files import existing, reading, require
 from neurfield.errors import FileError, MissingFileError
@@ -47,25 +47,28 @@ def is_dicom(path: Path) -> bool:
         return False
     with reading(path, _WHAT), open(path, "rb") as file:
         head = file.read(_PREAMBLE + len(_MARK))
-    return head.endswith(_MARK) or _begins_with_an_element(head, path.stat().st_size)
+    return head.endswith(_MARK) or _begins_with_an_element(head)
 
 
 def reader_kind(paths: Iterable[Path]) -> Kind | None:
-    """Return what the first DICOM image or waveform among files is; None if there is none.
+    """Return what the first DICOM image or waveform among files is; None if none is DICOM.
 
-    Without pydicom every DICOM file counts as an image, whose reader says what to install.
+    Other DICOM objects count as images, whose reader says what they are, and without pydicom all
+    do, whose reader says what to install.
     """
+    found: Kind | None = None
     for path in paths:
         if not is_dicom(path):
             continue
+        found = "image"
         try:
             require("pydicom", "dicom")
         except ImportError:
-            return "image"
+            return found
         kind = _kind(_open(path))
         if kind in ("image", "waveform"):
-            return kind  # type: ignore[return-value]
-    return None
+            return cast(Kind, kind)
+    return found
 
 
 def headers(
@@ -213,7 +216,7 @@ def _kind(header: Header) -> str:
         return "DICOM object of an unknown kind"
 
 
-def _begins_with_an_element(head: bytes, n_bytes: int) -> bool:
+def _begins_with_an_element(head: bytes) -> bool:
     """Return whether a file without the preamble begins as a DICOM data set does.
 
     The first element is of the groups 2 or 8 and not beyond the class of the object, (0008,0016),
@@ -223,11 +226,12 @@ def _begins_with_an_element(head: bytes, n_bytes: int) -> bool:
         return False
     for order in "<>":
         group, element = struct.unpack(f"{order}HH", head[:4])
-        if group not in (0x0002, 0x0008) or element > 0x0016:
-            continue
-        if head[4:6] in _REPRESENTATIONS:
-            return True
-        # Without the letters, four bytes of length follow, in the little-endian order only.
-        (length,) = struct.unpack("<I", head[4:8])
-        return order == "<" and length % 2 == 0 and length <= n_bytes - 8
+        if group in (0x0002, 0x0008) and element <= 0x0016:
+            if head[4:6] in _REPRESENTATIONS:
+                return True
+            # Without the letters there are four bytes of length; the next element has to follow.
+            (length,) = struct.unpack("<I", head[4:8])
+            if order == "<" and length % 2 == 0 and length + 12 <= len(head):
+                after, next_element = struct.unpack("<HH", head[8 + length : 12 + length])
+                return bool(after == group and next_element > element)
     return False

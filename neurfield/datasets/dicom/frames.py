@@ -94,7 +94,7 @@ class Frame(NamedTuple):
     """One picture of a file."""
 
     path: Path
-    index: int  # its place in the file
+    number: int  # its place in the file, from 0
     elements: Mapping[str, Any]  # keyword → value, without empty ones
     dimensions: Mapping[str, int]  # what files of several frames count → this frame's number
 

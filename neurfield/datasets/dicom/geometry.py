@@ -154,7 +154,9 @@ def _step(frames: list[Frame], normal: NDArray[np.float64]) -> NDArray[np.float6
                 f"series are {usual:.4g} mm apart; {reason}",
             )
     step = steps.mean(axis=0)
-    drift = np.linalg.norm(positions - positions[0] - np.arange(len(frames))[:, None] * step, axis=1)
+    drift = np.linalg.norm(
+        positions - positions[0] - np.arange(len(frames))[:, None] * step, axis=1
+    )
     if drift.max() > _DRIFT * usual:
         frame = frames[int(drift.argmax())]
         raise FileError(
@@ -167,7 +169,7 @@ def _step(frames: list[Frame], normal: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def _name(frame: Frame) -> str:
-    return f"frame {frame.index} of {frame.path.name}" if frame.index else frame.path.name
+    return f"frame {frame.number} of {frame.path.name}" if frame.number else frame.path.name
 
 
 def _doubled(before: Frame, after: Frame) -> str:

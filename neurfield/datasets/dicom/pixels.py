@@ -65,7 +65,7 @@ def read_values(frames: Sequence[Frame], invert: bool) -> NDArray[np.float32]:
             dataset = pydicom.dcmread(path, force=True)
             _complete_meta(dataset)
             words = pixels.iter_pixels(
-                dataset, indices=[frame.index for frame in asked], correct_unused_bits=False
+                dataset, indices=[frame.number for frame in asked], correct_unused_bits=False
             )
             for frame, stored in zip(asked, words, strict=True):
                 values = _values(pixels, stored, dataset, frame, invert)
@@ -74,7 +74,7 @@ def read_values(frames: Sequence[Frame], invert: bool) -> NDArray[np.float32]:
 
 
 def _place(frame: Frame) -> tuple[Path, int]:
-    return frame.path, frame.index
+    return frame.path, frame.number
 
 
 def _complete_meta(dataset: Any) -> None:
@@ -133,7 +133,9 @@ def _physical(
         slope, intercept = 1.0, 0.0
     if slope is None or intercept is None:
         given, lacking = ("RescaleSlope", "RescaleIntercept")[:: 1 if intercept is None else -1]
-        raise FileError(frame.path, f"has {given} but no {lacking}; add the one or remove the other")
+        raise FileError(
+            frame.path, f"has {given} but no {lacking}; add the one or remove the other"
+        )
     if slope == 0:
         raise FileError(frame.path, "its RescaleSlope is 0, which makes all values one")
     lowest, highest = ends * slope + intercept

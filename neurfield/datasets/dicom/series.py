@@ -97,7 +97,9 @@ def load_dicom(
         _check_concatenation(frames)
     ordered = sorted(groups.items(), key=lambda item: (_number(item[1][0]), item[0]))
     found = [(key[0], divide(frames)) for key, frames in ordered]
-    return [_signal(uid, one, lazy, invert_monochrome1) for uid, several in found for one in several]
+    return [
+        _signal(uid, one, lazy, invert_monochrome1) for uid, several in found for one in several
+    ]
 
 
 def _group(frame: Frame) -> tuple[str, str]:

@@ -109,7 +109,7 @@ def _seconds(steps: list[Stack]) -> NDArray[np.float64] | None:
     from pydicom.valuerep import DT
 
     def moment(value: str) -> float:
-        return float(DT(value).timestamp())  # type: ignore[union-attr]
+        return float(DT(value).timestamp())
 
     scales: dict[str, Callable[..., float]] = {
         "TemporalPositionTimeOffset": float,
@@ -134,7 +134,7 @@ def _seconds(steps: list[Stack]) -> NDArray[np.float64] | None:
 
 def _cine(frames: list[Frame]) -> Series:
     """Return the pictures of one file, none of which has a place, in the order they are stored."""
-    frames = sorted(frames, key=lambda frame: frame.index)
+    frames = sorted(frames, key=lambda frame: frame.number)
     stack = picture(frames)
     if len(frames) == 1:
         return Series(stack, frames, 1, None, np.zeros(1), False, "")
