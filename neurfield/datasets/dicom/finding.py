@@ -100,7 +100,7 @@ def _in_folder(folder: Path, kind: Kind) -> list[Header]:
     found = []
     passed_over: dict[str, list[str]] = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_dir() or path.name.startswith("."):
+        if path.is_dir():
             continue
         if not is_dicom(path):
             if not _is_beside(path):
@@ -146,7 +146,8 @@ def _other(held: str) -> str:
 
 
 def _is_beside(path: Path) -> bool:
-    return path.name.lower() in _BESIDE_NAMES or path.suffix.lower() in _BESIDE
+    hidden = path.name.startswith(".")
+    return hidden or path.name.lower() in _BESIDE_NAMES or path.suffix.lower() in _BESIDE
 
 
 def _open(path: Path) -> Header:

@@ -116,7 +116,9 @@ def frames_of(header: Header) -> list[Frame]:
         common = _read(path, dataset, _COMMON)
         for keyword in _REQUIRED:
             if keyword not in common:
-                raise FileError(path, f"the DICOM file has no {keyword}; is it truncated?")
+                raise FileError(
+                    path, f"has no {keyword}, which every DICOM image needs; is it truncated?"
+                )
         if "TotalPixelMatrixColumns" in common:
             raise FileError(
                 path,

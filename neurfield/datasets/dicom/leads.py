@@ -97,7 +97,7 @@ def names_of(path: Path, definitions: Sequence[Any]) -> list[str]:
         source = str(sources[0].get("CodeMeaning") or "") if sources else ""
         full.append(source or str(definition.get("ChannelLabel") or ""))
     labels = [str(definition.get("ChannelLabel") or "") for definition in definitions]
-    short = [re.sub(r"^Lead\s+|\s*\([^)]*\)$", "", name) for name in full]
+    short = [re.sub(r"^Lead\s+(\w+)(\s*\([^)]*\))?$", r"\1", name) for name in full]
     for names in (short, full, labels):
         if all(names) and len(set(names)) == len(names):
             return names

@@ -145,13 +145,14 @@ def _samples(header: Header, item: Any, place: int, n_leads: int) -> NDArray[np.
 
     path, kind = header.path, str(item.WaveformSampleInterpretation)
     n_bits, n_times = int(item.WaveformBitsAllocated), int(item.NumberOfWaveformSamples)
-    if kind not in _LINEAR or (n_bits, kind) not in WAVEFORM_DTYPES:
+    _, is_little_endian = header.dataset.original_encoding
+    swapped = n_bits == 8 and not is_little_endian  # words of two samples, or not: it depends
+    if kind not in _LINEAR or (n_bits, kind) not in WAVEFORM_DTYPES or swapped:
         raise FileError(
             path,
             f"samples of group {place} are stored as {kind} of {n_bits} bits "
             "(WaveformSampleInterpretation), which is not supported; convert it to EDF",
         )
-    _, is_little_endian = header.dataset.original_encoding
     dtype = np.dtype(WAVEFORM_DTYPES[n_bits, kind]).newbyteorder("<" if is_little_endian else ">")
     n_bytes = n_times * n_leads * dtype.itemsize
     stored = item.WaveformData
