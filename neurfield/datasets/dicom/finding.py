@@ -38,7 +38,7 @@ class Header(NamedTuple):
 
     path: Path
     dataset: Any  # pydicom.Dataset
-    n_left: int | None  # bytes that follow, which are the pixels; None if the file is deflated
+    n_left: int | None  # bytes that follow for the pixels; None if the file is deflated
 
 
 def is_dicom(path: Path) -> bool:
@@ -163,8 +163,9 @@ def _open(path: Path) -> Header:
         deflated = _is_deflated(path)
         with open(path, "rb") as file:
             dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-            n_left = None if deflated else path.stat().st_size - file.tell()
-    return Header(path, dataset, n_left)
+            is_implicit, _ = dataset.original_encoding
+            n_left = path.stat().st_size - file.tell() - (8 if is_implicit else 12)
+    return Header(path, dataset, None if deflated else max(n_left, 0))
 
 
 def _is_deflated(path: Path) -> bool:
@@ -189,7 +190,7 @@ def _is_deflated(path: Path) -> bool:
         return True
 
 
-def _inflated(file: Any, size: int = 2**20) -> Iterator[bytes]:
+def _inflated(file: Any, size: int = 2**18) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     pending = file.read(size)
     while pending and not unpacker.eof:
