@@ -3,6 +3,7 @@
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     CTImageStorage,
@@ -74,6 +75,8 @@ def dataset_of(pixels, kind=CTImageStorage, syntax=ExplicitVRLittleEndian, **ele
     dataset = item(**{k: v for k, v in (defaults | elements).items() if v is not None})
     if bits == 8 and "PixelData" in dataset:
         dataset["PixelData"].VR = "OB"
+    if syntax.is_encapsulated and "PixelData" in dataset:
+        dataset.PixelData = encapsulate([dataset.PixelData])
     dataset.file_meta = meta
     return dataset
 

@@ -16,7 +16,6 @@ pydicom = pytest.importorskip("pydicom", reason='needs the extra "dicom"')
 
 from dicom_files import dataset_of, save, write  # noqa: E402
 from pydicom.data import get_testdata_file  # noqa: E402
-from pydicom.encaps import encapsulate  # noqa: E402
 from pydicom.uid import (  # noqa: E402
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -150,10 +149,7 @@ def test_more_pixels_than_the_file_holds_are_refused_unread(tmp_path, elements, 
 
 
 def test_a_packed_picture_may_not_unpack_to_more_than_the_limit(tmp_path, monkeypatch):
-    dataset = dataset_of(PIXELS[0], Rows=30000, Columns=30000, PixelData=encapsulate([b"\0" * 64]))
-    dataset.file_meta.TransferSyntaxUID = RLELossless
-    dataset["PixelData"].is_undefined_length = True
-    path = save(dataset, tmp_path / "a.dcm")
+    path = write(tmp_path / "a.dcm", PIXELS[0], Rows=30000, Columns=30000, syntax=RLELossless)
     with pytest.raises(FileError, match=r"1800000000 bytes or more.*NEURFIELD_MAX_BYTES"):
         load_dicom(path)
     monkeypatch.setenv("NEURFIELD_MAX_BYTES", "1000")

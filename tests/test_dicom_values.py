@@ -22,6 +22,7 @@ from pydicom.pixels import (  # noqa: E402
     convert_color_space,
     pixel_array,
 )
+from pydicom.uid import MPEG4HP41  # noqa: E402
 
 RAMP = np.arange(12, dtype=np.uint16).reshape(3, 4)
 SIGNED = RAMP.astype(np.int16) - 6
@@ -217,6 +218,25 @@ def test_bits_that_are_not_stored_count_for_nothing(tmp_path, pixels, high_bit):
         np.testing.assert_array_equal(values_of(path), pydicom.dcmread(path).pixel_array)
 
 
+@pytest.mark.parametrize("kind", ["RGB", "PALETTE COLOR"])
+def test_bits_that_are_not_stored_count_for_nothing_in_colours(tmp_path, kind):
+    words = np.arange(18, dtype=np.uint16).reshape(3, 6)
+    elements = {"SamplesPerPixel": 1, "PhotometricInterpretation": kind, "BitsStored": 12}
+    if kind == "RGB":
+        elements |= {"SamplesPerPixel": 3, "Columns": 2, "PlanarConfiguration": 0}
+    dataset = dataset_of(words | 0x5000, HighBit=11, **elements)
+    if kind == "PALETTE COLOR":
+        for factor, colour in enumerate(("Red", "Green", "Blue"), 2):
+            name = f"{colour}PaletteColorLookupTable"
+            dataset.add_new(f"{name}Descriptor", "US", [18, 0, 16])
+            table = (factor * np.arange(18, dtype="<u2")).tobytes()
+            dataset.add_new(f"{name}Data", "OW", table)
+    expected = (
+        words.reshape(3, 2, 3) if kind == "RGB" else np.stack([2 * words, 3 * words, 4 * words], -1)
+    )
+    np.testing.assert_array_equal(values_of(save(dataset, tmp_path / "a.dcm")), expected)
+
+
 @pytest.mark.parametrize("n_bits", [8, 12, 16])
 def test_a_modality_table_gives_values_and_unit(tmp_path, n_bits):
     table = item(
@@ -305,6 +325,7 @@ def test_values_of_several_kinds_are_not_mixed(tmp_path, one, other, match):
         ({"PhotometricInterpretation": "HSV"}, "PhotometricInterpretation is HSV"),
         ({"SamplesPerPixel": 3}, "SamplesPerPixel is 3, which is not MONOCHROME2"),
         ({"PixelData": None}, "has no PixelData"),
+        ({"syntax": MPEG4HP41}, r"compressed as MPEG-4 .* no decoder for that \(none is known"),
     ],
 )
 def test_values_that_cannot_be_known_are_refused(tmp_path, elements, match):

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 INPUT_HELP = (
     "signals: a .npz, .npy, .nc, .nii(.gz) or .dcm file, a heartbeat .csv, a Zarr store, a WFDB "
-    "record, a folder of NIfTI files, of WFDB records or of DICOM images, or one of the words "
-    "'digits', 'ecg' and 'phantoms' (signals that need no file)"
+    "record, a folder of NIfTI files, of WFDB records, of DICOM images or waveforms, or one of the "
+    "words 'digits', 'ecg' and 'phantoms' (signals that need no file)"
 )
 
 
@@ -61,7 +61,8 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         "--lead",
         action="append",
         metavar="NAME",
-        help="WFDB: name or place of a lead (default: 0); several give channels",
+        help="WFDB, DICOM waveforms: name or place of a lead (default: 0; of DICOM all); several "
+        "give channels",
     )
 
 

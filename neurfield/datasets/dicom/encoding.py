@@ -78,6 +78,8 @@ def _check_bits(path: Path, elements: Mapping[str, Any]) -> None:
             f"its BitsAllocated, BitsStored and HighBit, {allocated}, {stored} and {high}, do not "
             "fit together",
         )
+    if elements.get("SamplesPerPixel") == 3 and high != stored - 1:
+        raise FileError(path, f"its HighBit is {high}, but {stored - 1} is that of its colours")
 
 
 def _check_decoder(path: Path, syntax: Any) -> None:

@@ -74,7 +74,8 @@ def arrange(frames: Sequence[Frame]) -> Stack:
     normal = np.cross(along_row, along_column)
     ordered = sorted(frames, key=lambda frame: float(_position(frame) @ normal))
     if len(ordered) == 1:
-        step = normal * (first.get("SliceThickness") or 1.0)
+        thickness = first.get("SliceThickness") or 0.0
+        step = normal * (thickness if thickness > 0 else 1.0)
     else:
         step = _step(ordered, normal)
     affine = np.eye(4)
@@ -175,9 +176,12 @@ def _name(frame: Frame) -> str:
 def _doubled(before: Frame, after: Frame) -> str:
     if before.path != after.path and before.get("SOPInstanceUID") == after.get("SOPInstanceUID"):
         return f"is the same image as {_name(after)} (SOPInstanceUID); remove one of them"
+    advice = "give the files of one volume"
+    if before.path == after.path:
+        advice = "nothing in DimensionIndexSequence tells them apart"
     return (
         f"two slices of one series at the same position (ImagePositionPatient), this and "
-        f"{_name(after)}, such as several times or echoes; give the files of one volume"
+        f"{_name(after)}, such as several times or echoes; {advice}"
     )
 
 

@@ -61,11 +61,12 @@ def read_values(frames: Sequence[Frame], invert: bool) -> NDArray[np.float32]:
     planes: dict[tuple[Path, int], NDArray[np.float32]] = {}
     for path, several in groupby(sorted(frames, key=_place), key=lambda frame: frame.path):
         asked = list(several)
+        is_three = asked[0].get("SamplesPerPixel") == 3  # bits of others are seen to below
         with reading(path, "a DICOM image"):
             dataset = pydicom.dcmread(path, force=True)
             _complete_meta(dataset)
             words = pixels.iter_pixels(
-                dataset, indices=[frame.number for frame in asked], correct_unused_bits=False
+                dataset, indices=[frame.number for frame in asked], correct_unused_bits=is_three
             )
             for frame, stored in zip(asked, words, strict=True):
                 values = _values(pixels, stored, dataset, frame, invert)
@@ -90,11 +91,11 @@ def _complete_meta(dataset: Any) -> None:
 def _values(
     pixels: Any, stored: NDArray[Any], dataset: Any, frame: Frame, invert: bool
 ) -> NDArray[np.float32]:
-    if frame.get("PhotometricInterpretation") == "PALETTE COLOR":
-        return np.asarray(pixels.apply_color_lut(stored, dataset)[..., :3], np.float32)
-    if is_colour(frame):
+    if frame.get("SamplesPerPixel") == 3:
         return np.asarray(stored, np.float32)
     numbers = _significant(stored, dataset.file_meta.TransferSyntaxUID, frame)
+    if is_colour(frame):
+        return np.asarray(pixels.apply_color_lut(numbers, dataset)[..., :3], np.float32)
     values, lowest, highest = _physical(pixels, numbers, dataset, frame)
     if invert and is_inverted(frame):
         values = lowest + highest - values

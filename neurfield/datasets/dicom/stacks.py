@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC
 from typing import NamedTuple
 
 import numpy as np
@@ -109,7 +110,9 @@ def _seconds(steps: list[Stack]) -> NDArray[np.float64] | None:
     from pydicom.valuerep import DT
 
     def moment(value: str) -> float:
-        return float(DT(value).timestamp())
+        date = DT(value)
+        # Without a zone of its own it is in that of all others, in which no hour is skipped.
+        return float((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
 
     scales: dict[str, Callable[..., float]] = {
         "TemporalPositionTimeOffset": float,
