@@ -16,6 +16,7 @@ pydicom = pytest.importorskip("pydicom", reason='needs the extra "dicom"')
 
 from dicom_files import dataset_of, save, write  # noqa: E402
 from pydicom.data import get_testdata_file  # noqa: E402
+from pydicom.pixels import get_decoder  # noqa: E402
 from pydicom.uid import (  # noqa: E402
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -155,6 +156,20 @@ def test_a_packed_picture_may_not_unpack_to_more_than_the_limit(tmp_path, monkey
     monkeypatch.setenv("NEURFIELD_MAX_BYTES", "1000")
     with pytest.raises(FileError, match=r"decoded picture takes 8192 bytes .* 1000 are allowed"):
         load_dicom(get_testdata_file("MR_small_RLE.dcm"))
+
+
+@pytest.mark.parametrize(
+    "name", ["JPEG2000.dcm", "SC_rgb_jpeg_dcmtk.dcm", "MR_small_jpeg_ls_lossless.dcm"]
+)
+def test_a_picture_larger_inside_than_its_header_is_refused_undecoded(tmp_path, name):
+    dataset = pydicom.dcmread(get_testdata_file(name))
+    if not get_decoder(dataset.file_meta.TransferSyntaxUID).is_available:
+        pytest.skip("no decoder for its transfer syntax is installed")
+    rows, columns = dataset.Rows, dataset.Columns
+    dataset.Rows, dataset.Columns = 2, 3
+    dataset.save_as(tmp_path / "a.dcm")
+    with pytest.raises(FileError, match=rf"are \(2, 3, .*those of .* are \({rows}, {columns}, "):
+        load_dicom(tmp_path / "a.dcm")
 
 
 def test_a_deflated_file_may_not_unpack_to_more_than_the_limit(tmp_path, monkeypatch):

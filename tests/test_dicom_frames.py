@@ -163,7 +163,6 @@ def rescaled(slope):
 
 
 def test_an_enhanced_file_is_a_volume(tmp_path):
-    sitk = pytest.importorskip("SimpleITK")
     order = [3, 0, 5, 1, 4, 2]  # frames are not stored in order of position
     groups = [plane([5, 6, 7 + 1.5 * place], **rescaled(1 + place)) for place in order]
     path = write_enhanced(tmp_path / "a.dcm", PIXELS, groups)
@@ -176,12 +175,29 @@ def test_an_enhanced_file_is_a_volume(tmp_path):
     np.testing.assert_allclose(volume["z"], 1.5 * np.arange(6))
     np.testing.assert_allclose(volume["y"], 0.75 * np.arange(3))
     np.testing.assert_allclose(position_of(volume, 1, 1, 1), [-5.5, -6.75, 8.5])
+
+
+def test_an_enhanced_file_stands_where_simpleitk_puts_it(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
     ordered = [plane([5, 6, 7 + 1.5 * place]) for place in range(6)]
     path = write_enhanced(tmp_path / "b.dcm", PIXELS, ordered)
     (volume,), image = load_dicom(path), sitk.ReadImage(str(path))
     np.testing.assert_array_equal(volume.values, sitk.GetArrayFromImage(image).T)
     expected = np.multiply(image.TransformIndexToPhysicalPoint((2, 1, 4)), [-1, -1, 1])
     np.testing.assert_allclose(position_of(volume, 2, 1, 4), expected, atol=1e-6)
+
+
+def test_what_a_frame_says_goes_before_what_all_share(tmp_path):
+    shared = item(
+        PixelMeasuresSequence=[item(PixelSpacing=[0.75, 0.5], SliceThickness=2.0)],
+        PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+        **rescaled(3),
+    )
+    groups = [plane([0, 0, k], **(rescaled(5) if k == 2 else {})) for k in range(6)]
+    path = write_enhanced(tmp_path / "a.dcm", PIXELS, groups, shared=shared, RescaleSlope=7)
+    (volume,) = load_dicom(path)
+    slopes = np.where(np.arange(6) == 2, 5, 3)
+    np.testing.assert_array_equal(volume.values, PIXELS.T * slopes - 1.0)
 
 
 def repeated(name=None, values=(), sequence=None):
@@ -332,7 +348,7 @@ def test_parts_of_one_series_are_joined(tmp_path):
         ),
         ({"FrameTime": 40.0}, [0, 0.04, 0.08, 0.12, 0.16, 0.2]),
         (
-            {"FrameIncrementPointer": 0x00181065, "FrameTimeVector": [0, 10, 20, 10, 20, 10]},
+            {"FrameIncrementPointer": 0x00181065, "FrameTimeVector": [7, 10, 20, 10, 20, 10]},
             [0, 0.01, 0.03, 0.04, 0.06, 0.07],
         ),
     ],

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurfield.datasets._files import reading, require
+from neurfield.datasets.dicom.codestreams import check_sizes
 from neurfield.datasets.dicom.frames import Frame
 from neurfield.errors import FileError
 
@@ -65,6 +66,7 @@ def read_values(frames: Sequence[Frame], invert: bool) -> NDArray[np.float32]:
         with reading(path, "a DICOM image"):
             dataset = pydicom.dcmread(path, force=True)
             _complete_meta(dataset)
+            check_sizes(asked[0], dataset, {frame.number for frame in asked})
             words = pixels.iter_pixels(
                 dataset, indices=[frame.number for frame in asked], correct_unused_bits=is_three
             )
