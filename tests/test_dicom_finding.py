@@ -121,6 +121,14 @@ def test_a_waveform_given_as_an_image_names_its_reader():
         load_dicom_waveforms(get_testdata_file("CT_small.dcm"))
 
 
+def test_arguments_that_ask_for_nothing_or_twice_are_refused():
+    path = get_testdata_file("SC_rgb_small_odd.dcm")
+    with pytest.raises(ValueError, match=r"paths must name each file once, got .* twice"):
+        load_dicom([path, path])
+    with pytest.raises(ValueError, match="leads must name one lead or more"):
+        load_dicom_waveforms(get_testdata_file("waveform_ecg.dcm"), leads=[])
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
 def test_a_pipe_is_never_opened(series):
     os.mkfifo(series / "pipe.dcm")

@@ -87,7 +87,11 @@ def headers(
     if isinstance(paths, str | os.PathLike) and existing(paths).is_dir():
         return _in_folder(Path(paths), kind)
     found = []
+    seen: set[str | os.PathLike[str]] = set()
     for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+        if path in seen:
+            raise ValueError(f"paths must name each file once, got {path} twice")
+        seen.add(path)
         header = _open(existing(path))
         held = _kind(header)
         if held != kind:

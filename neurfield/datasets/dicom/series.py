@@ -73,6 +73,8 @@ def load_dicom(
     FileError
         If a file cannot be read or decoded, or if the slices of a series are not evenly spaced,
         aligned, and in one unit: one is missing, doubled or of another size.
+    ValueError
+        If `paths` name a file twice.
 
     References
     ----------

@@ -58,6 +58,8 @@ def load_dicom_waveforms(
         If a file is not there, or a folder holds no DICOM waveform.
     FileError
         If a file cannot be read, lacks a lead or group, or its leads are of several units.
+    ValueError
+        If `leads` is empty, or `paths` name a file twice.
 
     References
     ----------
@@ -74,6 +76,8 @@ def load_dicom_waveforms(
     (9.999, 's')
     """
     require("pydicom", "dicom")
+    if isinstance(leads, Sequence) and not leads:
+        raise ValueError(f"leads must name one lead or more, got {leads!r}")
     signals: list[xr.DataArray] = []
     like: list[Lead] | None = None
     for header in headers(paths, "waveform"):
