@@ -4,6 +4,7 @@ import os
 import tracemalloc
 import warnings
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from pydicom.uid import (  # noqa: E402
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
     RLELossless,
 )
 
@@ -206,6 +208,21 @@ def test_a_deflated_bomb_takes_no_memory(tmp_path, monkeypatch):
     assert most < 2e7
 
 
+@pytest.mark.skipif(
+    not {"pillow", "pylibjpeg"} & set(get_decoder(JPEGBaseline8Bit).available_plugins),
+    reason="needs a decoder of JPEG that survives",
+)
+@pytest.mark.parametrize(("place", "value"), [(40, 128), (197, 0)])
+def test_a_picture_at_which_gdcm_ends_the_process_is_read_or_refused(tmp_path, place, value):
+    dataset = pydicom.dcmread(get_testdata_file("SC_rgb_jpeg_dcmtk.dcm"))
+    pixels = bytearray(dataset.PixelData)
+    pixels[place] = value
+    dataset.PixelData = bytes(pixels)
+    dataset.save_as(tmp_path / "a.dcm")
+    with suppress(FileError):
+        load_dicom(tmp_path / "a.dcm")
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -214,6 +231,7 @@ def test_a_deflated_bomb_takes_no_memory(tmp_path, monkeypatch):
         "SC_rgb_rle_2frame.dcm",
         "SC_rgb_small_odd_big_endian.dcm",
         "MR_small_implicit.dcm",
+        "JPEG2000.dcm",
         "waveform_ecg.dcm",
     ],
 )

@@ -16,6 +16,8 @@ _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 #: Photometric interpretations that are understood, with their samples per pixel.
 _SAMPLES = {"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1} | dict.fromkeys(_COLOURS, 3)
 
+_SAFE_DECODERS = ("pylibjpeg", "pyjpegls", "pydicom", "pillow")
+
 
 def check_encoding(header: Header, elements: Mapping[str, Any]) -> None:
     """Refuse pixels that cannot be decoded, or that the file has no room for.
@@ -66,6 +68,22 @@ def check_encoding(header: Header, elements: Mapping[str, Any]) -> None:
             f"its Rows, Columns, NumberOfFrames and BitsAllocated ask for {n_bits // 8} bytes of "
             f"pixels, but the file has {header.n_left} left for them; is it truncated?",
         )
+
+
+def decoder_for(syntax: Any) -> str:
+    """Return the name of pydicom's decoder to use, empty where there is no choice.
+
+    GDCM is the last resort: some damaged pictures make it end the whole process.
+
+    Parameters
+    ----------
+    syntax : pydicom.UID
+        The file's transfer syntax.
+    """
+    if not syntax.is_encapsulated:
+        return ""
+    available = require("pydicom.pixels", "dicom").get_decoder(syntax).available_plugins
+    return next((name for name in _SAFE_DECODERS if name in available), "")
 
 
 def _check_bits(path: Path, elements: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from neurfield.datasets._files import reading, require
 from neurfield.datasets.dicom.codestreams import check_sizes
+from neurfield.datasets.dicom.encoding import decoder_for
 from neurfield.datasets.dicom.frames import Frame
 from neurfield.errors import FileError
 
@@ -68,7 +69,10 @@ def read_values(frames: Sequence[Frame], invert: bool) -> NDArray[np.float32]:
             _complete_meta(dataset)
             check_sizes(asked[0], dataset, {frame.number for frame in asked})
             words = pixels.iter_pixels(
-                dataset, indices=[frame.number for frame in asked], correct_unused_bits=is_three
+                dataset,
+                indices=[frame.number for frame in asked],
+                decoding_plugin=decoder_for(dataset.file_meta.TransferSyntaxUID),
+                correct_unused_bits=is_three,
             )
             for frame, stored in zip(asked, words, strict=True):
                 values = _values(pixels, stored, dataset, frame, invert)
