@@ -3,7 +3,7 @@
 from neurfield.datasets.aami import AAMI_CLASSES
 from neurfield.datasets.arrays import load_npz, save_npz
 from neurfield.datasets.bundled import digits
-from neurfield.datasets.dicom import load_dicom
+from neurfield.datasets.dicom import load_dicom, load_dicom_waveforms
 from neurfield.datasets.edf import load_edf
 from neurfield.datasets.functa import load_functa_npz
 from neurfield.datasets.gridded import load_netcdf, load_zarr, save_netcdf, save_zarr
@@ -30,6 +30,7 @@ __all__ = [
     "crop_or_pad",
     "digits",
     "load_dicom",
+    "load_dicom_waveforms",
     "load_edf",
     "load_functa_npz",
     "load_heartbeat_csv",

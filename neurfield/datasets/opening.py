@@ -12,7 +12,7 @@ import xarray as xr
 
 from neurfield.datasets.arrays import load_npz
 from neurfield.datasets.bundled import digits
-from neurfield.datasets.dicom import is_dicom, load_dicom
+from neurfield.datasets.dicom import is_dicom, load_dicom, load_dicom_waveforms, reader_kind
 from neurfield.datasets.edf import is_edf, load_edf
 from neurfield.datasets.gridded import is_zarr, load_netcdf, load_zarr
 from neurfield.datasets.heartbeats import load_heartbeat_csv
@@ -31,6 +31,12 @@ _BUILT_IN: dict[str, Callable[..., xr.DataArray]] = {
     "digits": digits,
     "ecg": synthetic_ecg,
     "phantoms": phantoms,
+}
+
+#: What DICOM files hold.
+_DICOM: dict[str, tuple[str, Callable[..., Container]]] = {
+    "image": ("a DICOM image", load_dicom),
+    "waveform": ("a DICOM waveform", load_dicom_waveforms),
 }
 
 _EXPECTED = (
@@ -110,7 +116,7 @@ def _reader_of(source: Path) -> tuple[str, Callable[..., Container]]:
     if source.suffix == ".csv" or source.name.endswith(".csv.gz"):
         return "a heartbeat table", load_heartbeat_csv
     if source.suffix == ".dcm" or is_dicom(source):
-        return "a DICOM file", load_dicom
+        return _DICOM[reader_kind([source]) or "image"]
     raise ValueError(f"{source}: unknown kind of file; expected {_EXPECTED}")
 
 
@@ -128,9 +134,11 @@ def _reader_of_folder(source: Path) -> tuple[str, Callable[..., Container]]:
         held["WFDB records"] = load_wfdb
     if any(is_edf(path) for path in source.iterdir()):
         held["EDF files"] = load_edf
-    # Series lie in folders of their own as often as not; one file is enough to tell.
-    if any(is_dicom(path) for path in source.rglob("*")):
-        held["DICOM images"] = load_dicom
+    # Series lie in folders of their own as often as not; the first file tells.
+    dicom = reader_kind(sorted(source.rglob("*")))
+    if dicom is not None:
+        kind, reader = _DICOM[dicom]
+        held[f"{kind.removeprefix('a ')}s"] = reader
     if len(held) == 1:
         ((kind, reader),) = held.items()
         return f"a folder of {kind}", reader
