@@ -6,6 +6,7 @@ from neurfield.datasets.dicom import load_dicom
 from neurfield.datasets.functa import load_functa_npz
 from neurfield.datasets.gridded import load_netcdf, load_zarr, save_netcdf, save_zarr
 from neurfield.datasets.heartbeats import load_heartbeat_csv
+from neurfield.datasets.intensity import rescale_intensity
 from neurfield.datasets.latents import save_latents
 from neurfield.datasets.medmnist import load_medmnist
 from neurfield.datasets.mednf import load_mednf, to_mednf
@@ -15,7 +16,7 @@ from neurfield.datasets.preparation import prepare_brats, prepare_lidc
 from neurfield.datasets.records import MITBIH_SPLITS, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
-from neurfield.datasets.volume_steps import average_pool, crop_or_pad, resample, rescale_intensity
+from neurfield.datasets.volume_steps import average_pool, crop_or_pad, resample
 from neurfield.datasets.windows import AAMI_CLASSES
 
 __all__ = [

@@ -8,8 +8,9 @@ from pathlib import Path
 import xarray as xr
 
 from neurfield.datasets.dicom import load_dicom
+from neurfield.datasets.intensity import rescale_intensity
 from neurfield.datasets.nifti import load_nifti
-from neurfield.datasets.volume_steps import average_pool, crop_or_pad, resample, rescale_intensity
+from neurfield.datasets.volume_steps import average_pool, crop_or_pad, resample
 
 _SIDE, _FACTOR = 256, 8
 _AIR = -1000.0  # Hounsfield units
