@@ -245,7 +245,7 @@ def test_a_single_slice_keeps_its_spacing(how, tmp_path):
 
 def test_a_single_voxel_of_unknown_spacing_is_not_extended():
     line = xr.DataArray([1.0], {"depth": [3.0]}, ("depth",))
-    with pytest.raises(ValueError, match="one voxel along 'depth'.*attrs\\['affine'\\]"):
+    with pytest.raises(ValueError, match=r"one voxel along 'depth'.*attrs\['affine'\]"):
         crop_or_pad(line, 3)
     assert crop_or_pad(line, 1).equals(line)
 

@@ -41,7 +41,7 @@ def rescale_intensity(
     ------
     ValueError
         If `percentiles` are not two rising numbers from 0 to 100, if no value was observed or
-        infinite ones remain, or if the volume is a label map (``attrs["intent"]`` is "label").
+        some are infinite, or if the volume is a label map (``attrs["intent"]`` is "label").
 
     Examples
     --------
@@ -59,16 +59,10 @@ def rescale_intensity(
     dtype = np.dtype(np.float32) if scale else precise
 
     def rescale(values: NDArray[Any]) -> tuple[NDArray[Any], list[float]]:
-        with np.errstate(invalid="ignore"):  # of infinities, which are looked for below
-            clipped = _clip(np.asarray(values, dtype=precise), percentiles, minimum)
+        clipped = _clip(np.asarray(values, dtype=precise), percentiles, minimum)
         if not scale:
             return clipped, []
         low, high = float(np.nanmin(clipped)), float(np.nanmax(clipped))
-        if not np.isfinite([low, high]).all():
-            raise ValueError(
-                f"values must be finite to be mapped to [0, 1], got some from {low} to {high}; "
-                "replace infinities by NaN, which marks values that were not observed"
-            )
         scaled = (clipped - low) / precise.type(high - low if high > low else 1)
         return scaled.astype(dtype, copy=False), [low, high]
 
@@ -102,6 +96,10 @@ def _clip(
 ) -> NDArray[Any]:
     if np.isnan(values).all():
         raise ValueError("values must hold one that was observed at least, all are NaN")
+    if np.isinf(values).any():
+        raise ValueError(
+            "values must be finite; NaN in the place of infinities marks what was not observed"
+        )
     low, high = -np.inf, np.inf
     if percentiles is not None:
         low, high = np.nanpercentile(values, percentiles)
