@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 #: Names of the axes of a volume, in the order of an affine's columns.
 AXES = ("x", "y", "z")
 
-# Units of length that coordinates are given in, in millimetres.
-_LENGTHS = {"mm": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "nm": 1e-6}
+#: Units of length that coordinates are given in, in millimetres.
+LENGTHS = {"mm": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "nm": 1e-6}
 
 # Positions count as evenly spaced where their gaps differ by no more than this part of them.
 _EVEN = 1e-3
@@ -115,11 +115,11 @@ def length_unit(coordinate: xr.DataArray) -> float:
     10.0
     """
     unit = coordinate.attrs.get("units", "mm")
-    if unit not in _LENGTHS:
+    if unit not in LENGTHS:
         raise ValueError(
-            f"coordinate {coordinate.name!r} must be in one of {', '.join(_LENGTHS)}, got {unit!r}"
+            f"coordinate {coordinate.name!r} must be in one of {', '.join(LENGTHS)}, got {unit!r}"
         )
-    return _LENGTHS[unit]
+    return LENGTHS[unit]
 
 
 def step_of(positions: NDArray[Any], name: str) -> float:
@@ -203,4 +203,4 @@ def with_spacing(volume: xr.DataArray, spacing: Mapping[str, float]) -> xr.DataA
 
 def _is_of_space(volume: xr.DataArray, axis: str) -> bool:
     """Return whether an axis is one that the affine speaks of, and not a picture's in pixels."""
-    return axis in AXES and volume[axis].attrs.get("units", "mm") in _LENGTHS
+    return axis in AXES and volume[axis].attrs.get("units", "mm") in LENGTHS

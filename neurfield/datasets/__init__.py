@@ -16,6 +16,7 @@ from neurfield.datasets.preparation import prepare_brats, prepare_lidc
 from neurfield.datasets.records import MITBIH_SPLITS, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
+from neurfield.datasets.volume_files import load_volumes, save_volume
 from neurfield.datasets.volume_steps import average_pool, crop_or_pad, resample
 from neurfield.datasets.windows import AAMI_CLASSES
 
@@ -34,6 +35,7 @@ __all__ = [
     "load_netcdf",
     "load_nifti",
     "load_npz",
+    "load_volumes",
     "load_wfdb",
     "load_zarr",
     "open_signals",
@@ -47,6 +49,7 @@ __all__ = [
     "save_nifti",
     "save_nifti_folder",
     "save_npz",
+    "save_volume",
     "save_zarr",
     "synthetic_ecg",
     "to_mednf",

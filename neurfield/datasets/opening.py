@@ -20,6 +20,7 @@ from neurfield.datasets.nifti import is_nifti, load_nifti
 from neurfield.datasets.records import is_record, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
+from neurfield.datasets.volume_files import is_volume, load_volumes
 
 #: What readers return and the estimator takes.
 Container = xr.DataArray | xr.Dataset | list[xr.DataArray]
@@ -32,7 +33,8 @@ _BUILT_IN: dict[str, Callable[..., xr.DataArray]] = {
 }
 
 _EXPECTED = (
-    ".npz, .npy, .nc, a .zarr folder, .nii, .nii.gz, a WFDB record, .dcm, a heartbeat .csv, "
+    ".npz, .npy, .nc, a .zarr folder, .nii, .nii.gz, .mgz, .mgh, .hdr, .nrrd, .nhdr, .mha, .mhd, "
+    "a WFDB record, .dcm, a heartbeat .csv, "
     "or a folder of NIfTI files, of WFDB records or of DICOM images"
 )
 
@@ -95,6 +97,8 @@ def _reader_of(source: Path) -> tuple[str, Callable[..., Container]]:
         raise FileNotFoundError(f"{source}: no such file or folder")
     if is_nifti(source):
         return "a NIfTI file", load_nifti
+    if is_volume(source) or source.suffix == ".img":
+        return "a file of a volume", load_volumes
     if is_medmnist(source):
         return "a file of MedMNIST", load_medmnist
     if source.suffix in (".npz", ".npy"):
@@ -116,6 +120,9 @@ def _reader_of_folder(source: Path) -> tuple[str, Callable[..., Container]]:
     held: dict[str, Callable[..., Container]] = {}
     if any(is_nifti(path) for path in source.iterdir()):
         held["NIfTI files"] = load_nifti
+    if any(is_volume(path) and not is_nifti(path) for path in source.iterdir()):
+        # One reader for all, so that NIfTI files beside others are read too.
+        held = {"volumes": load_volumes}
     if any(source.glob("*.hea")):
         held["WFDB records"] = load_wfdb
     # Series lie in folders of their own as often as not; one file is enough to tell.
