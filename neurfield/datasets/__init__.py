@@ -1,6 +1,7 @@
 """Readers and writers of signals in files, each returning labelled xarray objects."""
 
 from neurfield.datasets.arrays import load_npz, save_npz
+from neurfield.datasets.bids import load_bids
 from neurfield.datasets.bundled import digits
 from neurfield.datasets.dicom import load_dicom
 from neurfield.datasets.functa import load_functa_npz
@@ -27,6 +28,7 @@ __all__ = [
     "average_pool",
     "crop_or_pad",
     "digits",
+    "load_bids",
     "load_dicom",
     "load_functa_npz",
     "load_heartbeat_csv",

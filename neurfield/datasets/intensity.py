@@ -66,15 +66,19 @@ def rescale_intensity(
         scaled = (clipped - low) / precise.type(high - low if high > low else 1)
         return scaled.astype(dtype, copy=False), [low, high]
 
+    extra: dict[str, Any] = {}
     if volume.chunks is not None:
         # Percentiles need all values at once: one block, which is one volume as readers give it.
         data = volume.data.rechunk(-1).map_blocks(
             lambda block: rescale(block)[0], dtype=dtype, meta=np.empty((0,) * volume.ndim, dtype)
         )
-        return volume.copy(data=data)
-    values, value_range = rescale(volume.values)
-    rescaled = volume.copy(data=values)
-    return rescaled.assign_attrs(value_range=value_range) if value_range else rescaled
+    else:
+        data, value_range = rescale(volume.values)
+        extra = {"value_range": value_range} if scale else {}
+    rescaled = volume.copy(data=data).assign_attrs(extra)
+    if scale:
+        rescaled.attrs.pop("units", None)  # of numbers from 0 to 1 they are no more
+    return rescaled
 
 
 def is_label_map(volume: xr.DataArray) -> bool:

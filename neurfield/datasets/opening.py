@@ -11,6 +11,7 @@ from typing import Any
 import xarray as xr
 
 from neurfield.datasets.arrays import load_npz
+from neurfield.datasets.bids import is_bids, load_bids
 from neurfield.datasets.bundled import digits
 from neurfield.datasets.dicom import is_dicom, load_dicom
 from neurfield.datasets.gridded import is_zarr, load_netcdf, load_zarr
@@ -35,7 +36,7 @@ _BUILT_IN: dict[str, Callable[..., xr.DataArray]] = {
 _EXPECTED = (
     ".npz, .npy, .nc, a .zarr folder, .nii, .nii.gz, .mgz, .mgh, .hdr, .nrrd, .nhdr, .mha, .mhd, "
     "a WFDB record, .dcm, a heartbeat .csv, "
-    "or a folder of NIfTI files, of WFDB records or of DICOM images"
+    "a BIDS data set, or a folder of volumes, of WFDB records or of DICOM images"
 )
 
 
@@ -45,15 +46,16 @@ def open_signals(path: str | os.PathLike[str], **options: Any) -> Container:
     Parameters
     ----------
     path : path-like
-        A ``.npz``, ``.npy``, ``.nc``, ``.nii``, ``.nii.gz``, ``.dcm`` or heartbeat ``.csv`` file, a
-        Zarr store, a WFDB record, or a folder of NIfTI files, of WFDB records or of DICOM images. A
-        ``.npz`` file that has the name of a set of MedMNIST is read as such, if the package
+        A ``.npz``, ``.npy``, ``.nc``, ``.nii``, ``.nii.gz``, ``.mgz``, ``.mgh``, ``.hdr``,
+        ``.nrrd``, ``.nhdr``, ``.mha``, ``.mhd``, ``.dcm`` or heartbeat ``.csv`` file, a Zarr store,
+        a WFDB record, a BIDS data set, or a folder of volumes, of WFDB records or of DICOM images.
+        A ``.npz`` file that has the name of a set of MedMNIST is read as such, if the package
         medmnist is there. The words ``digits``, ``ecg`` and ``phantoms``, if nothing of that name
         is there, stand for :func:`digits`, :func:`synthetic_ecg` and :func:`phantoms`.
     **options
         Options of the reader: see :func:`load_npz`, :func:`load_medmnist`, :func:`load_netcdf`,
-        :func:`load_zarr`, :func:`load_nifti`, :func:`load_wfdb`, :func:`load_dicom` and
-        :func:`load_heartbeat_csv`.
+        :func:`load_zarr`, :func:`load_nifti`, :func:`load_volumes`, :func:`load_bids`,
+        :func:`load_wfdb`, :func:`load_dicom` and :func:`load_heartbeat_csv`.
 
     Returns
     -------
@@ -75,9 +77,12 @@ def open_signals(path: str | os.PathLike[str], **options: Any) -> Container:
     source = Path(path)
     kind, reader = _reader_of(source)
     built_in = reader in _BUILT_IN.values()
-    offered = list(inspect.signature(reader).parameters)[0 if built_in else 1 :]
+    parameters = inspect.signature(reader).parameters
+    offered = list(parameters)[0 if built_in else 1 :]
+    # A reader that takes any names says itself which of them it knows.
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     for name in options:
-        if name not in offered:
+        if name not in offered and not takes_any:
             raise ValueError(
                 f"{source}: {kind} has no option {name!r}; "
                 + (f"it has {', '.join(offered)}" if offered else "it has none")
@@ -113,6 +118,8 @@ def _reader_of(source: Path) -> tuple[str, Callable[..., Container]]:
 
 
 def _reader_of_folder(source: Path) -> tuple[str, Callable[..., Container]]:
+    if is_bids(source):
+        return "a BIDS data set", load_bids
     if is_zarr(source):
         return "a Zarr store", load_zarr
     if source.suffix == ".zarr":
