@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neurfield.datasets._files import existing, reading, require
-from neurfield.datasets._stored_volume import Frames, StoredVolume, value_dtype
+from neurfield.datasets._stored_volume import Frames, StoredVolume, check_shape, value_dtype
 from neurfield.datasets._voxel_grid import VoxelGrid
 from neurfield.errors import FileError
 from neurfield.geometry import LENGTHS, voxel_sizes
@@ -60,6 +60,7 @@ def open_with_itk(path: Path) -> StoredVolume:
         )
     stored = _dtype(pixel)
     size, n_components = reader.GetSize(), reader.GetNumberOfComponents()
+    check_shape(path, size)
     _check_size(path, data, fields, math.prod(size) * n_components * stored.itemsize)
     _check_spacing(path, fields)
     slope = float(fields.get("elementtointensityfunctionslope", 1))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurfield.datasets._files import reading, require
-from neurfield.datasets._stored_volume import Frames, StoredVolume, value_dtype
+from neurfield.datasets._stored_volume import Frames, StoredVolume, check_shape, value_dtype
 from neurfield.errors import FileError
 from neurfield.geometry import voxel_sizes
 from neurfield.limits import check_unpacked
@@ -67,6 +67,8 @@ def open_with_nibabel(path: Path, form: Form = None) -> StoredVolume:
         shape = tuple(int(size) for size in image.shape)
         stored = image.header.get_data_dtype()
         slope, intercept = (_scaling(image.dataobj, name) for name in ("slope", "inter"))
+    check_shape(path, shape)
+    _check_size(image, path, what, count=False)
     if stored.kind == "c":
         raise FileError(
             path,
@@ -75,7 +77,8 @@ def open_with_nibabel(path: Path, form: Form = None) -> StoredVolume:
         )
     if not (np.isfinite([slope, intercept]).all() and slope != 0):
         raise FileError(
-            path, f"scales its values by {slope:g} and {intercept:g}; correct scl_slope"
+            path,
+            f"scales its values by {slope:g} and {intercept:g}; correct scl_slope in its header",
         )
     components = stored.names
     if components is not None:
@@ -136,6 +139,8 @@ def _nifti(path: Path, image: Any, header: Any, form: Form) -> dict[str, Any]:
         lengths, times = image.header.get_xyzt_units()
         intent = image.header.get_intent()[0]
         space = header.get_value_label(f"{chosen}_code") if chosen else "unknown"
+    if np.isinf(header["scl_slope"]):  # which nibabel takes for a file without any
+        raise FileError(path, "scales its values by infinity; correct scl_slope in its header")
     if form is None and codes["sform"] == codes["qform"] > 0:
         _check_forms(path, image.shape, forms)
     affine[:3] *= _MILLIMETRES[lengths]
@@ -207,15 +212,18 @@ def _scaling(proxy: Any, name: str) -> float:
 def _values(
     image: Any, path: Path, what: str, dtype: np.dtype[Any], shape: tuple[int, ...]
 ) -> NDArray[Any]:
-    _check_size(image, path, what)
+    _check_size(image, path, what, count=True)
     if image.header.get_data_dtype().names is None:
         return np.asanyarray(image.dataobj, dtype=dtype)
     colours = np.asanyarray(image.dataobj)
     return np.stack([colours[name] for name in colours.dtype.names], axis=-1).astype(dtype)
 
 
-def _check_size(image: Any, path: Path, what: str) -> None:
-    """Refuse a header that claims more than the file holds, before memory is taken for it."""
+def _check_size(image: Any, path: Path, what: str, count: bool) -> None:
+    """Refuse a header that claims more than the file holds, before memory is taken for it.
+
+    What a packed file holds is known for certain once it was unpacked, which `count` asks for.
+    """
     claimed = math.prod(map(int, image.shape)) * image.header.get_data_dtype().itemsize
     claimed += int(image.dataobj.offset)
     data = Path(image.file_map["image"].filename)
@@ -223,7 +231,7 @@ def _check_size(image: Any, path: Path, what: str) -> None:
     if data.suffix in _PACKED:
         check_unpacked(data, claimed, "the volume that its header claims")
         found = min(claimed, _GZIP * found)
-        if _WORTH_COUNTING < claimed == found:
+        if count and _WORTH_COUNTING < claimed == found:
             with _opened(data) as file:
                 found = 0
                 while found < claimed and (block := file.read(2**20)):

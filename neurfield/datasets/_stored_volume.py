@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ FRAME_AXES = {
 #: What a caller may say of a fourth axis.
 Fourth = Literal["time", "channel"] | None
 
+_LONGEST = 2**22  # voxels along one axis
 _FEW = 32  # as many whole values as label maps have, and intensities hardly ever
 _LOOKED_AT = 100_000  # voxels that tell whether it is worth to count them all
 
@@ -173,6 +174,20 @@ def value_dtype(stored: DTypeLike, slope: float = 1.0, intercept: float = 0.0) -
     return np.dtype(np.float32 if fine else np.float64)
 
 
+def check_shape(path: Path, shape: Sequence[int]) -> None:
+    """Refuse sizes that no volume has, before coordinates are made for them.
+
+    Raises
+    ------
+    FileError
+        If an axis has no voxels, or more than any scanner gives.
+    """
+    if not shape or min(shape) < 1:
+        raise FileError(path, f"holds no voxels: its axes have the sizes {tuple(shape)}")
+    if max(shape) > _LONGEST:
+        raise FileError(path, f"claims {max(shape)} voxels along one axis; is its header damaged?")
+
+
 def files_in(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     accepts: Callable[[Path], bool],
@@ -218,8 +233,6 @@ def _axes(
 ) -> tuple[tuple[str, ...], tuple[int, ...], dict[str, Any]]:
     """Return dims, shape and coordinates, without axes of one that stand for nothing."""
     path, frames, shape = stored.path, stored.frames, list(stored.shape)
-    if not shape or min(shape) < 1:
-        raise FileError(path, f"holds no voxels: its axes have the sizes {tuple(shape)}")
     n_components = shape.pop() if stored.components is not None else 1
     while len(shape) > 3 and shape[-1] == 1 and (n_components == 1 or len(shape) > 4):
         shape.pop()
