@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 #: Names of the axes of a volume, in the order of an affine's columns.
 AXES = ("x", "y", "z")
 
+#: Names of the axis that a volume may have beside those of space, by the unit of its steps.
+FRAME_AXES = {
+    "s": "time",
+    "Hz": "frequency",
+    "ppm": "chemical_shift",
+    "rad/s": "angular_frequency",
+}
+
 #: Units of length that coordinates are given in, in millimetres.
 LENGTHS = {"mm": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "nm": 1e-6}
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from neurfield.datasets._files import reading, require
+from neurfield.datasets._files import existing, reading, require
 from neurfield.datasets._stored_volume import Frames, StoredVolume, check_shape, value_dtype
 from neurfield.errors import FileError
 from neurfield.geometry import voxel_sizes
@@ -226,7 +226,7 @@ def _check_size(image: Any, path: Path, what: str, count: bool) -> None:
     """
     claimed = math.prod(map(int, image.shape)) * image.header.get_data_dtype().itemsize
     claimed += int(image.dataobj.offset)
-    data = Path(image.file_map["image"].filename)
+    data = existing(image.file_map["image"].filename)
     found = data.stat().st_size
     if data.suffix in _PACKED:
         check_unpacked(data, claimed, "the volume that its header claims")

@@ -18,15 +18,7 @@ from neurfield.datasets._files import existing, reading
 from neurfield.datasets._lazy import lazy_array
 from neurfield.datasets.intensity import rescale_intensity
 from neurfield.errors import FileError, MissingFileError
-from neurfield.geometry import AXES, affine_fault, millimetres
-
-#: Name of the fourth axis by the unit of its steps.
-FRAME_AXES = {
-    "s": "time",
-    "Hz": "frequency",
-    "ppm": "chemical_shift",
-    "rad/s": "angular_frequency",
-}
+from neurfield.geometry import AXES, FRAME_AXES, affine_fault, millimetres
 
 #: What a caller may say of a fourth axis.
 Fourth = Literal["time", "channel"] | None
@@ -232,32 +224,25 @@ def _axes(
     stored: StoredVolume, fourth: Fourth
 ) -> tuple[tuple[str, ...], tuple[int, ...], dict[str, Any]]:
     """Return dims, shape and coordinates, without axes of one that stand for nothing."""
-    path, frames, shape = stored.path, stored.frames, list(stored.shape)
-    n_components = shape.pop() if stored.components is not None else 1
-    while len(shape) > 3 and shape[-1] == 1 and (n_components == 1 or len(shape) > 4):
-        shape.pop()
-    if len(shape) > 5 or (len(shape) == 5 and n_components > 1):
-        raise FileError(
-            path, f"expected axes of space, of frames and of channels, got shape {stored.shape}"
-        )
-    n_frames = shape[3] if len(shape) > 3 else 1
-    n_channels = shape[4] if len(shape) > 4 else n_components
-    space = shape[:3]
-    dims: tuple[str, ...] = AXES[: len(space)]
+    space, n_frames, n_channels = _sizes(stored)
+    path, frames, unit = stored.path, stored.frames, stored.frames.unit
+    if fourth is not None:
+        unit = None if fourth == "channel" else unit or "s"
+    dims, shape = list(AXES[: len(space)]), list(space)
     coords = millimetres(space, stored.affine)
-    unit = {"time": frames.unit if frames.unit in FRAME_AXES else "s", "channel": None}.get(
-        str(fourth), frames.unit
-    )
-    if n_frames > 1 and unit is not None:
-        dims, space = (*dims, FRAME_AXES[unit]), [*space, n_frames]
+    if unit is not None and n_frames > 1:
+        dims.append(FRAME_AXES[unit])
+        shape.append(n_frames)
         coords[FRAME_AXES[unit]] = _positions(path, frames, n_frames, unit)
-    elif n_frames > 1 and n_channels > 1:
-        raise FileError(
-            path,
-            f"has {n_frames} frames in no unit that is known and {n_channels} channels; "
-            "fourth='time' reads frames as seconds",
-        )
+    elif unit is not None and frames.start != 0:
+        coords[FRAME_AXES[unit]] = ((), frames.start, {"units": unit})
     elif n_frames > 1:
+        if n_channels > 1:
+            raise FileError(
+                path,
+                f"has {n_frames} frames in no unit that is known and {n_channels} channels; "
+                "fourth='time' reads frames as seconds",
+            )
         if fourth is None and frames.step not in (0.0, 1.0):
             warnings.warn(
                 f"{path}: its fourth axis goes on in steps of {frames.step:g} ({frames.field}) of "
@@ -265,13 +250,25 @@ def _axes(
                 stacklevel=5,
             )
         n_channels = n_frames
-    elif unit is not None and frames.start != 0:
-        coords[FRAME_AXES[unit]] = ((), frames.start, {"units": unit})
     if n_channels > 1 or stored.components is not None:
-        dims, space = (*dims, "channel"), [*space, n_channels]
+        dims.append("channel")
+        shape.append(n_channels)
         if stored.components:
             coords["channel"] = list(stored.components)
-    return dims, tuple(space), coords
+    return tuple(dims), tuple(shape), coords
+
+
+def _sizes(stored: StoredVolume) -> tuple[tuple[int, ...], int, int]:
+    """Return the sizes along axes of space, and the numbers of frames and of channels."""
+    shape = list(stored.shape)
+    n_components = 1 if stored.components is None else shape.pop()
+    space, (n_frames, n_channels, *others) = shape[:3], [*shape[3:], 1, 1][: max(2, len(shape) - 3)]
+    if any(size > 1 for size in others) or min(n_channels, n_components) > 1:
+        raise FileError(
+            stored.path,
+            f"expected axes of space, of frames and of channels, got shape {stored.shape}",
+        )
+    return tuple(space), n_frames, max(n_channels, n_components)
 
 
 def _positions(path: Path, frames: Frames, n_frames: int, unit: str) -> tuple[Any, ...]:

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neurfield.datasets._stored_volume import FRAME_AXES, Frames
-from neurfield.geometry import AXES, affine_of, length_unit, step_of, voxel_sizes
+from neurfield.datasets._stored_volume import Frames
+from neurfield.geometry import AXES, FRAME_AXES, affine_of, length_unit, step_of, voxel_sizes
 
 # Units of time that coordinates are given in, in seconds.
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "min": 60.0}

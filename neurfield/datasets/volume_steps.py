@@ -13,10 +13,7 @@ import numpy as np
 import xarray as xr
 
 from neurfield.datasets.intensity import is_label_map, refuse_labels
-from neurfield.geometry import slice_spacing, step_of, with_spacing
-
-#: Names of axes that are none of space; steps leave them alone where there are others.
-FRAME_AXES = ("time", "frequency", "chemical_shift", "angular_frequency")
+from neurfield.geometry import FRAME_AXES, slice_spacing, step_of, with_spacing
 
 
 def resample(
@@ -195,7 +192,8 @@ def average_pool(volume: xr.DataArray, factor: int | Sequence[int]) -> xr.DataAr
 def _per_axis(volume: xr.DataArray, given: Any, name: str) -> dict[str, Any]:
     """Return one number for each axis of space, of which the coordinates are in order."""
     axes = [str(dim) for dim in volume.dims if dim not in ("sample", "channel")]
-    axes = [axis for axis in axes if axis not in FRAME_AXES] or axes
+    # Where there are axes of space, the steps are about those.
+    axes = [axis for axis in axes if axis not in FRAME_AXES.values()] or axes
     numbers = [given] * len(axes) if np.ndim(given) == 0 else list(given)
     if len(numbers) != len(axes):
         raise ValueError(f"{name} needs one number for each of {axes}, got {given}")
