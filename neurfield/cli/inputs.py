@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from neurfield.datasets import Container
 
 INPUT_HELP = (
-    "signals: a .npz, .npy, .nc, .nii(.gz) or .dcm file, a heartbeat .csv, a Zarr store, a WFDB "
-    "record, a folder of NIfTI files, of WFDB records or of DICOM images, or one of the words "
+    "signals: a .npz, .npy, .nc, .nii(.gz), .mgz, .mgh, .hdr, .nrrd, .nhdr, .mha, .mhd or .dcm "
+    "file, a heartbeat .csv, a Zarr store, a WFDB record, a BIDS data set, a folder of volumes, of "
+    "WFDB records or of DICOM images, or one of the words "
     "'digits', 'ecg' and 'phantoms' (signals that need no file)"
 )
 

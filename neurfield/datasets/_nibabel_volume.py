@@ -40,6 +40,7 @@ _KINDS = {
 }
 _PACKED = (".gz", ".mgz")
 _HEADER = 2**22  # bytes from the start in which header and extensions must lie
+_MGH_HEADER = 284  # bytes before the values of an MGH file
 _GZIP = 1032  # times at most that deflate makes anything smaller
 _WORTH_COUNTING = 2**26  # bytes of content from which packed files are counted before they are read
 
@@ -62,6 +63,8 @@ def open_with_nibabel(path: Path, form: Form = None) -> StoredVolume:
     nibabel = require("nibabel", "readers")
     header = _raw_nifti_header(nibabel, path)
     what = "a NIfTI file" if header is not None else _KINDS.get(path.suffix, "a NIfTI file")
+    if path.suffix == ".mgz":
+        _check_mgz(nibabel, path)
     with reading(path, what):
         image = nibabel.load(path)
         shape = tuple(int(size) for size in image.shape)
@@ -119,6 +122,17 @@ def _raw_nifti_header(nibabel: Any, path: Path) -> Any | None:
                 content = BytesIO(start + file.read(_HEADER - len(start)))
                 return kind.from_fileobj(content, check=False)
     return None
+
+
+def _check_mgz(nibabel: Any, path: Path) -> None:
+    """Refuse to unpack more than a file may claim; nibabel looks for what follows the values."""
+    kind = nibabel.freesurfer.MGHImage.header_class
+    with reading(path, _KINDS[".mgz"]):
+        with _opened(path) as file:
+            start = file.read(_MGH_HEADER)
+        header = kind(start.ljust(kind.template_dtype.itemsize, bytes(1)), check=False)
+        claimed = math.prod(map(int, header.get_data_shape())) * header.get_data_dtype().itemsize
+    check_unpacked(path, claimed, "the volume that its header claims")
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -49,15 +49,23 @@ def load_bids(
     root : path-like
         Folder of the data set, which holds ``dataset_description.json``.
     suffix : str, default="T1w"
-        End of the files' names: T1w, T2w, FLAIR, bold, dwi, dseg, …
+        End of the files' names: T1w, T2w, FLAIR, bold, dwi, dseg and so on.
     datatype : str, optional
         Folder of the files, such as anat or func; by default any.
     label_column : str, optional
         Column of ``participants.tsv`` that becomes the coordinate ``label``.
     derivative : str, optional
         Folder in ``derivatives`` to read from instead of the raw data.
-    clip, scale, lazy, labels, fourth
-        As in :func:`load_nifti`. Files ending in dseg and mask are label maps.
+    clip : (float, float) or None, default=(0.1, 99.9)
+        Percentiles of each volume's values below and above which values are cut off.
+    scale : bool, default=True
+        Whether each volume's values, after clipping, are mapped to [0, 1].
+    lazy : bool, default=False
+        Whether to leave the values in the files until they are needed.
+    labels : bool, optional
+        Whether the volumes are label maps. By default files ending in dseg and mask are.
+    fourth : {"time", "channel"}, optional
+        What the fourth axis is, as in :func:`load_nifti`.
     **entities
         Values that files must have, one or a list each: ``subject="01"``, ``session``, ``task``,
         ``acquisition``, ``run=1``, ``space="MNI152NLin2009cAsym"``, ``description``, …; None for

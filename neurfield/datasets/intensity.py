@@ -33,7 +33,7 @@ def rescale_intensity(
     Returns
     -------
     DataArray of the same shape, float32
-        float64 where not `scale` and values do not fit single precision, as those of 4-byte
+        Or float64 where not `scale` and values do not fit single precision, as those of 4-byte
         integers. ``attrs["value_range"]`` are the values mapped to 0 and 1, if `scale`; a lazy
         volume stays lazy and has none, because they are not known yet.
 

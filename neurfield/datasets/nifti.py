@@ -64,7 +64,7 @@ def load_nifti(
     Returns
     -------
     list of DataArray, each of its own shape (x, y, z[, time][, channel]), float32
-        float64 where `scale` is False and single precision would lose what the file tells apart,
+        Or float64 where `scale` is False and single precision would lose what the file tells apart,
         int32 for label maps. Axes in the order in which the file stores them. Coordinates are voxel
         index × voxel size in millimetres, from 0 at the first voxel, whatever the orientation;
         those of ``time`` are in seconds (of other units ``frequency`` in Hz, ``chemical_shift`` in
