@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from neurfield.geometry import AXES, affine_fault, affine_of, millimetres, step_of, voxel_sizes
 from neurfield.signals import grid_points
 
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
-
-_OUT = ("x", "y", "z")
 
 
 def decode_volumes(
@@ -91,18 +90,16 @@ def _decode(
     affine: np.ndarray,
     fill_value: float,
 ) -> xr.DataArray:
-    axes = [str(dim) for dim in volume.dims if dim != "channel"]
     indices = grid_points([np.arange(size) for size in shape])
-    original = _affine_of(volume)
+    original = affine_of(volume)
     to_voxel = np.linalg.solve(original, affine)
-    voxel_size = np.linalg.norm(original[:3, :3], axis=0)
-    places = (indices @ to_voxel[:3, :3].T + to_voxel[:3, 3]) * voxel_size
+    places = (indices @ to_voxel[:3, :3].T + to_voxel[:3, 3]) * voxel_sizes(original)
     # A voxel reaches half its size beyond its centre; the field is asked up to the centre only.
-    lower = np.array([volume[axis].values.min() for axis in axes])
-    upper = np.array([volume[axis].values.max() for axis in axes])
-    slack = voxel_size * (0.5 + 1e-6)
+    lower = np.array([volume[axis].values.min() for axis in AXES])
+    upper = np.array([volume[axis].values.max() for axis in AXES])
+    slack = np.abs(_steps(volume)) * (0.5 + 1e-6)
     inside = ((places >= lower - slack) & (places <= upper + slack)).all(axis=1)
-    order = [axes.index(name) for name in encoder.layout_.axis_names]
+    order = [AXES.index(name) for name in encoder.layout_.axis_names]
     n_channels = encoder.layout_.n_channels
     values = np.full((len(places), n_channels), fill_value, dtype=np.float32)
     if inside.any():
@@ -110,14 +107,10 @@ def _decode(
         found = encoder.inverse_transform(latent[None], points=points)[0]
         values[inside] = found.reshape(-1, n_channels)
     whole = values.reshape(*shape, n_channels)
-    dims: tuple[str, ...] = (*_OUT, "channel")
+    dims: tuple[str, ...] = (*AXES, "channel")
     if not encoder.layout_.has_channels:
-        whole, dims = whole[..., 0], _OUT
-    step = np.linalg.norm(affine[:3, :3], axis=0)
-    coords = {
-        axis: (axis, np.arange(size) * width, {"units": "mm"})
-        for axis, size, width in zip(_OUT, shape, step, strict=True)
-    }
+        whole, dims = whole[..., 0], AXES
+    coords = millimetres(shape, affine)
     attrs = {**volume.attrs, "affine": affine.tolist()}
     return xr.DataArray(whole, coords=coords, dims=dims, name=volume.name, attrs=attrs)
 
@@ -126,22 +119,35 @@ def _own_map(
     volume: xr.DataArray, spacing: float | Sequence[float] | None, index: int
 ) -> tuple[tuple[int, ...], np.ndarray]:
     """Return shape and affine of a volume's own voxels, or of others along the same axes."""
-    axes = [str(dim) for dim in volume.dims if dim != "channel"]
-    if len(axes) != 3 or "affine" not in volume.attrs:
+    axes = {str(dim) for dim in volume.dims if dim != "channel"}
+    if axes != set(AXES) or "affine" not in volume.attrs:
         raise ValueError(
             f"volumes[{index}] must have three axes and attrs['affine'], as load_nifti returns "
             f"them; got dimensions {volume.dims} and the attributes {list(volume.attrs)}"
         )
-    original = _affine_of(volume)
-    voxel_size = np.linalg.norm(original[:3, :3], axis=0)
-    steps = voxel_size if spacing is None else np.broadcast_to(_checked_spacing(spacing), 3)
-    first = np.array([volume[axis].values[0] for axis in axes])
-    last = np.array([volume[axis].values[-1] for axis in axes])
+    try:
+        original, steps = affine_of(volume), _steps(volume)
+    except ValueError as error:
+        raise ValueError(f"volumes[{index}]: {error}") from error
+    if spacing is not None:
+        steps = np.sign(steps) * _checked_spacing(spacing)
+    first, last = (np.array([volume[axis].values[end] for axis in AXES]) for end in (0, -1))
     to_index = np.eye(4)
-    to_index[range(3), range(3)] = steps / voxel_size
-    to_index[:3, 3] = first / voxel_size
+    to_index[range(3), range(3)] = steps / voxel_sizes(original)
+    to_index[:3, 3] = first / voxel_sizes(original)
     shape = tuple(int(n) + 1 for n in np.floor((last - first) / steps + 1e-6))
     return shape, original @ to_index
+
+
+def _steps(volume: xr.DataArray) -> np.ndarray:
+    """Return the steps of the coordinates, negative where they descend."""
+    sizes = voxel_sizes(affine_of(volume))
+    return np.array(
+        [
+            step_of(volume[axis].values, axis) if volume.sizes[axis] > 1 else size
+            for axis, size in zip(AXES, sizes, strict=True)
+        ]
+    )
 
 
 def _checked_spacing(spacing: float | Sequence[float]) -> np.ndarray:
@@ -161,8 +167,6 @@ def _checked_map(like: Any) -> tuple[tuple[int, ...], np.ndarray]:
             f"like must have three axes and an affine of shape (4, 4), got shape {shape} and an "
             f"affine of shape {affine.shape}"
         )
+    if (fault := affine_fault(affine)) is not None:
+        raise ValueError(f"like: {fault}")
     return shape, affine
-
-
-def _affine_of(volume: xr.DataArray) -> np.ndarray:
-    return np.asarray(volume.attrs["affine"], dtype=np.float64)

@@ -358,8 +358,8 @@ def test_nifti_folder_round_trip(tmp_path):
 
 def test_nifti_folder_is_not_half_written(tmp_path):
     good = xr.DataArray(np.zeros((2, 2)), dims=("x", "y"))
-    bad = good.assign_coords(x=[1.0, 0.0])
-    with pytest.raises(ValueError, match="rising"):
+    bad = good.assign_coords(x=[1.0, 1.0])
+    with pytest.raises(ValueError, match="evenly spaced"):
         save_nifti_folder([good, bad], tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

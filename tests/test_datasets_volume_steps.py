@@ -87,13 +87,14 @@ def test_lazy_folder_reads_nothing_before_it_is_needed(tmp_path):
         lazy[1].compute()
 
 
-def test_lazy_file_that_is_cut_off_is_named_when_read(tmp_path):
+def test_lazy_file_that_is_cut_off_is_named_at_once_and_when_it_is_read(tmp_path):
     write_volume(tmp_path / "a.nii", (6, 5, 4), np.eye(4))
     content = (tmp_path / "a.nii").read_bytes()
-    (tmp_path / "a.nii").write_bytes(content[:-40])
     (volume,) = load_nifti(tmp_path / "a.nii", lazy=True)
-    with pytest.raises(ValueError, match=r"a\.nii: could not be read as a NIfTI file"):
-        volume.compute()
+    (tmp_path / "a.nii").write_bytes(content[:-40])
+    for read in (volume.compute, lambda: load_nifti(tmp_path / "a.nii", lazy=True)):
+        with pytest.raises(ValueError, match=r"a\.nii: could not be read as a NIfTI file"):
+            read()
 
 
 def test_lazy_volumes_stay_lazy_through_all_steps(tmp_path):

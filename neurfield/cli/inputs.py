@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from neurfield.datasets import Container
 
@@ -124,9 +126,12 @@ def count(signals: Container) -> int:
 
 def labels_of(signals: Container) -> Any | None:
     """Return one label per signal, of shape (n_samples,), or None."""
-    if isinstance(signals, list) or "label" not in signals.coords:
-        return None
-    return signals["label"].values
+    if isinstance(signals, list):
+        labels = [signal.coords.get("label") for signal in signals]
+        if any(label is None or label.ndim for label in labels):
+            return None
+        return np.array([label.item() for label in labels])  # type: ignore[union-attr]
+    return signals["label"].values if "label" in signals.coords else None
 
 
 def describe(signals: Container) -> str:

@@ -12,7 +12,7 @@ from neurfield.datasets import save_netcdf, save_nifti, save_nifti_folder, save_
 Decoded = xr.DataArray | list[xr.DataArray]
 
 #: Attributes that belong to one signal, so those of the signals seen in fit do not apply.
-_OWN_ATTRS = ("filename", "affine", "value_range", "source")
+_OWN_ATTRS = ("filename", "affine", "space", "intent", "value_range", "source")
 
 
 def label(decoded: Decoded, found: LatentSet) -> Decoded:
@@ -29,6 +29,7 @@ def label(decoded: Decoded, found: LatentSet) -> Decoded:
             attrs["filename"] = found.names[index]
         if found.affines is not None:
             attrs["affine"] = found.affines[index].tolist()
+            attrs["space"] = "aligned"  # with the volume encoded, which is all that is known here
         copy = signal.copy(deep=False)
         copy.attrs = attrs
         labelled.append(copy)

@@ -2,12 +2,14 @@
 
 from neurfield.datasets.aami import AAMI_CLASSES
 from neurfield.datasets.arrays import load_npz, save_npz
+from neurfield.datasets.bids import load_bids
 from neurfield.datasets.bundled import digits
 from neurfield.datasets.dicom import load_dicom, load_dicom_waveforms
 from neurfield.datasets.edf import load_edf
 from neurfield.datasets.functa import load_functa_npz
 from neurfield.datasets.gridded import load_netcdf, load_zarr, save_netcdf, save_zarr
 from neurfield.datasets.heartbeats import load_heartbeat_csv
+from neurfield.datasets.intensity import rescale_intensity
 from neurfield.datasets.latents import save_latents
 from neurfield.datasets.medmnist import load_medmnist
 from neurfield.datasets.mednf import load_mednf, to_mednf
@@ -19,7 +21,8 @@ from neurfield.datasets.record_files import save_edf, save_wfdb
 from neurfield.datasets.records import MITBIH_SPLITS, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
-from neurfield.datasets.volume_steps import average_pool, crop_or_pad, resample, rescale_intensity
+from neurfield.datasets.volume_files import load_volumes, save_volume
+from neurfield.datasets.volume_steps import average_pool, crop_or_pad, resample
 
 __all__ = [
     "AAMI_CLASSES",
@@ -29,6 +32,7 @@ __all__ = [
     "average_pool",
     "crop_or_pad",
     "digits",
+    "load_bids",
     "load_dicom",
     "load_dicom_waveforms",
     "load_edf",
@@ -40,6 +44,7 @@ __all__ = [
     "load_nifti",
     "load_npz",
     "load_ptbxl",
+    "load_volumes",
     "load_wfdb",
     "load_zarr",
     "open_signals",
@@ -54,6 +59,7 @@ __all__ = [
     "save_nifti",
     "save_nifti_folder",
     "save_npz",
+    "save_volume",
     "save_wfdb",
     "save_zarr",
     "synthetic_ecg",

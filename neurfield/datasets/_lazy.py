@@ -7,20 +7,24 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from neurfield.datasets._files import require
 
 
-def lazy_array(read: Callable[[], NDArray[Any]], shape: tuple[int, ...]) -> Any:
+def lazy_array(
+    read: Callable[[], NDArray[Any]], shape: tuple[int, ...], dtype: DTypeLike = np.float32
+) -> Any:
     """Return a dask array of one block.
 
     Parameters
     ----------
     read : callable
-        Returns the values, float32.
+        Returns the values.
     shape : tuple of int
         Shape of what it will return.
+    dtype : dtype, default=float32
+        Dtype of what it will return.
 
     Raises
     ------
@@ -30,7 +34,7 @@ def lazy_array(read: Callable[[], NDArray[Any]], shape: tuple[int, ...]) -> Any:
     dask = require("dask", "readers")
     array = require("dask.array", "readers")
     # Not pure: the same file may hold other values the next time it is read.
-    return array.from_delayed(dask.delayed(read, pure=False)(), shape, dtype=np.float32)
+    return array.from_delayed(dask.delayed(read, pure=False)(), shape, dtype=np.dtype(dtype))
 
 
 def complete(pending: Any) -> None:

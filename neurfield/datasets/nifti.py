@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from neurfield.atomic import replacing
-from neurfield.datasets._files import existing, reading, require
-from neurfield.datasets._lazy import lazy_array
-from neurfield.datasets.volume_steps import rescale_intensity
+from neurfield.datasets._files import require
+from neurfield.datasets._nibabel_volume import open_with_nibabel
+from neurfield.datasets._stored_volume import check_options, files_in, labelled
+from neurfield.datasets._voxel_grid import VoxelGrid, voxel_grid
+from neurfield.errors import MissingFileError
+from neurfield.geometry import AXES as AXES
+from neurfield.geometry import millimetres as millimetres
+from neurfield.geometry import voxel_sizes
 
 _ENDINGS = (".nii.gz", ".nii")
-_WHAT = "a NIfTI file"
 
-#: Names of the axes of a volume.
-AXES = ("x", "y", "z")
-
-# The format's units of length, in millimetres; files that name none mean millimetres.
-_MILLIMETRES = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
+_UNITS = {"s": "sec", "Hz": "hz", "ppm": "ppm", "rad/s": "rads"}
+_SPACES = ("scanner", "aligned", "talairach", "mni", "template")
 
 
 def load_nifti(
@@ -34,6 +33,9 @@ def load_nifti(
     clip: tuple[float, float] | None = (0.1, 99.9),
     scale: bool = True,
     lazy: bool = False,
+    labels: bool | None = None,
+    fourth: Literal["time", "channel"] | None = None,
+    form: Literal["sform", "qform"] | None = None,
 ) -> list[xr.DataArray]:
     """Read volumes from NIfTI files.
 
@@ -49,21 +51,36 @@ def load_nifti(
     lazy : bool, default=False
         Whether to read the headers only and leave the values in the files, as dask arrays of one
         block each, until they are needed.
+    labels : bool, optional
+        Whether the volumes are label maps, such as segmentations, of which no value is changed
+        whatever `clip` and `scale` say. By default those that say so (``intent_code`` 1002).
+    fourth : {"time", "channel"}, optional
+        What the fourth axis is. By default what the unit of its steps says, and without a unit an
+        axis of channels. "time" without a unit means seconds.
+    form : {"sform", "qform"}, optional
+        Which of a file's two affines is right. By default the sform where its code is not 0. Files
+        in which both claim one space and differ by over half a voxel are refused without it.
 
     Returns
     -------
-    list of DataArray, each of its own shape (x, y, z[, channel]), float32
-        Axes in the order in which the file stores them. Coordinates are voxel index × voxel size in
-        millimetres, from 0 at the first voxel, whatever the orientation. ``attrs`` hold
-        ``filename``, ``affine`` (voxel index → scanner position, a nested list of 4×4) and
-        ``value_range``, the values that were mapped to 0 and 1, if `scale` and not `lazy`.
+    list of DataArray, each of its own shape (x, y, z[, time][, channel]), float32
+        Or float64 where `scale` is False and single precision would lose what the file tells apart,
+        int32 for label maps. Axes in the order in which the file stores them. Coordinates are voxel
+        index × voxel size in millimetres, from 0 at the first voxel, whatever the orientation;
+        those of ``time`` are in seconds (of other units ``frequency`` in Hz, ``chemical_shift`` in
+        ppm, ``angular_frequency`` in rad/s). Colours are channels. ``attrs`` hold ``filename``,
+        ``affine`` (voxel index → scanner position, a nested list of 4×4), ``space``, what positions
+        refer to ("scanner", "aligned", "talairach", "mni", "template"; "unknown" with a warning
+        where neither affine has a code), ``intent``, "label" for label maps, and ``value_range``,
+        the values that were mapped to 0 and 1, if `scale` and not `lazy`.
 
     Raises
     ------
     FileNotFoundError
         If a file is not there, or a folder holds no NIfTI file.
-    ValueError
-        If a file cannot be read.
+    FileError
+        If a file cannot be read, holds complex values, or does not place its voxels: sizes or steps
+        that are not positive, axes in one direction, affines that disagree.
 
     Examples
     --------
@@ -77,13 +94,22 @@ def load_nifti(
     ([0.0, 2.0, 4.0], 1.0)
     >>> folder.cleanup()
     """
-    nibabel = require("nibabel", "readers")
-    if clip is not None and not 0 <= clip[0] < clip[1] <= 100:
-        raise ValueError(f"clip must be two rising percentiles from 0 to 100, got {clip}")
-    volumes = [_load_one(nibabel, path, lazy) for path in _expand(paths)]
-    if clip is None and not scale:
-        return volumes
-    return [rescale_intensity(volume, percentiles=clip, scale=scale) for volume in volumes]
+    require("nibabel", "readers")
+    check_options(clip, fourth)
+    if form not in (None, "sform", "qform"):
+        raise ValueError(f"form must be 'sform' or 'qform', got {form!r}")
+    files = files_in(paths, is_nifti, f"NIfTI file ({' or '.join(_ENDINGS)})")
+    return [
+        labelled(
+            open_with_nibabel(path, form),
+            clip=clip,
+            scale=scale,
+            lazy=lazy,
+            labels=labels,
+            fourth=fourth,
+        )
+        for path in files
+    ]
 
 
 def save_nifti(values: xr.DataArray, path: str | os.PathLike[str]) -> None:
@@ -91,39 +117,35 @@ def save_nifti(values: xr.DataArray, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    values : DataArray of shape (x[, y[, z]][, channel])
-        Coordinates in millimetres, evenly spaced, as :func:`load_nifti` gives them; they may cover
-        another region at another spacing. ``attrs["affine"]``, if there, is the affine of the
-        volume that the coordinates belong to; without it, coordinates are scanner positions.
+    values : DataArray with dims among x, y, z, time and channel, in any order
+        Coordinates evenly spaced, rising or descending, in millimetres (or another unit of length
+        that they name) and seconds, as :func:`load_nifti` gives them; they may cover another region
+        at another spacing. A scalar coordinate places a slice or a frame. ``attrs["affine"]``, if
+        there, is the affine of the volume that the coordinates belong to; without it, coordinates
+        are scanner positions. Instead of ``time`` the fourth axis may be one of the others that
+        :func:`load_nifti` gives.
     path : path-like
         File to write, ending in ``.nii`` or ``.nii.gz``.
 
     Raises
     ------
     ValueError
-        If the file name has another ending, or coordinates are not evenly spaced.
+        If the file name has another ending, values are not real numbers, or the axes are not those
+        or not evenly spaced.
 
     Notes
     -----
     The affine written is that of the original volume, shifted to the first coordinate and scaled to
-    the spacing of the coordinates, so any viewer shows both in the same place.
+    the steps of the coordinates, so any viewer shows both in the same place. Values are written in
+    their own dtype, integers in four bytes where they fit.
     """
     nibabel = require("nibabel", "readers")
     target = Path(path)
     if not target.name.endswith(_ENDINGS):
         raise ValueError(f"{target}: a NIfTI file must end in {' or '.join(_ENDINGS)}")
-    axes = [str(dim) for dim in values.dims if dim != "channel"]
-    if not 1 <= len(axes) <= 3:
-        raise ValueError(f"{target}: a NIfTI volume has one to three axes, got dims {values.dims}")
-    data = values.transpose(*axes, ...).values
-    if "channel" in values.dims:
-        # The format counts axes: the first three are space, further ones anything else.
-        data = data.reshape(*data.shape[:-1], *[1] * (3 - len(axes)), data.shape[-1])
-    affine = _affine_of(values, axes, target)
-    image = nibabel.Nifti1Image(_storable(data), affine)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, code="scanner")
-    image.set_qform(affine, code="scanner")
+    grid = voxel_grid(values, target)
+    image = nibabel.Nifti1Image(grid.data, grid.affine, dtype=grid.data.dtype)
+    _describe(image, grid, values)
     with replacing(target) as temporary:
         nibabel.save(image, temporary)
 
@@ -158,7 +180,7 @@ def save_nifti_folder(
     if len(set(names)) < len(names):
         names = [f"{index:04d}_{name}" for index, name in enumerate(names)]
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"{target.parent}: no such folder to make {target.name} in")
+        raise MissingFileError(target.parent, f"no such folder to make {target.name} in")
     with TemporaryDirectory(dir=target.parent, prefix=".writing-") as staging:
         for volume, name in zip(volumes, names, strict=True):
             save_nifti(volume, Path(staging) / name)
@@ -173,104 +195,28 @@ def is_nifti(path: Path) -> bool:
     return path.name.endswith(_ENDINGS) and not path.name.startswith(".")
 
 
-def _expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
-    if not isinstance(paths, str | os.PathLike):
-        return [existing(path) for path in paths]
-    source = existing(paths)
-    if source.is_file():
-        return [source]
-    found = sorted(path for path in source.iterdir() if is_nifti(path))
-    if not found:
-        raise FileNotFoundError(f"{source}: no NIfTI file ({' or '.join(_ENDINGS)}) in this folder")
-    return found
-
-
-def _load_one(nibabel: Any, path: Path, lazy: bool) -> xr.DataArray:
-    with reading(path, _WHAT):
-        image = nibabel.load(path)
-        affine = _in_millimetres(image)
-        shape = _shape(image.shape)
-    if not 1 <= len(shape) <= 4:
-        raise ValueError(
-            f"{path}: expected a volume with at most one axis of channels, got shape {shape}"
-        )
-    sizes = np.linalg.norm(affine[:3, : min(len(shape), 3)], axis=0)
-    if not (np.isfinite(affine).all() and (sizes > 0).all()):
-        raise ValueError(f"{path}: voxel sizes must be positive, got {sizes.tolist()} mm")
-    read = partial(_read_values, image, path, shape)
-    attrs = {"filename": path.name, "affine": affine.tolist()}
-    dims = (*AXES[: min(len(shape), 3)], "channel")[: len(shape)]
-    values = lazy_array(read, shape) if lazy else read()
-    coords = millimetres(shape[:3], affine)
-    return xr.DataArray(values, dims=dims, coords=coords, name="intensity", attrs=attrs)
-
-
-def _in_millimetres(image: Any) -> NDArray[np.float64]:
-    """Return the affine from voxel index to scanner position in millimetres."""
-    affine = np.array(image.affine, dtype=np.float64)
-    units = getattr(image.header, "get_xyzt_units", lambda: ("unknown",))()
-    affine[:3] *= _MILLIMETRES[units[0]]
-    return affine
-
-
-def millimetres(shape: Sequence[int], affine: NDArray[np.float64]) -> dict[str, Any]:
-    """Return coordinates along x, y and z: voxel index × voxel size."""
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    return {
-        axis: (axis, np.arange(size) * step, {"units": "mm"})
-        for axis, size, step in zip(AXES, shape, sizes, strict=False)
-    }
-
-
-def _shape(stored: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape without axes of one that stand for nothing."""
-    shape = list(stored)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape.pop()
-    if len(shape) == 5 and shape[3] == 1:
-        del shape[3]  # vectors are stored on the fifth axis, after one time step
-    return tuple(shape)
-
-
-def _read_values(image: Any, path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    with reading(path, _WHAT):
-        return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged")).reshape(shape)
-
-
-def _affine_of(values: xr.DataArray, axes: list[str], target: Path) -> NDArray[np.float64]:
-    """Return the affine of the grid on which the values stand."""
-    stored = values.attrs.get("affine")
-    original = np.eye(4) if stored is None else np.asarray(stored, dtype=np.float64)
-    if original.shape != (4, 4):
-        raise ValueError(f"{target}: attrs['affine'] must be 4×4, got shape {original.shape}")
-    voxel = np.linalg.norm(original[:3, :3], axis=0)
-    steps, first = voxel.copy(), np.zeros(3)
-    for index, axis in enumerate(axes):
-        if axis not in values.coords:
-            continue
-        positions = values[axis].values.astype(np.float64)
-        first[index] = positions[0]
-        if len(positions) > 1:
-            gaps = np.diff(positions)
-            steps[index] = gaps.mean()
-            if steps[index] <= 0 or not np.allclose(gaps, steps[index], rtol=1e-3, atol=0):
-                raise ValueError(
-                    f"{target}: a NIfTI file needs evenly spaced, rising coordinates; those of "
-                    f"{axis!r} have gaps from {gaps.min():g} to {gaps.max():g}"
-                )
-    to_index = np.eye(4)
-    to_index[range(3), range(3)] = steps / voxel
-    to_index[:3, 3] = first / voxel
-    return np.asarray(original @ to_index)
-
-
-def _storable(data: NDArray[Any]) -> NDArray[Any]:
-    """Return the values in a dtype that every NIfTI program reads."""
-    if data.dtype.kind == "f":
-        return data.astype(np.float64 if data.dtype.itemsize > 4 else np.float32)
-    if data.dtype.kind == "b":
-        return data.astype(np.uint8)
-    return data.astype(np.int32) if data.dtype.itemsize > 4 else data
+def _describe(image: Any, grid: VoxelGrid, values: xr.DataArray) -> None:
+    """Say in the header what the values and the positions are."""
+    header = image.header
+    header.set_xyzt_units("mm", _UNITS.get(grid.frames.unit or "", "unknown"))
+    if grid.data.ndim > 3 and grid.frames.unit is not None:
+        # Of the axes beyond space nibabel knows zooms only from the data's own dimensions.
+        header["pixdim"][4] = grid.frames.step
+        header["toffset"] = grid.frames.start
+    stored = values.attrs.get("space", "scanner")
+    # Positions of a file without a code are those that its readers agree upon: another file's.
+    code = stored if stored in _SPACES else "aligned"
+    image.set_sform(grid.affine, code=code)
+    directions = grid.affine[:3, :3] / voxel_sizes(grid.affine)
+    if np.allclose(directions.T @ directions, np.eye(3), atol=1e-4):
+        image.set_qform(grid.affine, code=code)
+    else:
+        image.set_qform(None, code="unknown")  # it is a turn, and turns no sheared axes
+        header["pixdim"][1:4] = voxel_sizes(grid.affine)
+    if values.attrs.get("intent") == "label" and grid.data.dtype.kind in "iu":
+        header.set_intent("label")
+    elif "channel" in values.dims and grid.data.ndim == 5:
+        header.set_intent("vector")
 
 
 def _file_name(stored: str | None, index: int) -> str:

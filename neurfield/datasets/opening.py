@@ -11,6 +11,7 @@ from typing import Any
 import xarray as xr
 
 from neurfield.datasets.arrays import load_npz
+from neurfield.datasets.bids import is_bids, load_bids
 from neurfield.datasets.bundled import digits
 from neurfield.datasets.dicom import is_dicom, load_dicom, load_dicom_waveforms, reader_kind
 from neurfield.datasets.edf import is_edf, load_edf
@@ -22,6 +23,7 @@ from neurfield.datasets.ptbxl import is_ptbxl, load_ptbxl
 from neurfield.datasets.records import is_record, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
+from neurfield.datasets.volume_files import is_volume, load_volumes
 
 #: What readers return and the estimator takes.
 Container = xr.DataArray | xr.Dataset | list[xr.DataArray]
@@ -83,9 +85,12 @@ def open_signals(path: str | os.PathLike[str], **options: Any) -> Container:
     source = Path(path)
     kind, reader = _reader_of(source)
     built_in = reader in _BUILT_IN.values()
-    offered = list(inspect.signature(reader).parameters)[0 if built_in else 1 :]
+    parameters = inspect.signature(reader).parameters
+    offered = list(parameters)[0 if built_in else 1 :]
+    # A reader that takes any names says itself which of them it knows.
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     for name in options:
-        if name not in offered:
+        if name not in offered and not takes_any:
             raise ValueError(
                 f"{source}: {kind} has no option {name!r}; "
                 + (f"it has {', '.join(offered)}" if offered else "it has none")
@@ -107,6 +112,8 @@ def _reader_of(source: Path) -> tuple[str, Callable[..., Container]]:
         return "a NIfTI file", load_nifti
     if is_edf(source):
         return "an EDF or BDF file", load_edf
+    if is_volume(source) or source.suffix == ".img":
+        return "a file of a volume", load_volumes
     if is_medmnist(source):
         return "a file of MedMNIST", load_medmnist
     if source.suffix in (".npz", ".npy"):
@@ -121,6 +128,8 @@ def _reader_of(source: Path) -> tuple[str, Callable[..., Container]]:
 
 
 def _reader_of_folder(source: Path) -> tuple[str, Callable[..., Container]]:
+    if is_bids(source):
+        return "a BIDS data set", load_bids
     if is_zarr(source):
         return "a Zarr store", load_zarr
     if source.suffix == ".zarr":
@@ -130,6 +139,9 @@ def _reader_of_folder(source: Path) -> tuple[str, Callable[..., Container]]:
     held: dict[str, Callable[..., Container]] = {}
     if any(is_nifti(path) for path in source.iterdir()):
         held["NIfTI files"] = load_nifti
+    if any(is_volume(path) and not is_nifti(path) for path in source.iterdir()):
+        # One reader for all, so that NIfTI files beside others are read too.
+        held = {"volumes": load_volumes}
     if any(source.glob("*.hea")):
         held["WFDB records"] = load_wfdb
     if any(is_edf(path) for path in source.iterdir()):

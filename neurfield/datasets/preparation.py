@@ -8,8 +8,11 @@ from pathlib import Path
 import xarray as xr
 
 from neurfield.datasets.dicom import load_dicom
-from neurfield.datasets.nifti import load_nifti
-from neurfield.datasets.volume_steps import average_pool, crop_or_pad, resample, rescale_intensity
+from neurfield.datasets.intensity import rescale_intensity
+from neurfield.datasets.volume_files import load_volumes
+from neurfield.datasets.volume_steps import average_pool, crop_or_pad, resample
+from neurfield.errors import FileError
+from neurfield.geometry import FRAME_AXES
 
 _SIDE, _FACTOR = 256, 8
 _AIR = -1000.0  # Hounsfield units
@@ -24,8 +27,8 @@ def prepare_brats(volume: xr.DataArray | str | os.PathLike[str]) -> xr.DataArray
     Parameters
     ----------
     volume : DataArray of shape (x, y, z) or path-like
-        A volume as :func:`load_nifti` gives it with ``clip=None, scale=False``, or a NIfTI file or
-        DICOM series to read. A lazy volume stays lazy.
+        A volume as :func:`load_nifti` gives it with ``clip=None, scale=False``, or the file of a
+        volume, or a DICOM series, to read. A lazy volume stays lazy.
 
     Returns
     -------
@@ -62,8 +65,8 @@ def prepare_lidc(volume: xr.DataArray | str | os.PathLike[str]) -> xr.DataArray:
     Parameters
     ----------
     volume : DataArray of shape (x, y, z) or path-like
-        A volume in Hounsfield units with coordinates in millimetres, or a NIfTI file or folder of
-        one DICOM series to read. A lazy volume stays lazy.
+        A volume in Hounsfield units with coordinates in millimetres, or the file of a volume
+        or folder of one DICOM series to read. A lazy volume stays lazy.
 
     Returns
     -------
@@ -96,10 +99,10 @@ def _volume(given: xr.DataArray | str | os.PathLike[str]) -> xr.DataArray:
     elif Path(given).is_dir():
         volumes = load_dicom(given)
     else:
-        volumes = load_nifti(given, clip=None, scale=False)
-    if len(volumes) != 1:
-        raise ValueError(f"{given}: expected one volume, the folder holds {len(volumes)} series")
+        volumes = load_volumes(given, clip=None, scale=False)
+    if len(volumes) != 1 and not isinstance(given, xr.DataArray):
+        raise FileError(given, f"expected one volume, the folder holds {len(volumes)} series")
     (volume,) = volumes
-    if volume.ndim != 3 or "channel" in volume.dims or "sample" in volume.dims:
+    if volume.ndim != 3 or {"sample", "channel", *FRAME_AXES.values()} & set(volume.dims):
         raise ValueError(f"volume must have three axes of space, got dims {volume.dims}")
     return volume

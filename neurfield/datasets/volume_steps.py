@@ -1,4 +1,4 @@
-"""Steps that bring volumes to one size: intensities, spacing, extent, resolution.
+"""Steps that bring volumes to one size: spacing, extent, resolution.
 
 Every step keeps the coordinates where the tissue is, so that a volume that went through any of
 them, and what a field decodes from it, can still be laid over the original.
@@ -6,93 +6,46 @@ them, and what a field decodes from it, can still be laid over the original.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+
+from neurfield.datasets.intensity import is_label_map, refuse_labels
+from neurfield.geometry import FRAME_AXES, slice_spacing, step_of, with_spacing
 
 
-def rescale_intensity(
+def resample(
     volume: xr.DataArray,
+    spacing: float | Sequence[float],
     *,
-    percentiles: tuple[float, float] | None = (0.1, 99.9),
-    minimum: float | None = None,
-    scale: bool = True,
+    method: Literal["linear", "nearest"] | None = None,
 ) -> xr.DataArray:
-    """Cut off extreme values and map the rest to [0, 1].
+    """Interpolate to another distance of neighbouring voxels.
 
     Parameters
     ----------
-    volume : DataArray of any shape, real dtype
-        NaN marks values that were not observed.
-    percentiles : (float, float) or None, default=(0.1, 99.9)
-        Percentiles of the volume's own values below and above which values are cut off; nothing is
-        where both are one value, as in a sparse mask.
-    minimum : float, optional
-        Value, in the volume's unit, to cut off below instead of at the lower percentile.
-    scale : bool, default=True
-        Whether values are then mapped to [0, 1].
-
-    Returns
-    -------
-    DataArray of the same shape, float32
-        ``attrs["value_range"]`` are the values mapped to 0 and 1, if `scale`; a lazy volume stays
-        lazy and has none, because they are not known yet.
-
-    Raises
-    ------
-    ValueError
-        If `percentiles` are not two rising numbers from 0 to 100.
-
-    Examples
-    --------
-    >>> ramp = xr.DataArray(np.arange(5.0), dims="x")
-    >>> rescale_intensity(ramp, percentiles=(0, 50)).values
-    array([0. , 0.5, 1. , 1. , 1. ], dtype=float32)
-    """
-    if percentiles is not None and not 0 <= percentiles[0] < percentiles[1] <= 100:
-        raise ValueError(
-            f"percentiles must be two rising numbers from 0 to 100 or None, got {percentiles}"
-        )
-
-    def rescale(values: NDArray[Any]) -> tuple[NDArray[np.float32], list[float]]:
-        clipped = _clip(np.asarray(values, dtype=np.float32), percentiles, minimum)
-        if not scale:
-            return clipped, []
-        low, high = float(np.nanmin(clipped)), float(np.nanmax(clipped))
-        return (clipped - low) / np.float32(high - low if high > low else 1), [low, high]
-
-    if volume.chunks is not None:
-        # Percentiles need all values at once: one block, which is one volume as readers give it.
-        data = volume.data.rechunk(-1).map_blocks(lambda block: rescale(block)[0], dtype=np.float32)
-        return volume.copy(data=data)
-    values, value_range = rescale(volume.values)
-    rescaled = volume.copy(data=values)
-    return rescaled.assign_attrs(value_range=value_range) if value_range else rescaled
-
-
-def resample(volume: xr.DataArray, spacing: float | Sequence[float]) -> xr.DataArray:
-    """Interpolate linearly to another distance of neighbouring voxels.
-
-    Parameters
-    ----------
-    volume : DataArray of shape (x[, y[, z]][, channel])
-        With evenly or unevenly spaced rising coordinates.
-    spacing : float or one for each axis
-        Distance in the unit of the coordinates, millimetres as readers give them.
+    volume : DataArray of shape (x[, y[, z]][, time][, channel])
+        With evenly or unevenly spaced coordinates that rise or descend.
+    spacing : float or one for each axis of space
+        Distance in the unit of the coordinates, millimetres as readers give them. An axis of time
+        stays as it is.
+    method : {"linear", "nearest"}, optional
+        By default linear, and nearest for label maps (``attrs["intent"]`` is "label"), whose
+        numbers have nothing between them.
 
     Returns
     -------
     DataArray
-        Over the extent from the first coordinate to the last, of which up to one spacing is left
-        over, half at each end.
+        Over the extent from the first coordinate to the last, in their direction, of which up to
+        one spacing is left over, half at each end. A single slice stays as thick as it is.
 
     Raises
     ------
     ValueError
-        If `spacing` is not positive, or has more or fewer numbers than the volume axes.
+        If `spacing` is not positive, or has more or fewer numbers than there are axes of space, or
+        coordinates neither rise nor descend.
 
     Examples
     --------
@@ -100,19 +53,32 @@ def resample(volume: xr.DataArray, spacing: float | Sequence[float]) -> xr.DataA
     >>> resample(line, 2.0)["x"].values
     array([0., 2., 4., 6.])
     """
+    if method not in (None, "linear", "nearest"):
+        raise ValueError(f"method must be 'linear' or 'nearest', got {method!r}")
+    steps = _per_axis(volume, spacing, "spacing")
+    if not all(step > 0 for step in steps.values()):
+        raise ValueError(f"spacing must be positive, got {spacing}")
+    dtype = np.result_type(volume.dtype, np.float32)
+    if method is None:
+        method = "nearest" if is_label_map(volume) else "linear"
     positions = {}
-    for axis, step in _per_axis(volume, spacing, "spacing").items():
-        if not step > 0:
-            raise ValueError(f"spacing must be positive, got {spacing}")
-        first, last = float(volume[axis][0]), float(volume[axis][-1])
+    for axis, step in steps.items():
+        if volume.sizes[axis] == 1:
+            continue
+        first, last = (float(volume[axis][end]) for end in (0, -1))
         # A small surplus keeps the last point, which rounding could put beyond the end.
-        n_steps = int((last - first) / step + 1e-6)
+        n_steps = int(abs(last - first) / step + 1e-6)
+        step = step if last > first else -step
         start = first + (last - first - n_steps * step) / 2
         positions[axis] = start + step * np.arange(n_steps + 1)
-    single = {axis: positions.pop(axis) for axis in list(positions) if volume.sizes[axis] == 1}
-    resampled = volume.interp(positions, assume_sorted=True, kwargs={"fill_value": "extrapolate"})
-    resampled = resampled.astype(np.float32).assign_coords(single)
-    return _with_units(resampled, volume)
+    rising = {axis: slice(None, None, 1 if _rises(volume, axis) else -1) for axis in positions}
+    resampled = (
+        volume.astype(dtype)
+        .isel(rising)
+        .interp(positions, method, assume_sorted=True, kwargs={"fill_value": "extrapolate"})
+        .astype(volume.dtype if method == "nearest" else dtype)
+    )
+    return _with_units(with_spacing(resampled, {a: steps[a] for a in positions}), volume)
 
 
 def crop_or_pad(
@@ -122,23 +88,26 @@ def crop_or_pad(
 
     Parameters
     ----------
-    volume : DataArray of shape (x[, y[, z]][, channel])
-        With evenly spaced coordinates.
-    shape : int or one for each axis
-        Voxels along each axis.
+    volume : DataArray of shape (x[, y[, z]][, time][, channel])
+        With coordinates that rise or descend; evenly where voxels are added.
+    shape : int or one for each axis of space
+        Voxels along each axis. An axis of time stays as it is.
     fill : float, default=0.0
-        Value of voxels that are added.
+        Value of voxels that are added. The volume becomes one of floats if its dtype cannot hold
+        it.
 
     Returns
     -------
     DataArray
         Coordinates go on evenly into the added voxels. If the sides cannot be alike, the end gets
-        or loses one voxel more.
+        or loses one voxel more. Where a single slice is left, the affine in ``attrs`` keeps its
+        spacing.
 
     Raises
     ------
     ValueError
-        If `shape` is not positive, or has more or fewer numbers than the volume axes.
+        If `shape` is not positive, or has more or fewer numbers than there are axes of space, or
+        if it cannot be told where added voxels lie.
 
     Examples
     --------
@@ -147,21 +116,29 @@ def crop_or_pad(
     >>> padded.values, padded["x"].values
     (array([0., 5., 6., 0., 0.]), array([-0.5,  0. ,  0.5,  1. ,  1.5]))
     """
-    for axis, size in _per_axis(volume, shape, "shape").items():
-        if size < 1:
-            raise ValueError(f"shape must be positive, got {shape}")
+    sizes = _per_axis(volume, shape, "shape")
+    if not all(size >= 1 for size in sizes.values()):
+        raise ValueError(f"shape must be positive, got {shape}")
+    for axis, size in sizes.items():
         found = volume.sizes[axis]
         if size <= found:
-            start = (found - size) // 2
-            volume = volume.isel({axis: slice(start, start + size)})
+            volume = _cut(volume, axis, (found - size) // 2, size)
             continue
         before = (size - found) // 2
-        positions = volume[axis].values
-        step = (positions[-1] - positions[0]) / (found - 1) if found > 1 else 1.0
-        padded = volume.pad({axis: (before, size - found - before)}, constant_values=fill)
+        positions = volume[axis].values.astype(np.float64)
+        step = _step_beyond(volume, axis)
+        padded = _holding(volume, fill).pad(
+            {axis: (before, size - found - before)}, constant_values=fill
+        )
         if padded.chunks is not None:
             padded = padded.chunk(-1)  # a volume is one block, or the steps to come multiply them
-        extended = positions[0] + step * (np.arange(size) - before)
+        extended = np.concatenate(
+            [
+                positions[0] + step * np.arange(-before, 0),
+                positions,
+                positions[-1] + step * np.arange(1, size - found - before + 1),
+            ]
+        )
         volume = _with_units(padded.assign_coords({axis: extended}), volume)
     return volume
 
@@ -171,20 +148,22 @@ def average_pool(volume: xr.DataArray, factor: int | Sequence[int]) -> xr.DataAr
 
     Parameters
     ----------
-    volume : DataArray of shape (x[, y[, z]][, channel])
+    volume : DataArray of shape (x[, y[, z]][, time][, channel])
         NaN, values not observed, take no part in the averages.
-    factor : int or one for each axis
-        Voxels along each side of a block.
+    factor : int or one for each axis of space
+        Voxels along each side of a block. An axis of time stays as it is.
 
     Returns
     -------
     DataArray
-        The coordinates are the centres of the blocks.
+        The coordinates are the centres of the blocks. Where one block is left along an axis, the
+        affine in ``attrs`` keeps its width.
 
     Raises
     ------
     ValueError
-        If the volume cannot be divided into such blocks.
+        If the volume cannot be divided into such blocks, or is a label map (``attrs["intent"]`` is
+        "label").
 
     Examples
     --------
@@ -193,6 +172,7 @@ def average_pool(volume: xr.DataArray, factor: int | Sequence[int]) -> xr.DataAr
     >>> pooled.values, pooled["x"].values
     (array([2., 7.]), array([0.5, 2.5]))
     """
+    refuse_labels(volume, "average")
     blocks = _per_axis(volume, factor, "factor")
     for axis, size in blocks.items():
         if size < 1 or volume.sizes[axis] % size:
@@ -201,33 +181,72 @@ def average_pool(volume: xr.DataArray, factor: int | Sequence[int]) -> xr.DataAr
                 "crop_or_pad brings a volume to a size that it divides"
             )
     pooled: xr.DataArray = volume.coarsen(dict(blocks)).mean()
-    return _with_units(pooled, volume)
+    widths = {
+        axis: size * abs(float(volume[axis][-1] - volume[axis][0])) / (size - 1)
+        for axis, size in blocks.items()
+        if pooled.sizes[axis] == 1 < size
+    }
+    return _with_units(with_spacing(pooled, widths), volume)
 
 
-def _per_axis(volume: xr.DataArray, given: Any, name: str) -> dict[Hashable, Any]:
-    """Return one number for each axis that has coordinates of space."""
-    axes = [dim for dim in volume.dims if dim not in ("sample", "channel")]
+def _per_axis(volume: xr.DataArray, given: Any, name: str) -> dict[str, Any]:
+    """Return one number for each axis of space, of which the coordinates are in order."""
+    axes = [str(dim) for dim in volume.dims if dim not in ("sample", "channel")]
+    # Where there are axes of space, the steps are about those.
+    axes = [axis for axis in axes if axis not in FRAME_AXES.values()] or axes
     numbers = [given] * len(axes) if np.ndim(given) == 0 else list(given)
     if len(numbers) != len(axes):
         raise ValueError(f"{name} needs one number for each of {axes}, got {given}")
     missing = [axis for axis in axes if axis not in volume.coords]
     if missing:
         raise ValueError(f"volume must have coordinates along {missing}, which have none")
+    for axis in axes:
+        positions = volume[axis].values
+        if positions.dtype.kind not in "iuf" or not np.isfinite(positions).all():
+            raise ValueError(f"volume must have real numbers as coordinates along {axis!r}")
+        gaps = np.diff(positions.astype(np.float64))
+        if not ((gaps > 0).all() or (gaps < 0).all()):
+            raise ValueError(
+                f"volume must have coordinates along {axis!r} that rise or descend all the way; "
+                f"volume.sortby({axis!r}) puts them in order"
+            )
     return dict(zip(axes, numbers, strict=True))
 
 
-def _clip(
-    values: NDArray[np.float32], percentiles: tuple[float, float] | None, minimum: float | None
-) -> NDArray[np.float32]:
-    low, high = -np.inf, np.inf
-    if percentiles is not None:
-        low, high = np.nanpercentile(values, percentiles)
-        if low == high:  # Nearly all values are one, as in a mask: the others are what is shown.
-            low, high = -np.inf, np.inf
-    if minimum is not None:
-        low = minimum
-    # In single precision, so that the result is not promoted to double.
-    return np.asarray(np.clip(values, np.float32(low), np.float32(high)))
+def _rises(volume: xr.DataArray, axis: str) -> bool:
+    return bool(volume[axis][-1] > volume[axis][0])
+
+
+def _step_beyond(volume: xr.DataArray, axis: str) -> float:
+    """Return the step at which coordinates go on, which a single slice has in its affine."""
+    if volume.sizes[axis] > 1:
+        return step_of(volume[axis].values, axis)
+    step = slice_spacing(volume, axis)
+    if step is None:
+        raise ValueError(
+            f"volume has one voxel along {axis!r}, which does not say where the next would be; "
+            "give it attrs['affine'], whose columns have the lengths of the voxels' sides"
+        )
+    return step
+
+
+def _cut(volume: xr.DataArray, axis: str, start: int, size: int) -> xr.DataArray:
+    """Return some of the voxels along an axis; a single one keeps its distance to the next."""
+    cut = volume.isel({axis: slice(start, start + size)})
+    if size > 1 or volume.sizes[axis] == 1:
+        return cut
+    gaps = np.abs(np.diff(volume[axis].values.astype(np.float64)))
+    return with_spacing(cut, {axis: float(np.median(gaps))})
+
+
+def _holding(volume: xr.DataArray, fill: float) -> xr.DataArray:
+    """Return the volume in a dtype that can hold a value too."""
+    if volume.dtype.kind in "biu":
+        info = None if volume.dtype.kind == "b" else np.iinfo(volume.dtype)
+        low, high = (0, 1) if info is None else (info.min, info.max)
+        if not (low <= fill <= high and float(fill).is_integer()):
+            return volume.astype(np.result_type(volume.dtype, np.float32))
+    return volume
 
 
 def _with_units(changed: xr.DataArray, volume: xr.DataArray) -> xr.DataArray:
