@@ -136,6 +136,17 @@ def test_decoding_stands_where_the_volume_stood(directions, change, tmp_path, sm
     np.testing.assert_allclose(after.affine, before.affine, atol=1e-4)
 
 
+def test_finer_voxels_follow_the_direction_of_the_volume(tmp_path, small_encoder):
+    write_function(tmp_path / "a.nii", affine_with(TURN))
+    volume = CHANGES["reversed"](raw(tmp_path / "a.nii"))
+    encoder = small_encoder().fit([volume, volume])
+    (fine,) = decode_volumes(encoder, encoder.transform([volume]), [volume], spacing=0.5)
+    assert fine.shape == (16, 17, 19)
+    save_nifti(volume, tmp_path / "b.nii")
+    first = nibabel.load(tmp_path / "b.nii").affine @ [0, 0, 0, 1]
+    np.testing.assert_allclose((np.array(fine.attrs["affine"]) @ [0, 0, 0, 1]), first, atol=1e-4)
+
+
 def test_axes_in_one_direction_are_refused(tmp_path):
     flat = np.array([[1.0, 1, 0], [0, 0, 0], [0, 0, 1]])
     image = nibabel.Nifti1Image(np.ones((3, 3, 3), np.float32), None)
