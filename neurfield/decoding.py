@@ -13,7 +13,7 @@ from neurfield.codec import Codec
 from neurfield.derivatives import gradient
 from neurfield.memory import room
 from neurfield.signals import CoordinateFrame, Layout, Signals, grid_points
-from neurfield.signals.coords import axes_from_coords, real_array
+from neurfield.signals.coords import axes_from_coords, points_from
 from neurfield.signals.layout import cast
 from neurfield.signals.patches import Decoder
 
@@ -69,14 +69,14 @@ def decode(
         dtype = _checked_dtype(dtype)
     rows = np.arange(n_latents)
     if points is not None:
-        where = _checked_points(points, layout)
+        where = points_from(points, layout)
         frame.warn_outside(where.min(axis=0), where.max(axis=0))
         found = [cast(values, dtype) for values in decoder(rows, where)]
         return found if layout.has_channels else [values[..., 0] for values in found]
     if coords is not None and not isinstance(coords, Mapping | xr.DataArray):
         return _on_own_grids(decoder, frame, layout, rows, coords, dtype)
     if coords is not None:
-        axes = axes_from_coords(coords, layout.axis_names)
+        axes = axes_from_coords(coords, layout)
         _warn_outside(frame, axes)
         found = _on_grid(decoder, rows, axes)
         return [layout.label(cast(values, dtype), axes, samples) for values in found]
@@ -195,7 +195,7 @@ def _in_units(partial: Any, name: str, layout: Layout) -> Any:
     if isinstance(partial, xr.Dataset):
         return partial.map(lambda variable: _in_units(variable, name, layout), keep_attrs=True)
     if isinstance(partial, xr.DataArray) and "units" in partial.attrs:
-        per = layout.axis_attrs.get(name, {}).get("units")
+        per = layout.units[layout.axis_names.index(name)]
         attrs = {key: value for key, value in partial.attrs.items() if key != "units"}
         if per is not None:
             attrs["units"] = f"{partial.attrs['units']}/{per}"
@@ -221,18 +221,6 @@ def _on_grid(decoder: Decoder, rows: np.ndarray, axes: Sequence[np.ndarray]) -> 
     return [values.reshape(len(rows), *shape, -1) for values in decoder(rows, points)]
 
 
-def _checked_points(points: npt.ArrayLike, layout: Layout) -> np.ndarray:
-    where = real_array(points, "points")
-    if where.ndim != 2 or where.shape[1] != layout.n_axes or len(where) == 0:
-        raise ValueError(
-            f"points must have shape (n_points, {layout.n_axes}) for the axes "
-            f"{layout.axis_names}, got {where.shape}"
-        )
-    if not np.isfinite(where).all():
-        raise ValueError("points must be finite, got NaN or infinity")
-    return where
-
-
 def _on_own_grids(
     decoder: Decoder,
     frame: CoordinateFrame,
@@ -242,7 +230,7 @@ def _on_own_grids(
     dtype: npt.DTypeLike | None,
 ) -> list[list[Any]]:
     grids = list(coords) if isinstance(coords, Iterable) else [coords]
-    all_axes = [axes_from_coords(one, layout.axis_names) for one in grids]
+    all_axes = [axes_from_coords(one, layout) for one in grids]
     if len(grids) != len(rows):
         raise ValueError(
             f"coords must be one mapping, or one per latent: got {len(grids)} for "

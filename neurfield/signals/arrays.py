@@ -28,6 +28,7 @@ def read_array(X: np.ndarray, channel_axis: int | None, expected: Layout | None)
         axes=axes,
         n_channels=values.shape[-1],
         channel_axis=channel_axis,
+        times={} if expected is None else expected.times,
     )
     return Signals((SignalGroup(axes, values, np.arange(len(values))),), layout)
 

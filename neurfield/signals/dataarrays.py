@@ -27,9 +27,9 @@ def read_dataarray(X: xr.DataArray, expected: Layout | None) -> Signals:
         )
     X = channels_in_order(decoded(X), expected)
     if names := point_coordinates(X, expected):
-        return read_scattered(X, names)
+        return read_scattered(X, names, expected)
     axis_names = names_of_axes(X.dims, expected)
-    axes = axes_of(X, axis_names)
+    axes, times = axes_of(X, axis_names, expected)
     values = values_of(X, axis_names)
     layout = Layout(
         container="dataarray",
@@ -42,5 +42,6 @@ def read_dataarray(X: xr.DataArray, expected: Layout | None) -> Signals:
         name=None if X.name is None else str(X.name),
         attrs=dict(X.attrs),
         axis_attrs={name: dict(X[name].attrs) for name in axis_names},
+        times=times,
     )
     return Signals((SignalGroup(axes, values, np.arange(len(values))),), layout)

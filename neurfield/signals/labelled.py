@@ -12,6 +12,10 @@ from neurfield._compat import is_in_memory
 from neurfield.signals.layout import CHANNEL, SAMPLE, Layout
 from neurfield.signals.lazy import BlockCache, LazySource, LazyValues, Values, block_bounds
 from neurfield.signals.scaling import thinning
+from neurfield.signals.times import TimeAxis, refuse_zones
+
+_MOST = np.finfo(np.float64).max / 2  # half the extent that an axis may have
+_KINDS = {None: "numbers", "M": "dates", "m": "durations"}
 
 
 def is_xarray(X: Any) -> bool:
@@ -35,17 +39,19 @@ def names_of_axes(dims: Iterable[Any], expected: Layout | None) -> tuple[str, ..
     return expected.axis_names
 
 
-def axes_of(X: xr.DataArray, axis_names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
-    """Return the coordinates of each axis."""
+def axes_of(
+    X: xr.DataArray, axis_names: tuple[str, ...], expected: Layout | None
+) -> tuple[tuple[np.ndarray, ...], dict[str, TimeAxis]]:
+    """Return the coordinates of each axis as numbers, and how those that are times count."""
     if X.size == 0:
         raise ValueError(f"X needs at least one signal with one value, got sizes {dict(X.sizes)}")
-    axes = []
+    axes, times = [], {}
     for name in axis_names:
-        axis = X[name].to_numpy()
-        if axis.dtype.kind not in "biuf" or not np.isfinite(axis).all():
+        axis, time = numbers_of(X[name], name, expected)
+        if not np.isfinite(axis).all() or axis.max() / 2 - axis.min() / 2 > _MOST:
             raise ValueError(
-                f'coordinate "{name}" of X must be finite real numbers in one unit, '
-                f"got dtype {axis.dtype}"
+                f'coordinate "{name}" of X must hold finite numbers, none of them NaN or NaT, '
+                f"got {axis[~np.isfinite(axis)][:3].tolist() or 'an infinite extent'}"
             )
         values, counts = np.unique(axis, return_counts=True)
         if len(values) < len(axis):
@@ -53,8 +59,52 @@ def axes_of(X: xr.DataArray, axis_names: tuple[str, ...]) -> tuple[np.ndarray, .
                 f'coordinate "{name}" of X must not repeat a value, got '
                 f"{values[counts > 1][0]} {counts.max()} times"
             )
-        axes.append(axis.astype(np.float64))
-    return tuple(axes)
+        axes.append(axis)
+        if time is not None:
+            times[name] = time
+    return tuple(axes), times
+
+
+def numbers_of(
+    coord: xr.DataArray, name: str, expected: Layout | None
+) -> tuple[np.ndarray, TimeAxis | None]:
+    """Return a coordinate in float64, in seconds where it holds dates or durations.
+
+    Parameters
+    ----------
+    coord : DataArray
+        The coordinate; NaN and NaT are the caller's to refuse or to allow.
+    name : str
+        Its name.
+    expected : Layout, optional
+        Layout seen in fit, which tells where seconds count from.
+    """
+    values = coord.to_numpy()
+    if values.dtype.kind == "O":
+        refuse_zones(values, f'coordinate "{name}" of X')
+    if values.dtype.kind not in "iufMm":
+        raise ValueError(
+            f'coordinate "{name}" of X must hold real numbers, dates or durations, got dtype '
+            f"{values.dtype}, such as {values.flat[0]!r}; labels have no distances: call the "
+            f'dimension "{CHANNEL}" if they name channels, or give positions with '
+            f"X.assign_coords({name}=...)"
+        )
+    kind = values.dtype.kind if values.dtype.kind in "Mm" else None
+    seen = None if expected is None else expected.times.get(name)
+    if expected is not None and name in expected.axis_names:
+        kind_seen = None if seen is None else np.dtype(seen.dtype).kind
+        if kind != kind_seen:
+            raise ValueError(
+                f'coordinate "{name}" of X must hold {_KINDS[kind_seen]} as before, got '
+                f"{_KINDS[kind]}"
+            )
+    if kind is None:
+        return values.astype(np.float64), None
+    known = values[~np.isnat(values)]
+    if known.size == 0:
+        raise ValueError(f'coordinate "{name}" of X holds nothing but NaT')
+    time = seen or TimeAxis.of(known)
+    return np.where(np.isnat(values), np.nan, time.seconds(values)), time
 
 
 def values_of(X: xr.DataArray, axis_names: tuple[str, ...]) -> Values:

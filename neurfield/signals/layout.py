@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from neurfield.signals.times import TimeAxis
+
 SAMPLE, CHANNEL, POINT = "sample", "channel", "point"
 
 
@@ -47,6 +49,8 @@ class Layout:
         Whether each axis of an array spans [-1, 1], whatever its size, instead of counting indices.
     extent : tuple of d pairs of float, or None, default=None
         First and last coordinate along each axis, where scattered points take the place of a grid.
+    times : mapping of str to TimeAxis, optional
+        Axes that hold dates or durations; their coordinates here are seconds.
     """
 
     container: Literal["array", "dataarray", "dataset"]
@@ -63,6 +67,7 @@ class Layout:
     axis_attrs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unit_axes: bool = False
     extent: tuple[tuple[float, float], ...] | None = None
+    times: Mapping[str, TimeAxis] = field(default_factory=dict)
 
     @property
     def n_axes(self) -> int:
@@ -79,7 +84,10 @@ class Layout:
     @property
     def units(self) -> tuple[str | None, ...]:
         """Unit of each axis, where its attributes give one."""
-        return tuple(self.axis_attrs.get(name, {}).get("units") for name in self.axis_names)
+        return tuple(
+            "s" if name in self.times else self.axis_attrs.get(name, {}).get("units")
+            for name in self.axis_names
+        )
 
     def wrap(
         self,
@@ -126,7 +134,7 @@ class Layout:
     ) -> xr.DataArray | xr.Dataset:
         """Label values of shape (n, *shape, c) with the axes they stand on."""
         coords: dict[str, Any] = {
-            name: (name, axis, dict(self.axis_attrs.get(name, {})))
+            name: (name, self.positions(name, axis), dict(self.axis_attrs.get(name, {})))
             for name, axis in zip(self.axis_names, axes, strict=True)
         }
         if samples is not None:
@@ -144,6 +152,10 @@ class Layout:
         order = [dim for dim in self.dims if dim in array.dims]
         array = array.transpose(*order) if order else array
         return self._as_dataset(array) if self.container == "dataset" else array
+
+    def positions(self, name: str, axis: np.ndarray) -> np.ndarray:
+        """Return coordinates as the caller has them: dates or durations where fit saw such."""
+        return self.times[name].times(axis) if name in self.times else axis
 
     def resized(self, sizes: Sequence[int]) -> tuple[np.ndarray, ...]:
         """Return a grid of the given sizes over the same extent."""
@@ -170,6 +182,7 @@ class Layout:
             fields["channel_labels"] = tuple(fields["channel_labels"])
         if fields["axes"] is not None:
             fields["axes"] = tuple(np.asarray(axis, dtype=np.float64) for axis in fields["axes"])
+        fields["times"] = {n: TimeAxis(**time) for n, time in fields.get("times", {}).items()}
         return cls(**fields)
 
     def _as_array(self, values: np.ndarray) -> np.ndarray:
