@@ -14,6 +14,7 @@ from neurfield.derivatives import gradient
 from neurfield.memory import room
 from neurfield.signals import CoordinateFrame, Layout, Signals, grid_points
 from neurfield.signals.coords import axes_from_coords, points_from
+from neurfield.signals.encodings import encode
 from neurfield.signals.layout import cast
 from neurfield.signals.patches import Decoder
 
@@ -30,7 +31,8 @@ def decode(
     coords: Any,
     points: npt.ArrayLike | None,
     dtype: npt.DTypeLike | None,
-    samples: npt.ArrayLike | None,
+    samples: xr.Coordinates | None,
+    masked: np.ndarray | None = None,
 ) -> list[Any]:
     """Decode latents where the caller asks: see ``FunctaEncoder.inverse_transform``.
 
@@ -47,8 +49,10 @@ def decode(
         Number n of latents to decode.
     grid, coords, points, dtype
         As in ``FunctaEncoder.inverse_transform``.
-    samples : array-like of length n, or None
-        Labels of the latents.
+    samples : Coordinates or None
+        Labels along the sample dimension, one for each latent.
+    masked : bool array that broadcasts to (n, *shape, c), optional
+        What of each signal was not observed on the grid of fit.
 
     Returns
     -------
@@ -81,7 +85,7 @@ def decode(
         found = _on_grid(decoder, rows, axes)
         return [layout.label(cast(values, dtype), axes, samples) for values in found]
     axes = decoding_axes(layout, grid)
-    return [layout.wrap(v, axes, dtype, samples) for v in _on_grid(decoder, rows, axes)]
+    return [layout.wrap(v, axes, dtype, samples, masked) for v in _on_grid(decoder, rows, axes)]
 
 
 def decode_latents(
@@ -148,6 +152,7 @@ def decode_latents(
             "least two signals; this estimator has not learnt it"
         )
     (values,) = whole(lambda rows, x: [codec.values(codes[rows], x)], dtype)
+    values = encode(values, layout)
     if not return_std:
         return values
     store = None if observed is None else codec.store(observed)
@@ -208,7 +213,8 @@ def _stack(partials: list[Any], names: list[str]) -> Any:
     if isinstance(first, list):
         return [_stack(list(items), names) for items in zip(*partials, strict=True)]
     if isinstance(first, np.ndarray):
-        return np.stack(partials, axis=-1)
+        stack = np.ma.stack if isinstance(first, np.ma.MaskedArray) else np.stack
+        return stack(partials, axis=-1)
     along = xr.DataArray(names, dims=_DERIVATIVE, name=_DERIVATIVE)
     whole = xr.concat(partials, dim=along, combine_attrs="drop_conflicts")
     return whole.transpose(..., _DERIVATIVE)
@@ -271,6 +277,6 @@ def _checked_dtype(dtype: npt.DTypeLike) -> np.dtype:
         target = np.dtype(dtype)
     except TypeError as error:
         raise ValueError(f"dtype must be a type of real numbers, got {dtype!r}") from error
-    if target.kind not in "iuf":
+    if target.kind not in "biuf":
         raise ValueError(f"dtype must be a type of real numbers, got {dtype!r}")
     return target

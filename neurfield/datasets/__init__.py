@@ -2,6 +2,7 @@
 
 from neurfield.datasets.arrays import load_npz, save_npz
 from neurfield.datasets.bundled import digits
+from neurfield.datasets.complex_values import channels_to_complex, complex_to_channels
 from neurfield.datasets.dicom import load_dicom
 from neurfield.datasets.functa import load_functa_npz
 from neurfield.datasets.gridded import load_netcdf, load_zarr, save_netcdf, save_zarr
@@ -23,6 +24,8 @@ __all__ = [
     "MITBIH_SPLITS",
     "Container",
     "average_pool",
+    "channels_to_complex",
+    "complex_to_channels",
     "crop_or_pad",
     "digits",
     "load_dicom",

@@ -9,6 +9,9 @@ import numpy as np
 import xarray as xr
 
 from neurfield._compat import is_in_memory
+from neurfield.signals.accepted import real
+from neurfield.signals.beside import coordinates_beside
+from neurfield.signals.encodings import VALUES, encoding_of
 from neurfield.signals.layout import CHANNEL, SAMPLE, Layout
 from neurfield.signals.lazy import BlockCache, LazySource, LazyValues, Values, block_bounds
 from neurfield.signals.scaling import thinning
@@ -109,8 +112,7 @@ def numbers_of(
 
 def values_of(X: xr.DataArray, axis_names: tuple[str, ...]) -> Values:
     """Return the values as (n, *shape, c), read now or, where they are not in memory, later."""
-    if X.dtype.kind not in "biuf":
-        raise ValueError(f"values of X must be real numbers, got dtype {X.dtype}")
+    X = real(X, "values of X")
     if not is_lazy(X):
         return _ordered(X, axis_names)
     n_channels = X.sizes.get(CHANNEL, 1)
@@ -162,14 +164,32 @@ def channels_in_order(X: xr.DataArray, expected: Layout | None) -> xr.DataArray:
     labels, seen = labels_of_channels(X), None if expected is None else expected.channel_labels
     if labels is None or seen is None or labels == seen or len(labels) != len(seen):
         return X
-    if set(labels) != set(seen):
+    if set(labels) != set(seen) or len(set(seen)) < len(seen):
         raise ValueError(f"the channels of X must be {seen}, got {labels}")
     return X.isel({CHANNEL: [labels.index(label) for label in seen]})
 
 
 def labels_of_channels(X: xr.DataArray) -> tuple[Any, ...] | None:
     """Return the labels of the channels; None where they have none."""
-    return tuple(X[CHANNEL].to_numpy().tolist()) if CHANNEL in X.coords else None
+    if CHANNEL not in X.coords:
+        return None
+    labels = X[CHANNEL].to_numpy()
+    # Dates as lists would be numbers.
+    return tuple(labels if labels.dtype.kind in "Mm" else labels.tolist())
+
+
+def description_of(X: xr.DataArray, axis_names: tuple[str, ...]) -> dict[str, Any]:
+    """Return what a layout keeps of the labels of a DataArray, which do not change its numbers."""
+    places = [name for name in (*axis_names, CHANNEL) if name in X.coords]
+    encodings = {VALUES: encoding_of(X)} | {name: encoding_of(X[name]) for name in places}
+    return {
+        "channel_labels": labels_of_channels(X),
+        "name": None if X.name is None else str(X.name),
+        "attrs": dict(X.attrs),
+        "axis_attrs": {name: dict(X[name].attrs) for name in places},
+        "coords": coordinates_beside(X, axis_names),
+        "encodings": {name: encoding for name, encoding in encodings.items() if encoding},
+    }
 
 
 def without_values(X: xr.DataArray) -> xr.DataArray:

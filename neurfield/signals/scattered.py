@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from neurfield.signals.groups import SignalGroup, Signals
-from neurfield.signals.labelled import labels_of_channels, numbers_of, values_of
+from neurfield.signals.labelled import description_of, numbers_of, values_of
 from neurfield.signals.layout import CHANNEL, POINT, SAMPLE, Layout
 from neurfield.signals.lazy import LazyValues
 
@@ -57,11 +57,8 @@ def read_scattered(X: xr.DataArray, names: tuple[str, ...], expected: Layout | N
         axes=None,
         n_channels=X.sizes.get(CHANNEL, 1),
         dims=(SAMPLE, *names, *([CHANNEL] if CHANNEL in X.dims else [])),
-        channel_labels=labels_of_channels(X),
-        name=None if X.name is None else str(X.name),
-        attrs=dict(X.attrs),
-        axis_attrs={name: dict(X[name].attrs) for name in names},
         times=times,
+        **description_of(X, names),
     )
     return Signals(groups, layout)
 
