@@ -29,7 +29,8 @@ def coordinates_beside(X: xr.DataArray, axis_names: tuple[str, ...]) -> dict[str
     return {
         str(name): coord.variable.copy()
         for name, coord in X.coords.items()
-        if name not in places
+        if name not in axis_names
+        and name not in X.dims
         and set(coord.dims) <= places
         and coord.ndim <= _MOST_AXES
         and is_in_memory(coord.variable)
@@ -64,12 +65,14 @@ def sample_coordinates(X: Any) -> xr.Coordinates | None:
         return xr.Coordinates.from_pandas_multiindex(index, _SAMPLE)
     if index is None or callable(index):
         return None
-    return xr.Coordinates({_SAMPLE: (_SAMPLE, np.asarray(index))})
+    return xr.Coordinates({_SAMPLE: (_SAMPLE, index)})
 
 
 def index_of_samples(X: Any) -> pd.Index | None:
-    """Return the index along ``sample`` of an xarray object that has one."""
-    return X.indexes.get(_SAMPLE) if isinstance(X, xr.DataArray | xr.Dataset) else None
+    """Return the index of a DataFrame, or that along ``sample`` of an xarray object."""
+    if isinstance(X, xr.DataArray | xr.Dataset):
+        return X.indexes.get(_SAMPLE)
+    return X.index if isinstance(X, pd.DataFrame) else None
 
 
 def label_array(labels: Any) -> np.ndarray:

@@ -40,7 +40,7 @@ def read_dataset(X: xr.Dataset, expected: Layout | None) -> Signals:
             f"got {dims}"
         )
     original = X
-    X = X.assign({name: decoded(X[name]) for name in names})
+    X = X.assign({name: decoded(X[name]).variable for name in names})
     signals = _read_variables(X[names], expected)
     layout = signals.layout
     encodings: dict[str, Any] = {name: encoding_of(original[name]) for name in names}

@@ -26,7 +26,8 @@ _KEPT = (
     "shuffle",
     "chunksizes",
 )
-_PACKING = ("dtype", "scale_factor", "add_offset", "_FillValue", "missing_value")
+#: What of it makes other numbers of values.
+PACKING = ("dtype", "scale_factor", "add_offset", "_FillValue", "missing_value")
 VALUES = ""  # name of the values of a DataArray, which need not have one
 
 
@@ -81,8 +82,8 @@ def encode(found: Any, layout: Layout) -> Any:
 def _set(variable: xr.DataArray, encoding: Mapping[str, Any], is_axis: bool) -> None:
     kept = dict(encoding)
     if variable.dtype.kind in "iuf" and not holds(kept, variable.to_numpy(), exactly=is_axis):
-        kept = {name: value for name, value in kept.items() if name not in _PACKING}
-    sizes = kept.get("chunksizes", ())
+        kept = {name: value for name, value in kept.items() if name not in PACKING}
+    sizes = kept.get("chunksizes") or ()
     if len(sizes) != variable.ndim or any(
         c > n for c, n in zip(sizes, variable.shape, strict=True)
     ):
@@ -103,8 +104,10 @@ def holds(encoding: Mapping[str, Any], values: np.ndarray, exactly: bool = False
         Whether steps of the integers, which rounding brings values to, are too coarse.
     """
     dtype = np.dtype(encoding.get("dtype", values.dtype))
-    if dtype.kind not in "iu" or values.size == 0:
+    if values.size == 0:
         return True
+    if dtype.kind == "f":
+        return bool(np.nanmax(np.abs(values), initial=0.0) <= np.finfo(dtype).max)
     packed = np.asarray(values, dtype=np.float64) - encoding.get("add_offset", 0.0)
     packed /= encoding.get("scale_factor", 1.0)
     gaps = np.isnan(packed)

@@ -171,7 +171,7 @@ def channels_in_order(X: xr.DataArray, expected: Layout | None) -> xr.DataArray:
 
 def labels_of_channels(X: xr.DataArray) -> tuple[Any, ...] | None:
     """Return the labels of the channels; None where they have none."""
-    if CHANNEL not in X.coords:
+    if CHANNEL not in X.dims or CHANNEL not in X.coords:
         return None
     labels = X[CHANNEL].to_numpy()
     # Dates as lists would be numbers.
@@ -180,7 +180,8 @@ def labels_of_channels(X: xr.DataArray) -> tuple[Any, ...] | None:
 
 def description_of(X: xr.DataArray, axis_names: tuple[str, ...]) -> dict[str, Any]:
     """Return what a layout keeps of the labels of a DataArray, which do not change its numbers."""
-    places = [name for name in (*axis_names, CHANNEL) if name in X.coords]
+    along = (*axis_names, CHANNEL) if CHANNEL in X.dims else axis_names
+    places = [name for name in along if name in X.coords]
     encodings = {VALUES: encoding_of(X)} | {name: encoding_of(X[name]) for name in places}
     return {
         "channel_labels": labels_of_channels(X),

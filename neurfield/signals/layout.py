@@ -127,8 +127,6 @@ class Layout:
             Type to return; integer types are rounded and clipped to their range.
         samples : Coordinates, optional
             Labels along the sample dimension of xarray results.
-        has_columns : bool, default=False
-        Whether positions along the axis of an array are labels of a DataFrame's columns.
         masked : bool array that broadcasts to the values, optional
             What of each signal has not been observed; only where `axes` are the grid of fit.
 
@@ -143,8 +141,9 @@ class Layout:
             whole = self._as_array(values)
             known = [mask for mask in (self.masked, masked) if mask is not None]
             if known:
-                at_fit = self.is_grid_of_fit(axes)
-                mask = np.broadcast_to(np.logical_or.reduce(known) & at_fit, values.shape)
+                mask = np.zeros(values.shape, dtype=bool)
+                for part in known if self.is_grid_of_fit(axes) else []:
+                    mask |= part
                 whole = np.ma.masked_array(whole, self._as_array(mask))
         else:
             whole = self.label(values, axes, samples)
