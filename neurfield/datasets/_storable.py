@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -121,18 +122,28 @@ def _as_text(array: xr.DataArray) -> xr.DataArray:
 
 
 def _within(array: xr.DataArray, encoding: dict[str, Any]) -> tuple[xr.DataArray, dict[str, Any]]:
-    """Keep values from wrapping around in the integers that an encoding packs them into."""
+    """Keep values from wrapping around in the integers that an encoding packs them into.
+
+    Those of blocks that are yet to be computed are checked when they are.
+    """
     dtype = np.dtype(encoding.get("dtype") or array.dtype)
     if dtype == array.dtype or dtype.kind not in "iuf":
         return array, encoding
-    if is_in_memory(array.variable):
-        if holds(encoding, array.to_numpy()):
-            return array, encoding
-    elif dtype.kind == "f":
+    if array.chunks is not None:
+        checked = array.data.map_blocks(
+            partial(_held, encoding=encoding, name=str(array.name)), dtype=array.dtype
+        )
+        return array.copy(data=checked), encoding
+    if holds(encoding, array.to_numpy()):
         return array, encoding
-    elif {"_FillValue", "missing_value"} & set(encoding) or array.dtype.kind != "f":
-        scale, offset = encoding.get("scale_factor", 1.0), encoding.get("add_offset", 0.0)
-        limits = np.iinfo(dtype)
-        ends = sorted((limits.min * scale + offset, limits.max * scale + offset))
-        return array.clip(*ends, keep_attrs=True), encoding
     return array, {name: value for name, value in encoding.items() if name not in PACKING}
+
+
+def _held(values: np.ndarray, encoding: dict[str, Any], name: str) -> np.ndarray:
+    """Return a block of values, which are known only now, or refuse to write them as others."""
+    if not holds(encoding, values):
+        raise ValueError(
+            f'"{name}" has values that {encoding["dtype"]} cannot hold, which its encoding packs '
+            "them into; X.drop_encoding() writes them as they are"
+        )
+    return values

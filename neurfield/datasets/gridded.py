@@ -119,7 +119,7 @@ def save_netcdf(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str])
         Signals. Attributes that NetCDF cannot hold, such as nested lists, are stored as JSON, and
         float16 as float32. Packing into integers, as ``encoding`` has it, is kept where the
         integers hold the values; otherwise floating-point numbers are written. Values that are yet
-        to be computed are clipped to the range of the integers.
+        to be computed are refused then.
     path : path-like
         File to write.
     """
