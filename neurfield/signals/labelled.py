@@ -50,6 +50,8 @@ def axes_of(
         raise ValueError(f"X needs at least one signal with one value, got sizes {dict(X.sizes)}")
     axes, times = [], {}
     for name in axis_names:
+        if name not in X.coords and expected is not None:
+            _refuse_indices(name, expected)
         axis, time = numbers_of(X[name], name, expected)
         if not np.isfinite(axis).all() or axis.max() / 2 - axis.min() / 2 > _MOST:
             raise ValueError(
@@ -66,6 +68,19 @@ def axes_of(
         if time is not None:
             times[name] = time
     return tuple(axes), times
+
+
+def _refuse_indices(name: str, expected: Layout) -> None:
+    """Refuse a dimension without coordinates, which counts indices, where fit saw positions."""
+    if name not in expected.axis_names or expected.axes is None:
+        return
+    seen = expected.axes[expected.axis_names.index(name)]
+    if not np.allclose(seen, np.arange(len(seen))):
+        raise ValueError(
+            f'dimension "{name}" of X has no coordinates, but before they were from {seen[0]:g} to '
+            f"{seen[-1]:g}: give X.assign_coords({name}=...), or pass an array, which is taken to "
+            "stand on the grid seen in fit"
+        )
 
 
 def numbers_of(

@@ -295,21 +295,3 @@ def cast(values: np.ndarray, dtype: npt.DTypeLike | None) -> np.ndarray:
             "wider one"
         )
     return found
-
-
-def check_agreement(layout: Layout, expected: Layout, where: str = "seen in fit") -> None:
-    """Refuse signals whose axes or channels are not those of another layout."""
-    if layout.n_axes != expected.n_axes:
-        raise ValueError(
-            f"X must have {expected.n_axes} coordinate axes {expected.axis_names} as {where}, "
-            f"got {layout.n_axes}: {layout.axis_names}"
-        )
-    if set(layout.axis_names) != set(expected.axis_names):
-        raise ValueError(
-            f"the coordinate axes of X must be {expected.axis_names} as {where}, "
-            f"got {layout.axis_names}"
-        )
-    if layout.n_channels != expected.n_channels:
-        raise ValueError(
-            f"X must have {expected.n_channels} channel(s) as {where}, got {layout.n_channels}"
-        )

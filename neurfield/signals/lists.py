@@ -10,12 +10,13 @@ import numpy as np
 import xarray as xr
 
 from neurfield.signals.accepted import real
+from neurfield.signals.agreement import check_agreement
 from neurfield.signals.arrays import read_array
 from neurfield.signals.beside import same
 from neurfield.signals.dataarrays import read_dataarray
 from neurfield.signals.groups import SignalGroup, Signals
 from neurfield.signals.labelled import is_lazy, is_xarray, without_values
-from neurfield.signals.layout import SAMPLE, Layout, check_agreement
+from neurfield.signals.layout import SAMPLE, Layout
 from neurfield.signals.lazy import BlockCache, LazySource, LazyValues, Values, block_bounds
 from neurfield.signals.missing import decoded, filled
 from neurfield.signals.scaling import thinning

@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from neurfield.signals.agreement import check_agreement
 from neurfield.signals.arrays import read_array
 from neurfield.signals.dataarrays import read_dataarray
 from neurfield.signals.datasets import read_dataset
 from neurfield.signals.groups import Signals
-from neurfield.signals.layout import Layout, check_agreement
+from neurfield.signals.layout import Layout
 from neurfield.signals.lists import is_list_of_signals, read_list
 
 
