@@ -63,6 +63,7 @@ def channels_to_complex(decoded: Any) -> Any:
     Returns
     -------
     complex array of shape (n, *shape), DataArray or list
+        As they were before :func:`complex_to_channels`.
 
     Raises
     ------

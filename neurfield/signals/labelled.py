@@ -94,7 +94,7 @@ def numbers_of(
         The coordinate; NaN and NaT are the caller's to refuse or to allow.
     name : str
         Its name.
-    expected : Layout, optional
+    expected : Layout or None
         Layout seen in fit, which tells where seconds count from.
     """
     values = coord.to_numpy()

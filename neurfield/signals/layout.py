@@ -57,12 +57,12 @@ class Layout:
         First and last coordinate along each axis, where scattered points take the place of a grid.
     times : mapping of str to TimeAxis, optional
         Axes that hold dates or durations; their coordinates here are seconds.
-    coords : mapping of str to Variable, optional
-        Coordinates beside the axes and the samples: scalars, and those over the grid or channels.
     has_columns : bool, default=False
         Whether positions along the axis of an array are labels of a DataFrame's columns.
     masked : bool array that broadcasts to (*shape, c), or None, default=None
         Of masked arrays, where on the reference grid no signal of fit has a value.
+    coords : mapping of str to Variable, optional
+        Coordinates beside the axes and the samples: scalars, and those over the grid or channels.
     encodings : mapping of str to mapping, optional
         How a file stored the values (""), the variables of a Dataset and the coordinates.
     """

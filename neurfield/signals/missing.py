@@ -62,7 +62,8 @@ def unobserved(signals: Signals, layout: Layout) -> np.ndarray:
 
     Returns
     -------
-    bool array of shape (n, *shape, c), or that broadcasts to it
+    bool array of shape (n, *shape, c), or ()
+        True where there is no value.
     """
     (first, *others) = signals.groups
     if others or first.is_scattered or not layout.is_grid_of_fit(first.axes):

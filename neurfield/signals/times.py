@@ -19,7 +19,7 @@ class TimeAxis:
     ----------
     dtype : str
         Type of the coordinate, such as "datetime64[ns]" or "timedelta64[ms]".
-    origin : int
+    origin : int, default=0
         Where seconds count from, in steps of `dtype` since 1970; 0 for durations.
 
     Examples
