@@ -25,7 +25,23 @@ except ImportError as error:
         f"scikit-learn {version('scikit-learn')} is installed and does not have them: {error}"
     ) from error
 
-__all__ = ["Interval", "StrOptions", "fit_context", "is_in_memory", "validate_parameters"]
+try:
+    from sklearn.utils._set_output import _get_output_config as output_config
+except ImportError:  # then labels are the numbers of rows
+
+    def output_config(method: str, estimator: Any = None) -> Any:
+        """Tell nothing of the container that is asked for."""
+        return {}
+
+
+__all__ = [
+    "Interval",
+    "StrOptions",
+    "fit_context",
+    "is_in_memory",
+    "output_config",
+    "validate_parameters",
+]
 
 
 def validate_parameters(estimator: BaseEstimator) -> None:

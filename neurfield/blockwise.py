@@ -67,8 +67,10 @@ def encode_lazily(
         chunks=(values.chunks[0], (codec.latent_size,)),
         meta=np.empty((0, 0), dtype=np.float32),
     )
-    coords = {n: c for n, c in X.coords.items() if set(c.dims) <= {SAMPLE}}
-    labelled = xr.DataArray(latents, coords, (SAMPLE, LATENT), "latents", dict(attrs))
+    coords = X.coords.to_dataset().drop_vars(
+        n for n, c in X.coords.items() if set(c.dims) - {SAMPLE}
+    )
+    labelled = xr.DataArray(latents, coords.coords, (SAMPLE, LATENT), "latents", dict(attrs))
     return labelled.unify_chunks()
 
 

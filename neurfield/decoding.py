@@ -13,7 +13,8 @@ from neurfield.codec import Codec
 from neurfield.derivatives import gradient
 from neurfield.memory import room
 from neurfield.signals import CoordinateFrame, Layout, Signals, grid_points
-from neurfield.signals.coords import axes_from_coords, real_array
+from neurfield.signals.coords import axes_from_coords, points_from
+from neurfield.signals.encodings import encode
 from neurfield.signals.layout import cast
 from neurfield.signals.patches import Decoder
 
@@ -30,7 +31,8 @@ def decode(
     coords: Any,
     points: npt.ArrayLike | None,
     dtype: npt.DTypeLike | None,
-    samples: npt.ArrayLike | None,
+    samples: xr.Coordinates | None,
+    masked: np.ndarray | None = None,
 ) -> list[Any]:
     """Decode latents where the caller asks: see ``FunctaEncoder.inverse_transform``.
 
@@ -47,8 +49,10 @@ def decode(
         Number n of latents to decode.
     grid, coords, points, dtype
         As in ``FunctaEncoder.inverse_transform``.
-    samples : array-like of length n, or None
-        Labels of the latents.
+    samples : Coordinates or None
+        Labels along the sample dimension, one for each latent.
+    masked : bool array that broadcasts to (n, *shape, c), optional
+        What of each signal was not observed on the grid of fit.
 
     Returns
     -------
@@ -69,19 +73,19 @@ def decode(
         dtype = _checked_dtype(dtype)
     rows = np.arange(n_latents)
     if points is not None:
-        where = _checked_points(points, layout)
+        where = points_from(points, layout)
         frame.warn_outside(where.min(axis=0), where.max(axis=0))
         found = [cast(values, dtype) for values in decoder(rows, where)]
         return found if layout.has_channels else [values[..., 0] for values in found]
     if coords is not None and not isinstance(coords, Mapping | xr.DataArray):
         return _on_own_grids(decoder, frame, layout, rows, coords, dtype)
     if coords is not None:
-        axes = axes_from_coords(coords, layout.axis_names)
+        axes = axes_from_coords(coords, layout)
         _warn_outside(frame, axes)
         found = _on_grid(decoder, rows, axes)
         return [layout.label(cast(values, dtype), axes, samples) for values in found]
     axes = decoding_axes(layout, grid)
-    return [layout.wrap(v, axes, dtype, samples) for v in _on_grid(decoder, rows, axes)]
+    return [layout.wrap(v, axes, dtype, samples, masked) for v in _on_grid(decoder, rows, axes)]
 
 
 def decode_latents(
@@ -148,6 +152,7 @@ def decode_latents(
             "least two signals; this estimator has not learnt it"
         )
     (values,) = whole(lambda rows, x: [codec.values(codes[rows], x)], dtype)
+    values = encode(values, layout)
     if not return_std:
         return values
     store = None if observed is None else codec.store(observed)
@@ -195,7 +200,7 @@ def _in_units(partial: Any, name: str, layout: Layout) -> Any:
     if isinstance(partial, xr.Dataset):
         return partial.map(lambda variable: _in_units(variable, name, layout), keep_attrs=True)
     if isinstance(partial, xr.DataArray) and "units" in partial.attrs:
-        per = layout.axis_attrs.get(name, {}).get("units")
+        per = layout.units[layout.axis_names.index(name)]
         attrs = {key: value for key, value in partial.attrs.items() if key != "units"}
         if per is not None:
             attrs["units"] = f"{partial.attrs['units']}/{per}"
@@ -208,7 +213,8 @@ def _stack(partials: list[Any], names: list[str]) -> Any:
     if isinstance(first, list):
         return [_stack(list(items), names) for items in zip(*partials, strict=True)]
     if isinstance(first, np.ndarray):
-        return np.stack(partials, axis=-1)
+        stack = np.ma.stack if isinstance(first, np.ma.MaskedArray) else np.stack
+        return stack(partials, axis=-1)
     along = xr.DataArray(names, dims=_DERIVATIVE, name=_DERIVATIVE)
     whole = xr.concat(partials, dim=along, combine_attrs="drop_conflicts")
     return whole.transpose(..., _DERIVATIVE)
@@ -221,18 +227,6 @@ def _on_grid(decoder: Decoder, rows: np.ndarray, axes: Sequence[np.ndarray]) -> 
     return [values.reshape(len(rows), *shape, -1) for values in decoder(rows, points)]
 
 
-def _checked_points(points: npt.ArrayLike, layout: Layout) -> np.ndarray:
-    where = real_array(points, "points")
-    if where.ndim != 2 or where.shape[1] != layout.n_axes or len(where) == 0:
-        raise ValueError(
-            f"points must have shape (n_points, {layout.n_axes}) for the axes "
-            f"{layout.axis_names}, got {where.shape}"
-        )
-    if not np.isfinite(where).all():
-        raise ValueError("points must be finite, got NaN or infinity")
-    return where
-
-
 def _on_own_grids(
     decoder: Decoder,
     frame: CoordinateFrame,
@@ -242,7 +236,7 @@ def _on_own_grids(
     dtype: npt.DTypeLike | None,
 ) -> list[list[Any]]:
     grids = list(coords) if isinstance(coords, Iterable) else [coords]
-    all_axes = [axes_from_coords(one, layout.axis_names) for one in grids]
+    all_axes = [axes_from_coords(one, layout) for one in grids]
     if len(grids) != len(rows):
         raise ValueError(
             f"coords must be one mapping, or one per latent: got {len(grids)} for "
@@ -283,6 +277,6 @@ def _checked_dtype(dtype: npt.DTypeLike) -> np.dtype:
         target = np.dtype(dtype)
     except TypeError as error:
         raise ValueError(f"dtype must be a type of real numbers, got {dtype!r}") from error
-    if target.kind not in "iuf":
+    if target.kind not in "biuf":
         raise ValueError(f"dtype must be a type of real numbers, got {dtype!r}")
     return target

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassNamePrefixFeaturesOutMixin
 
+from neurfield._compat import output_config
 from neurfield.fields import FieldSpec
 from neurfield.patched import patches_of
+from neurfield.signals.beside import index_of_samples
 
 _RECENT = 25  # meta-steps that the quality at the end of a fit is averaged over
 
@@ -53,6 +55,27 @@ class NamedLatentsMixin:
             return numbered
         prefix = type(self).__name__.lower()
         return np.array([f"{prefix}_{name}" for name in names], dtype=object)
+
+
+def labelled(encoder: Any, latents: np.ndarray, X: Any) -> Any:
+    """Return latents with the labels of the samples, where pandas is to be the output.
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+        Fitted; its ``set_output``, or scikit-learn's configuration, tells.
+    latents : array of shape (n, P)
+        What ``transform`` found.
+    X : container of signals
+        Of an xarray object with a coordinate ``sample``, that becomes the index. scikit-learn
+        itself takes over the index of a DataFrame.
+    """
+    index = index_of_samples(X)
+    if index is None or output_config("transform", encoder).get("dense") != "pandas":
+        return latents
+    import pandas as pd
+
+    return pd.DataFrame(latents, index=index)
 
 
 def summary(encoder: Any) -> dict[str, str]:

@@ -16,7 +16,7 @@ from neurfield.blockwise import encode_lazily, is_dask_backed
 from neurfield.codec import Codec, encoding_room
 from neurfield.decoding import decode_latents
 from neurfield.device import matrix_products
-from neurfield.display import NamedLatentsMixin, SummaryMixin
+from neurfield.display import NamedLatentsMixin, SummaryMixin, labelled
 from neurfield.fields import Field, FieldSpec
 from neurfield.fitting import fit_codec, history_of
 from neurfield.learning import EarlyStopping, Learner, Trainer
@@ -27,7 +27,7 @@ from neurfield.published import PublishedMixin
 from neurfield.signals import Signals
 from neurfield.signals.lazy import LazyValues
 from neurfield.spec import Spec, SpecParameters
-from neurfield.validation import validated_latents, validated_observed, validated_signals
+from neurfield.validation import validated_latents, validated_origin, validated_signals
 
 
 class FunctaEncoder(
@@ -323,7 +323,7 @@ class FunctaEncoder(
         if is_dask_backed(X) and isinstance(signals.groups[0].values, LazyValues):
             return encode_lazily(codec, signals, X, provenance(self, X.attrs), self.memory_budget)
         with encoding_room(codec, signals, self.memory_budget, "transform", self.verbose):
-            return codec.encode(signals)
+            return labelled(self, codec.encode(signals), X)
 
     def inverse_transform(
         self,
@@ -363,8 +363,8 @@ class FunctaEncoder(
             the values that were not observed. For estimators fitted with ``learner="varpro"``.
         observed : as X in :meth:`transform`, optional
             The signals that the latents are of, in their order: what ``return_std`` takes as
-            observed. Without it, signals count as observed on the whole grid of fit, with a
-            warning.
+            observed, instead of the whole grid of fit with a warning. Results take the mask of
+            masked arrays on the grid of fit, and the labels of xarray objects along "sample".
         dtype : dtype, optional
             Type of the result, by default float32, or float64 where values need it; integer types
             are rounded and clipped. Standard deviations stay as they are.
@@ -378,7 +378,6 @@ class FunctaEncoder(
         """
         check_is_fitted(self)
         latents = validated_latents(self, X)
-        index = getattr(X, "index", None)
         return decode_latents(
             self.codec_,
             self.layout_,
@@ -386,12 +385,11 @@ class FunctaEncoder(
             memory_budget=self.memory_budget,
             derivative=derivative,
             return_std=return_std,
-            observed=validated_observed(self, observed, len(latents), return_std),
             grid=grid,
             coords=coords,
             points=points,
-            samples=None if callable(index) else index,
             dtype=dtype,
+            **validated_origin(self, X, observed, return_std),
         )
 
     def score(self, X: Any, y: Any = None) -> float:

@@ -46,14 +46,15 @@ class StoredMixin:
         ----------
         path : path
             File to write, whole or not at all; one that is there is replaced. ``callbacks`` and a
-            RandomState instance are left out.
+            RandomState instance are left out; attributes of the signals that JSON has no type for
+            are written as text.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             If the estimator has not been fitted.
         TypeError
-            If a parameter, label or attribute of the data cannot be written as JSON.
+            If a parameter cannot be written as JSON.
         OSError
             If the file cannot be written.
         """

@@ -29,8 +29,10 @@ from neurfield.fields.schedule import check_omega
 from neurfield.learning.regression import Observations, RegressionLoop, fit_regression
 from neurfield.memory import at_once
 from neurfield.signals import SignalGroup, Signals, Units, read_signals
+from neurfield.signals.accepted import as_container, real
 from neurfield.signals.labelled import is_xarray
 from neurfield.signals.layout import SAMPLE
+from neurfield.signals.missing import filled
 from neurfield.waiting import short_waits
 
 _PART_OF_NYQUIST = 0.25  # highest frequency by default; the network makes higher ones of it
@@ -321,11 +323,11 @@ class NeuralField(BaseEstimator):
     def _check_array(self, X: Any) -> tuple[np.ndarray, int | None]:
         """Return the array and its channel axis, counted with a sample axis in front."""
         try:
-            array = np.asarray(X)
+            array = real(np.asarray(filled(as_container(X))), "values of X")
         except ValueError as error:
             raise ValueError(f"X must be one signal, an array of numbers: {error}") from error
         least = 1 if self.channel_axis is None else 2
-        if array.dtype.kind not in "biuf" or array.ndim < least:
+        if array.ndim < least:
             raise ValueError(
                 f"X must be one signal: real numbers along at least {least} axis/axes, "
                 f"got dtype {array.dtype} and shape {array.shape}"

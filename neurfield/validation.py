@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from sklearn.utils.validation import check_array, validate_data
 
 from neurfield.patched import patches_of
 from neurfield.signals import Layout, Signals, read_signals
+from neurfield.signals.accepted import as_container, real
+from neurfield.signals.arrays import numbered_columns
+from neurfield.signals.attributes import warn_of_text
+from neurfield.signals.beside import index_of_samples, sample_coordinates
 from neurfield.signals.frame import CoordinateFrame
 from neurfield.signals.labelled import is_xarray
+from neurfield.signals.layout import SAMPLE
 from neurfield.signals.lists import is_list_of_signals
-from neurfield.signals.missing import filled
+from neurfield.signals.missing import filled, holds_masks, unobserved
 
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
@@ -41,46 +48,57 @@ def validated_signals(encoder: FunctaEncoder, X: Any, reset: bool) -> Signals:
     if isinstance(X, list | tuple) and len(X) == 0:
         raise ValueError(f"X needs at least one signal, got none: {X!r}")
     layout = None if reset else encoder.layout_
+    X = given = as_container(X)
+    columns = None
     if not is_xarray(X) and not is_list_of_signals(X):
-        X = _checked_array(encoder, filled(X), layout)
-    signals = read_signals(X, encoder.channel_axis, layout)
+        X, columns = _checked_array(encoder, filled(X), layout), numbered_columns(X)
+    signals = read_signals(X, encoder.channel_axis, layout, columns)
     if reset:
         axes = signals.layout.axes
         n_points = signals.groups[0].n_points
         if axes is not None:
             n_points = int(np.prod([len(axis) for axis in axes]))
         encoder.n_features_in_ = n_points * signals.layout.n_channels
+        if holds_masks(given):
+            nowhere = np.asarray(np.atleast_1d(unobserved(signals, signals.layout)).all(axis=0))
+            signals = replace(signals, layout=replace(signals.layout, masked=nowhere))
+        _warn_of_labels(signals.layout)
     else:
         _check_extent(encoder.codec_.whole_frame, signals)
     return signals
 
 
-def validated_observed(
-    encoder: FunctaEncoder, observed: Any, n_latents: int, return_std: bool
-) -> Signals | None:
-    """Read the signals that latents are of, for their standard deviations.
+def validated_origin(
+    encoder: FunctaEncoder, X: Any, observed: Any, return_std: bool
+) -> dict[str, Any]:
+    """Read what is known of the signals that latents are of, as :func:`decode_latents` takes it.
 
     Parameters
     ----------
     encoder : FunctaEncoder
         Fitted.
+    X : array-like of shape (n, P)
+        The latents; of a DataFrame, the index labels the samples.
     observed : any container that ``transform`` takes, or None
-        The signals, in the order of the latents; lazy values are read once, to check them.
-    n_latents : int
-        Number n of latents that are decoded, and so of signals expected.
+        The signals, in the order of the latents; with `return_std`, lazy values are read once, to
+        check them.
     return_std : bool
-        Whether deviations are asked for; without them, nothing may be given.
+        Whether deviations are asked for.
 
     Returns
     -------
-    Signals or None
-        None where nothing was given, with a warning if deviations are asked for.
+    dict
+        The signals as "observed", where deviations need them, labels as "samples", and what is
+        masked of each signal on the grid of fit as "masked"; None where nothing is known. Without
+        the signals there is a warning if deviations are asked for.
 
     Raises
     ------
     ValueError
-        If they are not as many as the latents, or not usable, or there would be no use for them.
+        If they are not as many as the latents, have other labels, or are not usable, or there would
+        be no use for them.
     """
+    samples = sample_coordinates(X)
     if observed is None:
         if return_std:
             warnings.warn(
@@ -89,19 +107,40 @@ def validated_observed(
                 UserWarning,
                 stacklevel=3,
             )
-        return None
-    if not return_std:
+        return {"observed": None, "samples": samples, "masked": None}
+    labels, is_masked = sample_coordinates(observed), holds_masks(observed)
+    if not return_std and labels is None and not is_masked:
         raise ValueError(
-            "observed= changes nothing but standard deviations: give return_std=True with it"
+            "observed= changes nothing but standard deviations where it has neither a mask nor "
+            "labels of samples: give return_std=True with it"
         )
-    signals = validated_signals(encoder, observed, reset=False)
-    signals.check()
+    signals, n_latents = validated_signals(encoder, observed, reset=False), len(X)
+    if return_std:
+        signals.check()
     if len(signals) != n_latents:
         raise ValueError(
             f"observed must hold the signal of each latent, got {len(signals)} signals for "
             f"{n_latents} latents"
         )
-    return signals
+    _check_same_samples(index_of_samples(X), index_of_samples(observed))
+    return {
+        "observed": signals if return_std else None,
+        "samples": samples if labels is None else labels,
+        "masked": unobserved(signals, encoder.layout_) if is_masked else None,
+    }
+
+
+def _check_same_samples(ours: pd.Index | None, theirs: pd.Index | None) -> None:
+    """Refuse latents and signals whose labels say that they are not each other's."""
+    if any(index is None or isinstance(index, pd.RangeIndex) for index in (ours, theirs)):
+        return
+    assert ours is not None
+    assert theirs is not None
+    if not ours.equals(theirs):
+        raise ValueError(
+            "observed must hold the signals of the latents in their order, got the labels "
+            f"{theirs[:3].tolist()}... for latents of {ours[:3].tolist()}..."
+        )
 
 
 def validated_latents(encoder: FunctaEncoder, X: npt.ArrayLike) -> np.ndarray:
@@ -136,12 +175,46 @@ def _checked_array(encoder: FunctaEncoder, X: Any, layout: Layout | None) -> np.
     options = {"dtype": "numeric", "ensure_all_finite": False}
     if not hasattr(X, "ndim"):
         X = np.asarray(X)
-    if X.ndim <= 2 and not unit_axes:
-        return validate_data(encoder, X, reset=layout is None, **options)
-    array = check_array(X, allow_nd=True, estimator=encoder, input_name="X", **options)
+    if hasattr(X, "dtype") and X.dtype.kind in "cmM":
+        real(X, "values of X")
+    try:
+        if X.ndim <= 2 and not unit_axes:
+            return real(validate_data(encoder, X, reset=layout is None, **options), "values of X")
+        array = check_array(X, allow_nd=True, estimator=encoder, input_name="X", **options)
+    except (TypeError, ValueError) as error:
+        _check_columns(X, error)
+        raise
     if layout is not None and not unit_axes and layout.container == "array":
         _check_shape(type(encoder).__name__, array, layout)
-    return array
+    return real(array, "values of X")
+
+
+def _check_columns(X: Any, error: Exception) -> None:
+    """Name the columns of a DataFrame that hold no numbers."""
+    if not isinstance(X, pd.DataFrame):
+        return
+    numbers = X.select_dtypes(["number", "bool"]).columns
+    if others := [name for name in X.columns if name not in numbers]:
+        raise ValueError(
+            f"columns {others[:5]} of X must hold real numbers, got "
+            f"{X[others[0]].dtype}, such as {X[others[0]].iloc[0]!r}; drop them, or make them the "
+            "index if they are labels"
+        ) from error
+
+
+def _warn_of_labels(layout: Layout) -> None:
+    """Warn, before any work, of what saving will change, and of what splitting would mix up."""
+    warn_of_text(layout.attrs, "X")
+    for name, attrs in {**layout.variable_attrs, **layout.axis_attrs}.items():
+        warn_of_text(attrs, f'"{name}" of X')
+    if layout.dims and layout.dims[0] != SAMPLE and not layout.is_list:
+        warnings.warn(
+            f'"{SAMPLE}" is not the first of the dimensions {layout.dims} of X: functions of '
+            "scikit-learn that split data, such as cross_val_score, would divide "
+            f'"{layout.dims[0]}"; X.transpose("{SAMPLE}", ...) is safe',
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _check_extent(frame: CoordinateFrame, signals: Signals) -> None:

@@ -84,3 +84,49 @@ def test_arrays_of_a_larger_shape_are_refused_in_lists():
     enc.fit([rng.random((6, 6)) for _ in range(5)])
     with pytest.raises(ValueError, match=r"of its points"):
         enc.transform([rng.random((30, 30))])
+
+
+def in_units(values="mV", t="s", of=labelled):
+    X = of(series()).assign_attrs(units=values)
+    X["t"].attrs["units"] = t
+    return X
+
+
+@pytest.mark.parametrize("container", ["dataarray", "dataset", "list", "dask"])
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"t": "ms"}, r'unit of "t" of X must be "s" as seen in fit, got "ms": convert'),
+        ({"values": "uV"}, r'unit of .* of X must be "mV" as seen in fit, got "uV": convert'),
+    ],
+)
+def test_signals_in_another_unit_than_in_fit_are_refused(other, message, container, small_encoder):
+    into = {
+        "dataarray": lambda X: X,
+        "dataset": lambda X: X.to_dataset(name="lead"),
+        "list": list,
+        "dask": lambda X: X.chunk(sample=3),
+    }[container]
+    enc = small_encoder().fit(into(in_units()))
+    enc.transform(into(in_units()))
+    with pytest.raises(ValueError, match=message):
+        enc.transform(into(in_units(**other)))
+
+
+def test_signals_of_a_list_in_several_units_are_refused(small_encoder):
+    with pytest.raises(
+        ValueError, match=r'X\[1\]: the unit of values of X must be "mV" as in X\[0\]'
+    ):
+        small_encoder().fit([in_units()[0], in_units(values="uV")[1]])
+
+
+def test_indices_are_no_positions_after_a_fit_on_coordinates(small_encoder):
+    X = labelled(series()).assign_coords(t=0.5 * np.arange(12))
+    enc = small_encoder().fit(X)
+    with pytest.raises(
+        ValueError, match=r'dimension "t" of X has no coordinates, .* from 0 to 5.5'
+    ):
+        enc.transform(X.drop_vars("t").isel(t=slice(6)))
+    np.testing.assert_array_equal(enc.transform(X.values), enc.transform(X))
+    counted = small_encoder().fit(labelled(series()))
+    counted.transform(labelled(series()).drop_vars("t"))

@@ -4,6 +4,7 @@ from neurfield.datasets.aami import AAMI_CLASSES
 from neurfield.datasets.arrays import load_npz, save_npz
 from neurfield.datasets.bids import load_bids
 from neurfield.datasets.bundled import digits
+from neurfield.datasets.complex_values import channels_to_complex, complex_to_channels
 from neurfield.datasets.dicom import load_dicom, load_dicom_waveforms
 from neurfield.datasets.edf import load_edf
 from neurfield.datasets.functa import load_functa_npz
@@ -30,6 +31,8 @@ __all__ = [
     "PTBXL_SPLITS",
     "Container",
     "average_pool",
+    "channels_to_complex",
+    "complex_to_channels",
     "crop_or_pad",
     "digits",
     "load_bids",

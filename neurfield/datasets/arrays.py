@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from neurfield.atomic import replacing
-from neurfield.datasets._files import existing
+from neurfield.datasets._files import existing, reading
 from neurfield.datasets._numpy_file import MmapMode, NumpyFile
+from neurfield.datasets._storable import plain_attrs, with_multi_indexes, without_multi_indexes
+from neurfield.errors import FileError
 
 #: Names of the coordinate axes of an array without names, by their number.
 AXIS_NAMES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
@@ -21,6 +25,7 @@ _SPLITS = ("train", "val", "test")
 _IMAGES, _LABELS = "_images", "_labels"
 _LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 _DIMS_KEY, _COORD_PREFIX = "dims", "coord_"
+_BESIDE_KEY = "beside"  # JSON: name, attributes and dimensions of other coordinates
 
 
 def load_npz(
@@ -58,7 +63,7 @@ def load_npz(
         ``<split>_labels``, ``<key>_labels``, ``labels``, ``label``, ``targets``, ``target`` or
         ``y``, become the coordinate ``label``; k labels per signal, (n_samples, k), the coordinates
         ``label_0`` to ``label_<k-1>``. ``attrs`` hold ``source``, the name of the file, and
-        ``split`` where one was chosen.
+        ``split`` where one was chosen, beside those that :func:`save_npz` stored.
 
     Raises
     ------
@@ -83,7 +88,7 @@ def load_npz(
     name = _choose(arrays, key, split)
     values = arrays[name] if mmap_mode is None else arrays.mapped(name, mmap_mode)
     if values.dtype.kind not in "biuf":
-        raise ValueError(f"{source}: {name!r} must hold real numbers, got dtype {values.dtype}")
+        raise FileError(source, f"{name!r} must hold real numbers, got dtype {values.dtype}")
     dims, values = _with_dims(source, name, values, channel_axis, arrays.get(_DIMS_KEY))
     coords: dict[str, object] = {}
     for dim, size in zip(dims, values.shape, strict=True):
@@ -96,7 +101,8 @@ def load_npz(
     attrs = {"source": source.name}
     if name.endswith(_IMAGES):
         attrs["split"] = name.removesuffix(_IMAGES)
-    return xr.DataArray(values, dims=dims, coords=coords, name="values", attrs=attrs)
+    signals = xr.DataArray(values, dims=dims, coords=coords, name="values", attrs=attrs)
+    return _with_beside(signals, arrays) if name == "values" else signals
 
 
 def save_npz(values: xr.DataArray | list[xr.DataArray], path: str | os.PathLike[str]) -> None:
@@ -106,11 +112,16 @@ def save_npz(values: xr.DataArray | list[xr.DataArray], path: str | os.PathLike[
     ----------
     values : DataArray or list of DataArray
         One DataArray with a ``sample`` dimension is stored as ``values``, with ``dims``, one
-        ``coord_<dim>`` per axis and ``labels``, so that :func:`load_npz` gives it back. Of a list,
-        each signal is stored as ``values_0000``, ``values_0001``, ..., with
-        ``coord_<dim>_0000``, ... .
+        ``coord_<dim>`` per axis, ``labels``, other coordinates of up to one dimension, name and
+        attributes, so that :func:`load_npz` gives it back. Of a list, each signal is stored as
+        ``values_0000``, ``values_0001``, ..., with ``coord_<dim>_0000``, ... .
     path : path-like
         File to write.
+
+    Raises
+    ------
+    TypeError
+        If `values` is anything else.
 
     Examples
     --------
@@ -124,12 +135,19 @@ def save_npz(values: xr.DataArray | list[xr.DataArray], path: str | os.PathLike[
     """
     content: dict[str, NDArray[np.generic]] = {}
     if isinstance(values, xr.DataArray):
-        content["values"] = values.values
-        content[_DIMS_KEY] = np.array([str(dim) for dim in values.dims])
-        content |= _axes(values, "")
-        if "label" in values.coords:
-            content["labels"] = _plain(values["label"].values)
+        levels = without_multi_indexes(values.to_dataset(name="values"))
+        signals = levels["values"]
+        content["values"] = signals.values
+        content[_DIMS_KEY] = np.array([str(dim) for dim in signals.dims])
+        content |= _axes(signals, "") | _beside(values, signals, levels.attrs)
+        if "label" in signals.coords and "label" not in signals.dims:
+            content["labels"] = _plain(signals["label"].values)
     else:
+        if not isinstance(values, list | tuple):
+            raise TypeError(
+                "values must be a DataArray or a list of them, got "
+                f'{type(values).__name__}; of a Dataset, pass values.to_dataarray(dim="channel")'
+            )
         for index, signal in enumerate(values):
             content[f"values_{index:04d}"] = signal.values
             content |= _axes(signal, f"_{index:04d}")
@@ -145,22 +163,24 @@ def _choose(arrays: NumpyFile, key: str | None, split: str | None) -> str:
         raise ValueError(f"{source}: give either key or split, got key={key!r} and split={split!r}")
     if key is not None:
         if key not in arrays:
-            raise ValueError(f"{source}: no array {key!r}; {held}")
+            raise FileError(source, f"no array {key!r}; {held}")
         return key
     splits = [part for part in _SPLITS if part + _IMAGES in arrays]
     if split is not None:
         if split + _IMAGES not in arrays:
-            raise ValueError(f"{source}: no split {split!r} (array '{split}{_IMAGES}'); {held}")
+            raise FileError(source, f"no split {split!r} (array '{split}{_IMAGES}'); {held}")
         return split + _IMAGES
     if len(splits) > 1:
-        raise ValueError(f"{source}: choose a split of {', '.join(splits)}")
+        raise FileError(source, f"choose a split of {', '.join(splits)}")
     candidates = [
         name
         for name in arrays
-        if name not in _LABEL_KEYS and not name.endswith(_LABELS) and arrays.ndim(name) >= 2
+        if not (name in _LABEL_KEYS or name.startswith(_COORD_PREFIX))
+        and not name.endswith(_LABELS)
+        and arrays.ndim(name) >= 2
     ]
     if len(candidates) != 1:
-        raise ValueError(f"{source}: choose the array of signals with key; {held}")
+        raise FileError(source, f"choose the array of signals with key; {held}")
     return candidates[0]
 
 
@@ -178,15 +198,17 @@ def _with_dims(
         coloured = values.ndim == 4 and values.shape[-1] in (3, 4)
         channel_axis = -1 if coloured or values.ndim == 5 else None
     elif not -values.ndim <= channel_axis < values.ndim or channel_axis % values.ndim == 0:
-        raise ValueError(
-            f"{source}: channel_axis={channel_axis} is no channel axis of {name!r} of shape "
-            f"{values.shape}, whose axis 0 counts signals"
+        raise FileError(
+            source,
+            f"channel_axis={channel_axis} is no channel axis of {name!r} of shape "
+            f"{values.shape}, whose axis 0 counts signals",
         )
     n_axes = values.ndim - 1 - (channel_axis is not None)
     if n_axes not in AXIS_NAMES:
-        raise ValueError(
-            f"{source}: {name!r} must have one axis of signals and one to three of coordinates, "
-            f"got shape {values.shape}"
+        raise FileError(
+            source,
+            f"{name!r} must have one axis of signals and one to three of coordinates, "
+            f"got shape {values.shape}",
         )
     dims: tuple[str, ...] = ("sample", *AXIS_NAMES[n_axes])
     if channel_axis is not None:
@@ -207,6 +229,42 @@ def _labels(
             return {"label": ("sample", columns[0])}
         return {f"label_{place}": ("sample", column) for place, column in enumerate(columns)}
     return {}
+
+
+def _beside(
+    values: xr.DataArray, signals: xr.DataArray, index: Mapping[Hashable, Any]
+) -> dict[str, NDArray[np.generic]]:
+    """Return coordinates beside the axes, and what describes them and the whole."""
+    others = {
+        str(name): coord
+        for name, coord in signals.coords.items()
+        if name not in (*signals.dims, "label") and coord.ndim <= 1
+    }
+    described = {
+        "name": None if values.name is None else str(values.name),
+        "attrs": plain_attrs(values.attrs),
+        "index": dict(index),
+        "dims": {name: [str(dim) for dim in coord.dims] for name, coord in others.items()},
+        "coord_attrs": {str(n): plain_attrs(c.attrs) for n, c in signals.coords.items()},
+    }
+    stored = {_COORD_PREFIX + name: _plain(coord.values) for name, coord in others.items()}
+    return stored | {_BESIDE_KEY: np.array(json.dumps(described))}
+
+
+def _with_beside(signals: xr.DataArray, arrays: NumpyFile) -> xr.DataArray:
+    """Undo :func:`_beside`."""
+    held = arrays.get(_BESIDE_KEY)
+    if held is None or held.dtype.kind != "U":
+        return signals
+    with reading(arrays.path, f"a file of save_npz (array {_BESIDE_KEY!r})"):
+        described = json.loads(str(held))
+        for name, dims in described["dims"].items():
+            signals = signals.assign_coords({name: (dims, arrays[_COORD_PREFIX + name])})
+        for name, attrs in described["coord_attrs"].items():
+            signals[name].attrs.update(attrs)
+        whole = signals.to_dataset(name="values").assign_attrs(described["index"])
+        signals = with_multi_indexes(whole)["values"].rename(described["name"])
+        return signals.assign_attrs({**described["attrs"], **signals.attrs})
 
 
 def _axes(signal: xr.DataArray, ending: str) -> dict[str, NDArray[np.generic]]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import xarray as xr
 
 from neurfield.atomic import replacing
 from neurfield.datasets._files import existing, reading, require
 from neurfield.datasets._lazy import complete
+from neurfield.datasets._storable import storable, with_multi_indexes
+from neurfield.errors import FileError
 
 _ZARR_FILES = {"zarr.json", ".zgroup", ".zmetadata"}  # of either version of the format
 
@@ -116,12 +116,15 @@ def save_netcdf(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str])
     Parameters
     ----------
     values : DataArray or Dataset
-        Signals. Attributes that NetCDF cannot hold, such as nested lists, are stored as JSON.
+        Signals. Attributes that NetCDF cannot hold, such as nested lists, are stored as JSON, and
+        float16 as float32. Packing into integers, as ``encoding`` has it, is kept where the
+        integers hold the values; otherwise floating-point numbers are written. Values that are yet
+        to be computed are refused then.
     path : path-like
         File to write.
     """
     require("netCDF4", "readers")
-    dataset = _storable(values)
+    dataset = storable(values, has_half=False)
     with replacing(path) as temporary:
         _write(dataset, partial(dataset.to_netcdf, temporary))
 
@@ -132,7 +135,7 @@ def save_zarr(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str]) -
     Parameters
     ----------
     values : DataArray or Dataset
-        Signals.
+        Signals, stored as :func:`save_netcdf` stores them.
     path : path-like
         Folder of the store.
 
@@ -148,7 +151,7 @@ def save_zarr(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str]) -
         raise FileExistsError(f"{target}: is a folder of something else than a Zarr store")
     # A damaged chunk must not be read as numbers: Blosc, the default, notices most but not all.
     compressor = require("numcodecs", "readers").Zstd(level=3, checksum=True)
-    dataset = _storable(values)
+    dataset = storable(values)
     for array in dataset.variables.values():
         meaning = {key: value for key, value in array.encoding.items() if key in _MEANING}
         array.encoding = meaning | {"compressors": [compressor]}
@@ -184,46 +187,22 @@ def _select(
 ) -> xr.DataArray | xr.Dataset:
     held = f"it holds {', '.join(map(str, dataset.data_vars)) or 'none'}"
     if variable is not None and variable not in dataset.data_vars:
-        raise ValueError(f"{source}: no variable {variable!r}; {held}")
+        raise FileError(source, f"no variable {variable!r}; {held}")
     if sample_dim not in dataset.dims:
-        raise ValueError(
-            f"{source}: no dimension {sample_dim!r} that counts signals; the dimensions are "
-            f"{', '.join(sorted(map(str, dataset.dims)))}"  # xarray's order is not always the same
+        raise FileError(
+            source,
+            f"no dimension {sample_dim!r} that counts signals; the dimensions are "
+            f"{', '.join(sorted(map(str, dataset.dims)))}",  # xarray's order is not always the same
         )
     if sample_dim != "sample":
         dataset = dataset.rename({sample_dim: "sample"})
+    dataset = with_multi_indexes(dataset)
     facts = [name for name, array in dataset.data_vars.items() if array.dims == ("sample",)]
     dataset = dataset.set_coords([name for name in facts if name != variable])
     if variable is not None:
         return dataset[variable]
     if not dataset.data_vars:
-        raise ValueError(f"{source}: no variable of signals over {sample_dim!r}; {held}")
+        raise FileError(source, f"no variable of signals over {sample_dim!r}; {held}")
     if len(dataset.data_vars) == 1:
         return dataset[next(iter(dataset.data_vars))]
     return dataset
-
-
-def _storable(values: xr.DataArray | xr.Dataset) -> xr.Dataset:
-    """Return a Dataset whose attributes the file formats can hold."""
-    if isinstance(values, xr.DataArray):
-        dataset = values.to_dataset(name="values" if values.name is None else values.name)
-    else:
-        dataset = values.copy(deep=False)
-    dataset.attrs = _storable_attrs(dataset.attrs)
-    for array in dataset.variables.values():
-        array.attrs = _storable_attrs(array.attrs)
-    return dataset
-
-
-def _storable_attrs(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
-    storable = {}
-    for name, value in attrs.items():
-        if isinstance(value, np.ndarray):
-            value = value.tolist()
-        nested = isinstance(value, dict) or (
-            isinstance(value, list | tuple) and any(isinstance(v, list | tuple) for v in value)
-        )
-        if nested or value is None or isinstance(value, bool):
-            value = json.dumps(value)
-        storable[name] = value
-    return storable

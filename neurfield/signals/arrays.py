@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import xarray as xr
 
 from neurfield.signals.groups import SignalGroup, Signals
-from neurfield.signals.layout import Layout
+from neurfield.signals.labelled import axes_of
+from neurfield.signals.layout import SAMPLE, Layout
 
 
-def read_array(X: np.ndarray, channel_axis: int | None, expected: Layout | None) -> Signals:
+def read_array(
+    X: np.ndarray,
+    channel_axis: int | None,
+    expected: Layout | None,
+    columns: pd.Index | None = None,
+) -> Signals:
     """Read an array of shape (n, *shape), or with channels where `channel_axis` says."""
     if X.size == 0:
         raise ValueError(f"each signal of X needs at least one value, got X of shape {X.shape}")
     values = _channels_last(X, channel_axis)
     shape = values.shape[1:-1]
-    if expected is None or expected.container == "array":
+    axis_names = default_axis_names(len(shape)) if expected is None else expected.axis_names
+    times = {} if expected is None else dict(expected.times)
+    if columns is not None and len(shape) == len(axis_names) == 1:
+        labelled = xr.DataArray(X, {axis_names[0]: columns}, (SAMPLE, *axis_names))
+        axes, times = axes_of(labelled, axis_names, expected)
+    elif expected is None or (expected.container == "array" and not expected.has_columns):
         axes = _array_axes(shape, unit_axes=expected is not None and expected.unit_axes)
-        axis_names = default_axis_names(len(axes))
+        axis_names = default_axis_names(len(shape))
     else:
-        axes, axis_names = _grid_of_fit(shape, expected), expected.axis_names
+        axes = _grid_of_fit(shape, expected)
     layout = Layout(
         container="array",
         is_list=False,
@@ -28,8 +42,23 @@ def read_array(X: np.ndarray, channel_axis: int | None, expected: Layout | None)
         axes=axes,
         n_channels=values.shape[-1],
         channel_axis=channel_axis,
+        times=times,
+        has_columns=columns is not None,
     )
     return Signals((SignalGroup(axes, values, np.arange(len(values))),), layout)
+
+
+def numbered_columns(X: Any) -> pd.Index | None:
+    """Return the labels of a DataFrame's columns where they are positions: numbers or dates.
+
+    Names of columns, and their numbers from 0 on, say no more than the columns of an array.
+    """
+    if not isinstance(X, pd.DataFrame) or X.columns.nlevels > 1 or X.columns.empty:
+        return None
+    columns = X.columns
+    if columns.equals(pd.RangeIndex(len(columns))):
+        return None
+    return columns if np.asarray(columns).dtype.kind in "iufMm" else None
 
 
 def default_axis_names(n_axes: int) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from neurfield.signals.groups import SignalGroup, Signals
 from neurfield.signals.labelled import (
     axes_of,
     channels_in_order,
-    labels_of_channels,
+    description_of,
     names_of_axes,
     values_of,
 )
@@ -27,9 +27,9 @@ def read_dataarray(X: xr.DataArray, expected: Layout | None) -> Signals:
         )
     X = channels_in_order(decoded(X), expected)
     if names := point_coordinates(X, expected):
-        return read_scattered(X, names)
+        return read_scattered(X, names, expected)
     axis_names = names_of_axes(X.dims, expected)
-    axes = axes_of(X, axis_names)
+    axes, times = axes_of(X, axis_names, expected)
     values = values_of(X, axis_names)
     layout = Layout(
         container="dataarray",
@@ -38,9 +38,7 @@ def read_dataarray(X: xr.DataArray, expected: Layout | None) -> Signals:
         axes=axes,
         n_channels=values.shape[-1],
         dims=tuple(str(dim) for dim in X.dims),
-        channel_labels=labels_of_channels(X),
-        name=None if X.name is None else str(X.name),
-        attrs=dict(X.attrs),
-        axis_attrs={name: dict(X[name].attrs) for name in axis_names},
+        times=times,
+        **description_of(X, axis_names),
     )
     return Signals((SignalGroup(axes, values, np.arange(len(values))),), layout)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from neurfield.signals.dataarrays import read_dataarray
+from neurfield.signals.encodings import VALUES, encoding_of
 from neurfield.signals.groups import SignalGroup, Signals
 from neurfield.signals.labelled import is_lazy, lazy_values, stored_chunks, without_values
 from neurfield.signals.layout import CHANNEL, SAMPLE, Layout
@@ -37,13 +39,18 @@ def read_dataset(X: xr.Dataset, expected: Layout | None) -> Signals:
             f'several variables are the channels of X, so none may have a "{CHANNEL}" dimension; '
             f"got {dims}"
         )
-    X = X.assign({name: decoded(X[name]) for name in names})
+    original = X
+    X = X.assign({name: decoded(X[name]).variable for name in names})
     signals = _read_variables(X[names], expected)
+    layout = signals.layout
+    encodings: dict[str, Any] = {name: encoding_of(original[name]) for name in names}
+    encodings |= {name: e for name, e in layout.encodings.items() if name != VALUES}
     layout = replace(
-        signals.layout,
+        layout,
         container="dataset",
         name=None,
         attrs=dict(X.attrs),
+        encodings={name: encoding for name, encoding in encodings.items() if encoding},
         variable_attrs={name: dict(X[name].attrs) for name in names},
     )
     return Signals(signals.groups, layout)

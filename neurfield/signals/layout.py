@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from neurfield.signals.attributes import from_json, to_json
+from neurfield.signals.beside import label_array
+from neurfield.signals.times import TimeAxis
+
 SAMPLE, CHANNEL, POINT = "sample", "channel", "point"
+
+# What holds whatever callers put there, which JSON may have no type for.
+_AS_JSON = ("channel_labels", "attrs", "variable_attrs", "axis_attrs", "coords", "encodings")
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,16 @@ class Layout:
         Whether each axis of an array spans [-1, 1], whatever its size, instead of counting indices.
     extent : tuple of d pairs of float, or None, default=None
         First and last coordinate along each axis, where scattered points take the place of a grid.
+    times : mapping of str to TimeAxis, optional
+        Axes that hold dates or durations; their coordinates here are seconds.
+    has_columns : bool, default=False
+        Whether positions along the axis of an array are labels of a DataFrame's columns.
+    masked : bool array that broadcasts to (*shape, c), or None, default=None
+        Of masked arrays, where on the reference grid no signal of fit has a value.
+    coords : mapping of str to Variable, optional
+        Coordinates beside the axes and the samples: scalars, and those over the grid or channels.
+    encodings : mapping of str to mapping, optional
+        How a file stored the values (""), the variables of a Dataset and the coordinates.
     """
 
     container: Literal["array", "dataarray", "dataset"]
@@ -63,6 +81,11 @@ class Layout:
     axis_attrs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unit_axes: bool = False
     extent: tuple[tuple[float, float], ...] | None = None
+    times: Mapping[str, TimeAxis] = field(default_factory=dict)
+    has_columns: bool = False
+    masked: np.ndarray | None = None
+    coords: Mapping[str, xr.Variable] = field(default_factory=dict)
+    encodings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def n_axes(self) -> int:
@@ -79,14 +102,18 @@ class Layout:
     @property
     def units(self) -> tuple[str | None, ...]:
         """Unit of each axis, where its attributes give one."""
-        return tuple(self.axis_attrs.get(name, {}).get("units") for name in self.axis_names)
+        return tuple(
+            "s" if name in self.times else self.axis_attrs.get(name, {}).get("units")
+            for name in self.axis_names
+        )
 
     def wrap(
         self,
         values: np.ndarray,
         axes: Sequence[np.ndarray],
         dtype: npt.DTypeLike | None = None,
-        samples: npt.ArrayLike | None = None,
+        samples: xr.Coordinates | None = None,
+        masked: np.ndarray | None = None,
     ) -> Any:
         """Put values into a container like the one seen in fit.
 
@@ -98,8 +125,10 @@ class Layout:
             Grid of the values, in the caller's units.
         dtype : dtype, optional
             Type to return; integer types are rounded and clipped to their range.
-        samples : array-like of length n, optional
-            Labels for the sample dimension of xarray results.
+        samples : Coordinates, optional
+            Labels along the sample dimension of xarray results.
+        masked : bool array that broadcasts to the values, optional
+            What of each signal has not been observed; only where `axes` are the grid of fit.
 
         Returns
         -------
@@ -110,6 +139,12 @@ class Layout:
         whole: Any
         if self.container == "array":
             whole = self._as_array(values)
+            known = [mask for mask in (self.masked, masked) if mask is not None]
+            if known:
+                mask = np.zeros(values.shape, dtype=bool)
+                for part in known if self.is_grid_of_fit(axes) else []:
+                    mask |= part
+                whole = np.ma.masked_array(whole, self._as_array(mask))
         else:
             whole = self.label(values, axes, samples)
         if not self.is_list:
@@ -122,28 +157,51 @@ class Layout:
         self,
         values: np.ndarray,
         axes: Sequence[np.ndarray],
-        samples: npt.ArrayLike | None = None,
+        samples: xr.Coordinates | None = None,
     ) -> xr.DataArray | xr.Dataset:
         """Label values of shape (n, *shape, c) with the axes they stand on."""
         coords: dict[str, Any] = {
-            name: (name, axis, dict(self.axis_attrs.get(name, {})))
+            name: (name, self.positions(name, axis), dict(self.axis_attrs.get(name, {})))
             for name, axis in zip(self.axis_names, axes, strict=True)
         }
-        if samples is not None:
-            coords[SAMPLE] = (SAMPLE, np.asarray(samples))
         dims = [SAMPLE, *self.axis_names]
         if self.has_channels:
             dims.append(CHANNEL)
             if self.channel_labels is not None:
-                coords[CHANNEL] = (CHANNEL, list(self.channel_labels))
+                labels = label_array(self.channel_labels)
+                coords[CHANNEL] = (CHANNEL, labels, dict(self.axis_attrs.get(CHANNEL, {})))
         else:
             values = values[..., 0]
         array = xr.DataArray(
             values, coords=coords, dims=dims, name=self.name, attrs=dict(self.attrs)
         )
+        array = array.assign_coords(self._beside(axes))
+        if samples is not None:
+            if shared := {
+                name for name in samples if name in array.coords or name in array.dims[1:]
+            }:
+                raise ValueError(
+                    f"labels of samples must not be called as axes or other coordinates are: "
+                    f"{sorted(map(str, shared))}; rename them"
+                )
+            array = array.assign_coords(samples)
         order = [dim for dim in self.dims if dim in array.dims]
         array = array.transpose(*order) if order else array
         return self._as_dataset(array) if self.container == "dataset" else array
+
+    def is_grid_of_fit(self, axes: Sequence[np.ndarray]) -> bool:
+        """Tell whether axes are those of the reference grid."""
+        return self.axes is not None and all(map(np.array_equal, axes, self.axes))
+
+    def _beside(self, axes: Sequence[np.ndarray]) -> dict[str, xr.Variable]:
+        """Return the coordinates beside the axes; those over the grid belong to that of fit."""
+        everywhere = {CHANNEL} if self.has_channels else set()
+        places = everywhere | (set(self.axis_names) if self.is_grid_of_fit(axes) else set())
+        return {name: v for name, v in self.coords.items() if set(v.dims) <= places}
+
+    def positions(self, name: str, axis: np.ndarray) -> np.ndarray:
+        """Return coordinates as the caller has them: dates or durations where fit saw such."""
+        return self.times[name].times(axis) if name in self.times else axis
 
     def resized(self, sizes: Sequence[int]) -> tuple[np.ndarray, ...]:
         """Return a grid of the given sizes over the same extent."""
@@ -154,23 +212,36 @@ class Layout:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values that describe the layout, for JSON."""
-        plain = asdict(self)
+        plain = {name.name: getattr(self, name.name) for name in fields(self)}
         plain["axes"] = None if self.axes is None else [axis.tolist() for axis in self.axes]
-        return plain
+        if self.masked is not None:
+            bits = np.packbits(self.masked, axis=None).tobytes()
+            plain["masked"] = {"shape": list(self.masked.shape), "bits": to_json(bits)}
+        plain["times"] = {name: asdict(time) for name, time in self.times.items()}
+        plain["coords"] = {n: [v.dims, v.to_numpy(), v.attrs] for n, v in self.coords.items()}
+        return {
+            name: to_json(value) if name in _AS_JSON else value for name, value in plain.items()
+        }
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Layout:
         """Rebuild a layout from :meth:`to_dict`."""
-        fields = dict(plain)
+        held = {n: from_json(v) if n in _AS_JSON else v for n, v in plain.items()}
         for name in ("axis_names", "dims"):
-            fields[name] = tuple(fields[name])
-        if fields.get("extent") is not None:
-            fields["extent"] = tuple((first, last) for first, last in fields["extent"])
-        if fields["channel_labels"] is not None:
-            fields["channel_labels"] = tuple(fields["channel_labels"])
-        if fields["axes"] is not None:
-            fields["axes"] = tuple(np.asarray(axis, dtype=np.float64) for axis in fields["axes"])
-        return cls(**fields)
+            held[name] = tuple(held[name])
+        if held.get("extent") is not None:
+            held["extent"] = tuple((first, last) for first, last in held["extent"])
+        if held["channel_labels"] is not None:
+            held["channel_labels"] = tuple(held["channel_labels"])
+        if held["axes"] is not None:
+            held["axes"] = tuple(np.asarray(axis, dtype=np.float64) for axis in held["axes"])
+        if held.get("masked") is not None:
+            shape, bits = held["masked"]["shape"], from_json(held["masked"]["bits"])
+            flat = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=math.prod(shape))
+            held["masked"] = flat.astype(bool).reshape(shape)
+        held["times"] = {n: TimeAxis(**time) for n, time in held.get("times", {}).items()}
+        held["coords"] = {n: xr.Variable(*parts) for n, parts in held.get("coords", {}).items()}
+        return cls(**held)
 
     def _as_array(self, values: np.ndarray) -> np.ndarray:
         if self.channel_axis is None:
@@ -196,29 +267,31 @@ def _ends(axis: np.ndarray) -> tuple[float, float]:
 
 
 def cast(values: np.ndarray, dtype: npt.DTypeLike | None) -> np.ndarray:
-    """Convert values to a type; integers are rounded and clipped instead of wrapping around."""
+    """Convert values to a type; integers are rounded and clipped instead of wrapping around.
+
+    Raises
+    ------
+    ValueError
+        If a floating-point type is too narrow for a value.
+    """
     if dtype is None:
         return values
     target = np.dtype(dtype)
-    if np.issubdtype(target, np.integer):
+    if target.kind == "b":
+        return values >= 0.5
+    if target.kind in "iu":
         limits = np.iinfo(target)
-        return np.clip(np.rint(values), limits.min, limits.max).astype(target)
-    return values.astype(target)
-
-
-def check_agreement(layout: Layout, expected: Layout, where: str = "seen in fit") -> None:
-    """Refuse signals whose axes or channels are not those of another layout."""
-    if layout.n_axes != expected.n_axes:
+        whole = np.rint(values).astype(np.float64)
+        # In float64 the greatest 64-bit integers are numbers that are beyond them.
+        below, above = whole <= limits.min, whole >= limits.max
+        found = np.where(below | above, 0.0, whole).astype(target)
+        found[below], found[above] = limits.min, limits.max
+        return found
+    with np.errstate(over="ignore"):
+        found = values.astype(target)
+    if np.isinf(found).any():
         raise ValueError(
-            f"X must have {expected.n_axes} coordinate axes {expected.axis_names} as {where}, "
-            f"got {layout.n_axes}: {layout.axis_names}"
+            f"dtype {target} cannot hold decoded values up to {np.abs(values).max():g}; ask for a "
+            "wider one"
         )
-    if set(layout.axis_names) != set(expected.axis_names):
-        raise ValueError(
-            f"the coordinate axes of X must be {expected.axis_names} as {where}, "
-            f"got {layout.axis_names}"
-        )
-    if layout.n_channels != expected.n_channels:
-        raise ValueError(
-            f"X must have {expected.n_channels} channel(s) as {where}, got {layout.n_channels}"
-        )
+    return found

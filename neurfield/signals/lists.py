@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from neurfield.signals.accepted import real
+from neurfield.signals.agreement import check_agreement
 from neurfield.signals.arrays import read_array
+from neurfield.signals.beside import same
 from neurfield.signals.dataarrays import read_dataarray
 from neurfield.signals.groups import SignalGroup, Signals
 from neurfield.signals.labelled import is_lazy, is_xarray, without_values
-from neurfield.signals.layout import SAMPLE, Layout, check_agreement
+from neurfield.signals.layout import SAMPLE, Layout
 from neurfield.signals.lazy import BlockCache, LazySource, LazyValues, Values, block_bounds
 from neurfield.signals.missing import decoded, filled
 from neurfield.signals.scaling import thinning
@@ -30,13 +33,14 @@ def read_list(X: Sequence[Any], channel_axis: int | None, expected: Layout | Non
     grids: dict[tuple[bool, bytes], tuple[np.ndarray, ...]] = {}
     first: Layout | None = None
     attrs: dict[str, Any] = {}
+    coords: dict[str, Any] = {}
     for i, item in enumerate(X):
         try:
             if is_xarray(item) != is_xarray(X[0]):
                 raise ValueError("a list must hold arrays or DataArrays, not both")
             layout, member = _read_item(item, channel_axis, first or expected)
             if first is None:
-                first, attrs = layout, dict(layout.attrs)
+                first, attrs, coords = layout, dict(layout.attrs), dict(layout.coords)
             check_agreement(layout, first, "in X[0]")
         except ValueError as error:
             raise ValueError(f"X[{i}]: {error}") from None
@@ -45,6 +49,7 @@ def read_list(X: Sequence[Any], channel_axis: int | None, expected: Layout | Non
         arrays.setdefault(key, []).append((i, member))
         for name in [n for n, v in attrs.items() if not _same(v, layout.attrs.get(n))]:
             del attrs[name]  # what differs between signals belongs to none of the decoded ones
+        coords = same(coords, layout.coords)
     assert first is not None
     n_points = sum(member.n_points for members in arrays.values() for _, member in members)
     cache = BlockCache()
@@ -59,7 +64,7 @@ def read_list(X: Sequence[Any], channel_axis: int | None, expected: Layout | Non
     )
     scattered = any(group.is_scattered for group in groups)
     axes = None if scattered else reference_grid([group.axes for group in groups])
-    layout = replace(first, axes=axes, attrs=attrs, is_list=True)
+    layout = replace(first, axes=axes, attrs=attrs, coords=coords, is_list=True)
     return Signals(groups, layout)
 
 
@@ -113,9 +118,7 @@ def _read_item(
         )
     else:
         lazy = isinstance(item, np.memmap)
-        array = np.asarray(filled(item))
-        if array.dtype.kind not in "biuf":
-            raise ValueError(f"values must be real numbers, got dtype {array.dtype}")
+        array = real(np.asarray(filled(item)), "values")
         if array.ndim == 0:
             raise ValueError("a signal needs at least one axis, got a single number")
         if array.size == 0:

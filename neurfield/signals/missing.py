@@ -8,6 +8,8 @@ import numpy as np
 import xarray as xr
 
 from neurfield._compat import is_in_memory, like_its_blocks
+from neurfield.signals.groups import Signals
+from neurfield.signals.layout import Layout
 
 # By the CF conventions, which NetCDF and Zarr files follow; xarray takes them out of the attributes
 # of what it has decoded.
@@ -39,6 +41,35 @@ def filled(values: Any) -> Any:
         return values
     like = _with_nan(meta)
     return values.map_blocks(_with_nan, dtype=like.dtype, meta=like)
+
+
+def holds_masks(X: Any) -> bool:
+    """Tell whether signals came as masked arrays of NumPy, alone or in a list."""
+    items = X if isinstance(X, list | tuple) else [X]
+    return any(isinstance(item, np.ma.MaskedArray) for item in items)
+
+
+def unobserved(signals: Signals, layout: Layout) -> np.ndarray:
+    """Return where signals have no value, on the grid of a layout.
+
+    Parameters
+    ----------
+    signals : Signals
+        In memory.
+    layout : Layout
+        Whose grid decoded signals stand on. Where signals stand on other grids, nothing is said of
+        it.
+
+    Returns
+    -------
+    bool array of shape (n, *shape, c), or ()
+        True where there is no value.
+    """
+    (first, *others) = signals.groups
+    if others or first.is_scattered or not layout.is_grid_of_fit(first.axes):
+        return np.zeros((), dtype=bool)
+    values = np.asarray(first.values)
+    return np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, dtype=bool)
 
 
 def _with_nan(values: np.ma.MaskedArray) -> np.ndarray:

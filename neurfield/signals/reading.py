@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
 import xarray as xr
 
+from neurfield.signals.agreement import check_agreement
 from neurfield.signals.arrays import read_array
 from neurfield.signals.dataarrays import read_dataarray
 from neurfield.signals.datasets import read_dataset
 from neurfield.signals.groups import Signals
-from neurfield.signals.layout import Layout, check_agreement
+from neurfield.signals.layout import Layout
 from neurfield.signals.lists import is_list_of_signals, read_list
 
 
@@ -19,6 +21,7 @@ def read_signals(
     X: Any,
     channel_axis: int | None = None,
     expected: Layout | None = None,
+    columns: pd.Index | None = None,
 ) -> Signals:
     """Bring any accepted container into groups of (n, *shape, c) arrays.
 
@@ -30,6 +33,8 @@ def read_signals(
         Axis of array input, sample axis included, that holds channels.
     expected : Layout, optional
         Layout seen in fit, which axes and channels must agree with.
+    columns : Index, optional
+        Positions of the columns of a table that array input comes from.
 
     Returns
     -------
@@ -48,7 +53,7 @@ def read_signals(
     elif is_list_of_signals(X):
         signals = read_list(X, channel_axis, expected)
     else:
-        signals = read_array(X, channel_axis, expected)
+        signals = read_array(X, channel_axis, expected, columns)
     if expected is not None:
         check_agreement(signals.layout, expected)
     if signals.layout.axes is None:

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from neurfield.signals.groups import SignalGroup, Signals
-from neurfield.signals.labelled import labels_of_channels, values_of
+from neurfield.signals.labelled import description_of, numbers_of, values_of
 from neurfield.signals.layout import CHANNEL, POINT, SAMPLE, Layout
 from neurfield.signals.lazy import LazyValues
 
@@ -24,10 +24,10 @@ def point_coordinates(X: xr.DataArray, expected: Layout | None) -> tuple[str, ..
     ]
     if expected is not None and set(expected.axis_names) <= set(along):
         return expected.axis_names
-    return tuple(name for name in along if X[name].dtype.kind in "biuf")
+    return tuple(name for name in along if X[name].dtype.kind in "iufMm")
 
 
-def read_scattered(X: xr.DataArray, names: tuple[str, ...]) -> Signals:
+def read_scattered(X: xr.DataArray, names: tuple[str, ...], expected: Layout | None) -> Signals:
     """Read values at points, the same for all signals or, with a sample axis, each one's own."""
     if extra := set(map(str, X.dims)) - {SAMPLE, POINT, CHANNEL}:
         raise ValueError(
@@ -37,12 +37,14 @@ def read_scattered(X: xr.DataArray, names: tuple[str, ...]) -> Signals:
     if X.size == 0:
         raise ValueError(f"X needs at least one signal with one value, got sizes {dict(X.sizes)}")
     values, positions = values_of(X, (POINT,)), np.arange(X.sizes[SAMPLE])
+    read = {name: numbers_of(X[name], name, expected) for name in names}
+    times = {name: time for name, (_, time) in read.items() if time is not None}
     if any(SAMPLE in X[name].dims for name in names):
-        axes = [_per_signal(X, name) for name in names]
+        axes = [_per_signal(X, name, read[name][0]) for name in names]
         values = values[positions] if isinstance(values, LazyValues) else values
         groups = _grouped_by_points(axes, values)
     else:
-        shared = tuple(X[name].to_numpy().astype(np.float64) for name in names)
+        shared = tuple(read[name][0] for name in names)
         groups = (SignalGroup(shared, values, positions, is_scattered=True),)
     for group in groups:
         for name, axis in zip(names, group.axes, strict=True):
@@ -55,19 +57,15 @@ def read_scattered(X: xr.DataArray, names: tuple[str, ...]) -> Signals:
         axes=None,
         n_channels=X.sizes.get(CHANNEL, 1),
         dims=(SAMPLE, *names, *([CHANNEL] if CHANNEL in X.dims else [])),
-        channel_labels=labels_of_channels(X),
-        name=None if X.name is None else str(X.name),
-        attrs=dict(X.attrs),
-        axis_attrs={name: dict(X[name].attrs) for name in names},
+        times=times,
+        **description_of(X, names),
     )
     return Signals(groups, layout)
 
 
-def _per_signal(X: xr.DataArray, name: str) -> np.ndarray:
-    shape = (X.sizes[SAMPLE], X.sizes[POINT])
-    coord = X[name] if SAMPLE in X[name].dims else X[name].expand_dims(SAMPLE)
-    points = coord.transpose(SAMPLE, POINT).to_numpy().astype(np.float64)
-    return np.broadcast_to(points, shape)
+def _per_signal(X: xr.DataArray, name: str, numbers: np.ndarray) -> np.ndarray:
+    points = numbers.T if X[name].dims == (POINT, SAMPLE) else numbers
+    return np.broadcast_to(points, (X.sizes[SAMPLE], X.sizes[POINT]))
 
 
 def _grouped_by_points(axes: Sequence[np.ndarray], values: np.ndarray) -> tuple[SignalGroup, ...]:

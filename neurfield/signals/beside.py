@@ -1,0 +1,97 @@
+"""Coordinates beside the axes: of samples, of channels, and facts about all signals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from neurfield._compat import is_in_memory
+
+_SAMPLE, _CHANNEL = "sample", "channel"
+_MOST_AXES = 2  # such as latitude over y and x; what has more is as large as the signals
+
+
+def coordinates_beside(X: xr.DataArray, axis_names: tuple[str, ...]) -> dict[str, xr.Variable]:
+    """Return coordinates that belong to no sample, without the axes themselves.
+
+    Parameters
+    ----------
+    X : DataArray
+        Signals.
+    axis_names : tuple of str
+        Names of the coordinate axes.
+    """
+    places = {*axis_names, _CHANNEL}
+    return {
+        str(name): coord.variable.copy()
+        for name, coord in X.coords.items()
+        if name not in axis_names
+        and name not in X.dims
+        and set(coord.dims) <= places
+        and coord.ndim <= _MOST_AXES
+        and is_in_memory(coord.variable)
+        and not isinstance(X.indexes.get(name), pd.MultiIndex)
+        and name not in _levels(X)
+    }
+
+
+def _levels(X: xr.DataArray) -> set[Any]:
+    return {n for index in X.indexes.values() for n in index.names if index.nlevels > 1}
+
+
+def sample_coordinates(X: Any) -> xr.Coordinates | None:
+    """Return the labels of samples: the index of a DataFrame, coordinates of an xarray object.
+
+    Parameters
+    ----------
+    X : container of signals or of latents
+        Arrays and lists have no labels.
+
+    Returns
+    -------
+    Coordinates or None
+        Along ``sample``, with the levels of a MultiIndex; None where there is none.
+    """
+    if isinstance(X, xr.DataArray | xr.Dataset):
+        other = [name for name, c in X.coords.items() if c.dims != (_SAMPLE,)]
+        found = X.coords.to_dataset().drop_vars(other).coords
+        return found if len(found) else None
+    index = getattr(X, "index", None)
+    if isinstance(index, pd.MultiIndex):
+        return xr.Coordinates.from_pandas_multiindex(index, _SAMPLE)
+    if index is None or callable(index):
+        return None
+    return xr.Coordinates({_SAMPLE: (_SAMPLE, index)})
+
+
+def index_of_samples(X: Any) -> pd.Index | None:
+    """Return the index of a DataFrame, or that along ``sample`` of an xarray object."""
+    if isinstance(X, xr.DataArray | xr.Dataset):
+        return X.indexes.get(_SAMPLE)
+    return X.index if isinstance(X, pd.DataFrame) else None
+
+
+def label_array(labels: Any) -> np.ndarray:
+    """Return labels as an array that keeps them as they are, of whatever types.
+
+    Examples
+    --------
+    >>> label_array(["II", 2])
+    array(['II', 2], dtype=object)
+    """
+    held = list(labels)
+    kinds = {type(label) for label in held}
+    if len(kinds) == 1 and not kinds & {tuple, list}:
+        return np.asarray(held)
+    array = np.empty(len(held), dtype=object)
+    array[:] = held
+    return array
+
+
+def same(coords: Mapping[str, xr.Variable], other: Mapping[str, xr.Variable]) -> dict[str, Any]:
+    """Return those coordinates that two signals have in common."""
+    return {n: v for n, v in coords.items() if n in other and v.identical(other[n])}
