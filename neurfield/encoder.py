@@ -345,7 +345,8 @@ class FunctaEncoder(
         Parameters
         ----------
         X : array-like of shape (n, latent_dim), or (n, n_patches * latent_dim) with ``patch_size``
-            Latents, one row per signal, as :meth:`transform` returns them.
+            Latents, one row per signal, as :meth:`transform` returns them. A DataFrame or DataArray
+            whose ``attrs`` say that another field made them is refused; a plain array is not.
         grid : sequence of d int, optional
             Number of points along each axis, over the same extent.
         coords : mapping of axis name to 1-D array, or sequence of n of them, optional

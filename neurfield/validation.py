@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.utils.validation import check_array, validate_data
 
 from neurfield.patched import patches_of
+from neurfield.provenance import check_origin, fingerprint_of
 from neurfield.signals import Layout, Signals, read_signals
 from neurfield.signals.frame import CoordinateFrame
 from neurfield.signals.labelled import is_xarray
@@ -112,12 +113,13 @@ def validated_latents(encoder: FunctaEncoder, X: npt.ArrayLike) -> np.ndarray:
     encoder : FunctaEncoder
         Fitted; with ``patch_size``, P are the numbers of all patches together.
     X : array-like of shape (n, P)
-        Latents, one row per signal.
+        Latents, one row per signal; of a DataFrame or DataArray, ``attrs`` may tell which field
+        they are of.
 
     Raises
     ------
     ValueError
-        If the shape is another, or a latent is not finite.
+        If the shape or the field is another, or a latent is not finite.
     """
     latents = check_array(X, dtype=np.float64, input_name="X")
     length = encoder.codec_.latent_size
@@ -127,7 +129,33 @@ def validated_latents(encoder: FunctaEncoder, X: npt.ArrayLike) -> np.ndarray:
             f"X must hold latents of length {length} ({patched}latent_dim), "
             f"got shape {latents.shape}"
         )
+    check_field(encoder, X, "X")
     return latents
+
+
+def check_field(encoder: FunctaEncoder, latents: Any, name: str) -> None:
+    """Refuse latents whose ``attrs`` say that they are of another field.
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+        Fitted.
+    latents : any
+        In any container.
+    name : str
+        What they are called in the message.
+
+    Raises
+    ------
+    ValueError
+        If they are.
+    """
+    check_origin(
+        fingerprint_of(latents),
+        encoder.codec_.fingerprint,
+        name,
+        "pass a plain array, which says nothing of a field",
+    )
 
 
 def _checked_array(encoder: FunctaEncoder, X: Any, layout: Layout | None) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,9 @@ starting from the first. --like takes the voxel grid of a NIfTI file, in any
 orientation, and puts 0 where a volume does not reach.
 
 An OUTPUT without an ending is a folder, with one NIfTI file per signal that
-opens aligned with the original; .nii and .nii.gz take exactly one signal."""
+opens aligned with the original; .nii and .nii.gz take exactly one signal.
+
+LATENTS that say that another field made them are refused without --force."""
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -78,6 +81,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         metavar="NIFTI",
         help="volumes: decode on the voxel grid of this file, where it lies in space",
     )
+    parser.add_argument(
+        "--force", action="store_true", help="decode latents of another field, with a warning"
+    )
     return parser
 
 
@@ -91,10 +97,41 @@ def run(args: argparse.Namespace) -> None:
 
     found = LatentSet.read(args.latents)
     encoder = load_model(args.model)
+    _check(encoder, found, args)
     decoded = label(_decode(encoder, found, args), found)
     write(decoded, args.output)
     print(f"decoded     {len(found.latents)} signals of {shape_in_words(decoded)}")
     print(f"saved to    {args.output}")
+
+
+def _check(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namespace) -> None:
+    """Refuse latents that the field cannot decode, or that another field made."""
+    from neurfield.errors import FileError
+    from neurfield.provenance import check_origin
+
+    length, own = encoder.codec_.latent_size, encoder.codec_.fingerprint
+    if found.latents.shape[1] != length:
+        raise FileError(
+            args.latents,
+            f"holds latents of length {found.latents.shape[1]}, and those of {args.model} have "
+            f"length {length}",
+        )
+    if found.fingerprint is None:
+        warnings.warn(
+            f"{args.latents} does not say which field its latents are of; they are decoded as if "
+            f"{args.model} had made them",
+            UserWarning,
+            stacklevel=2,
+        )
+    elif not args.force:
+        check_origin(found.fingerprint, own, f"{args.latents}", "force it with --force")
+    elif found.fingerprint != own:
+        warnings.warn(
+            f"{args.latents} holds latents of another field than {args.model}: what they decode to "
+            "means nothing, unless the two are almost the same",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _decode(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namespace) -> Decoded:

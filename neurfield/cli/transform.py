@@ -16,10 +16,11 @@ examples:
   neurfield transform xray.field pneumoniamnist.npz --split test -o test.csv
   neurfield transform brain.field volumes/ -o latents.nc
 
-A .npz or .nc file holds 'latents' (n_signals, P), 'features' and, where the
-input has them, 'labels' and 'names'; of volumes of various shapes also their
-grids and affines, so that 'neurfield decode' can put each back where it was. A
-.csv file is a plain table: sample, label, one column per number."""
+A .npz or .nc file holds 'latents' (n_signals, P), 'features', a fingerprint
+of MODEL, and, where the input has them, 'labels' and 'names'; of volumes of
+various shapes also their grids and affines, so that 'neurfield decode' can put
+each back where it was. A .csv file is a plain table: sample, label, one column
+per number; it has no place for the rest."""
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
         features=[str(name) for name in encoder.get_feature_names_out()],
         labels=labels_of(signals),
         names=_names(signals),
+        fingerprint=encoder.codec_.fingerprint,
     )
     if isinstance(signals, list):
         axes = [str(dim) for dim in signals[0].dims if dim != "channel"]
