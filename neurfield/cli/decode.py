@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from xarray import DataArray
 
     from neurfield import FunctaEncoder
+    from neurfield.cli.grids import Axes
     from neurfield.cli.latent_file import LatentSet
     from neurfield.cli.signal_file import Decoded
 
@@ -89,7 +91,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Read latents, decode, write."""
-    check_output(args.output, args.overwrite, ENDINGS)
+    check_output(args.output, args.overwrite, ENDINGS, (args.model, args.latents, args.like))
 
     from neurfield.cli.latent_file import LatentSet
     from neurfield.cli.models import load_model
@@ -144,15 +146,37 @@ def _decode(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namespace) 
     layout = encoder.layout_
     if found.grids is not None:
         own = [regrid(grid, *resolution) for grid in found.grids]
+        _check_room(encoder, own)
         decoded: list[DataArray] = encoder.inverse_transform(found.latents, coords=own)
         return decoded
     if layout.axes is None:
         raise ValueError(f"{args.model}: this field has seen no grid to decode on")
     seen = dict(zip(layout.axis_names, layout.axes, strict=True))
-    whole = encoder.inverse_transform(found.latents, coords=regrid(seen, *resolution))
+    axes = regrid(seen, *resolution)
+    _check_room(encoder, [axes] * len(found.latents))
+    whole = encoder.inverse_transform(found.latents, coords=axes)
     if layout.container == "dataset":
         return whole.to_dataarray(dim="channel").transpose("sample", ..., "channel")
     return whole
+
+
+def _check_room(encoder: FunctaEncoder, grids: Sequence[Axes]) -> None:
+    """Refuse grids whose values would not fit into memory, before any is made."""
+    import numpy as np
+    import torch
+
+    from neurfield.memory import available
+
+    codec, free = encoder.codec_, available(torch.device("cpu"))
+    n_points = [float(np.prod([len(axis) for axis in grid.values()])) for grid in grids]
+    width = codec.field.out_dim * np.dtype(codec.value_dtype).itemsize
+    # The values of all signals, and the points of one grid in a few copies.
+    needed = sum(n_points) * width + 3 * 8 * codec.field.in_dim * max(n_points)
+    if free is not None and needed > free:
+        raise ValueError(
+            f"decoding so many points takes about {needed / 2**30:.3g} GiB, and "
+            f"{free / 2**30:.3g} GiB are free; ask for fewer points, or decode fewer latents"
+        )
 
 
 def _decode_like(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namespace) -> Decoded:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from neurfield import FunctaEncoder
     from neurfield.datasets import Container
 
 INPUT_HELP = (
@@ -74,11 +76,57 @@ def read_input(args: argparse.Namespace) -> Container:
         If they cannot be read, or an option does not belong to the kind of file.
     """
     from neurfield.datasets import open_signals
+    from neurfield.errors import FileError
+    from neurfield.provenance import fingerprint_of
 
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {args.limit}")
     signals = open_signals(args.input, **_options(args))
+    if not isinstance(signals, list) and fingerprint_of(signals) is not None:
+        raise FileError(args.input, "holds latents, and signals are asked for")
     return signals if args.limit is None else head(signals, args.limit)
+
+
+def read_input_of(encoder: FunctaEncoder, args: argparse.Namespace) -> Container:
+    """Read signals that a fitted encoder is to encode.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`read_input`, and if signals have another size than in fit and nothing but pixel
+        indices for coordinates, which cannot say where they lie.
+    """
+    from neurfield.errors import FileError
+
+    signals, layout = read_input(args), encoder.layout_
+    if layout.is_list or layout.axes is None or isinstance(signals, list):
+        return signals
+    seen = dict(zip(layout.axis_names, layout.axes, strict=True))
+    bare = [
+        name
+        for name, axis in seen.items()
+        if name in signals.dims
+        and _counts(axis, layout.axis_attrs.get(name, {}))
+        and (name not in signals.coords or _counts(signals[name].values, signals[name].attrs))
+        and signals.sizes[name] != len(axis)
+    ]
+    if bare:
+        here = " × ".join(str(signals.sizes[name]) for name in bare)
+        there = " × ".join(str(len(seen[name])) for name in bare)
+        raise FileError(
+            args.input,
+            f"has {here} points along {', '.join(bare)}, and the field was fitted on {there}; "
+            "coordinates that only count points do not say where signals of another size lie: "
+            "resample them, or give both coordinates with the attribute units (NetCDF, Zarr)",
+        )
+    return signals
+
+
+def _counts(axis: Any, attrs: Mapping[str, Any]) -> bool:
+    """Tell whether coordinates only count points from 0, in no unit."""
+    import numpy as np
+
+    return "units" not in attrs and np.array_equal(axis, np.arange(len(axis)))
 
 
 def head(signals: Container, n_signals: int) -> Container:

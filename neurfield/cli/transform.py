@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neurfield.cli.formatting import add_command
-from neurfield.cli.inputs import add_input, describe, labels_of, read_input
+from neurfield.cli.inputs import add_input, describe, labels_of, read_input_of
 from neurfield.cli.outputs import add_output, check_output
 
 _EPILOG = """\
@@ -43,9 +43,9 @@ def run(args: argparse.Namespace) -> None:
     from neurfield.cli.latent_file import ENDINGS, LatentSet
     from neurfield.cli.models import load_model
 
-    check_output(args.output, args.overwrite, ENDINGS)
+    check_output(args.output, args.overwrite, ENDINGS, (args.model, args.input))
     encoder = load_model(args.model)
-    signals = read_input(args)
+    signals = read_input_of(encoder, args)
     found = LatentSet(
         latents=encoder.transform(signals),
         features=[str(name) for name in encoder.get_feature_names_out()],

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from neurfield.atomic import replacing
 from neurfield.datasets._files import existing
 from neurfield.datasets._numpy_file import MmapMode, NumpyFile
+from neurfield.provenance import FINGERPRINT
 
 #: Names of the coordinate axes of an array without names, by their number.
 AXIS_NAMES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
@@ -94,6 +95,8 @@ def load_npz(
             coords[dim] = np.arange(size, dtype=np.float64)
     coords |= _labels(arrays, name, len(values))
     attrs = {"source": source.name}
+    if FINGERPRINT in arrays:  # latents, which can be told from signals by it
+        attrs[FINGERPRINT] = str(arrays[FINGERPRINT])
     if name.endswith(_IMAGES):
         attrs["split"] = name.removesuffix(_IMAGES)
     return xr.DataArray(values, dims=dims, coords=coords, name="values", attrs=attrs)
