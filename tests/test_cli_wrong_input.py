@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from neurfield import FunctaEncoder
 from neurfield.cli import main
 from neurfield.cli.grids import regrid
 from neurfield.datasets import digits, save_netcdf, save_npz
+from neurfield.learning import Learner, VarPro
 
 TINY = ("--latent-dim", "4", "--hidden-dim", "8", "--max-iter", "2", "--seed", "0", "-q")
 
@@ -41,23 +41,29 @@ def error_of(capsys, *arguments, status=2):
 # --- what is no fault of the user -----------------------------------------------------------------
 
 
-def _broken_axes(encoder):
-    """Damage an encoder as no file can: decoding it divides by a number of axes of none."""
-    encoder.layout_ = None
-    return encoder
+@pytest.fixture
+def stumbling():
+    """Name of a learner of one's own, whose fault is not that of the command line's user."""
+
+    class Stumbling(VarPro):
+        name = "stumbling"
+
+        def draw(self, store, generator):
+            raise ZeroDivisionError("division by zero")
+
+    yield Stumbling.name
+    del Learner._known[Stumbling.name]
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_an_unexpected_error_asks_for_a_report(capsys, made, tmp_path, monkeypatch, debug):
-    encoder = FunctaEncoder.load(made / "m.field")
-    monkeypatch.setattr(FunctaEncoder, "load", lambda _: _broken_axes(encoder))
+def test_an_unexpected_error_asks_for_a_report(capsys, made, tmp_path, stumbling, debug):
+    words = ("fit", made / "digits.npz", "-o", tmp_path / "m", *TINY, "--learner", stumbling)
     if debug:
-        with pytest.raises(AttributeError):
-            run("info", made / "m.field", "--debug")
+        with pytest.raises(ZeroDivisionError):
+            run(*words, "--debug")
         return
-    error = error_of(capsys, "info", made / "m.field", status=70)
-    assert "unexpected AttributeError: " in error
-    assert "please report it" in error
+    error = error_of(capsys, *words, status=70)
+    assert "unexpected ZeroDivisionError: division by zero; please report it" in error
     assert "--debug" in error
 
 

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from neurfield.cli.latent_file import LatentSet
     from neurfield.cli.signal_file import Decoded
 
-#: Endings of OUTPUT; none stands for a folder of NIfTI files.
-ENDINGS = (".npz", ".nc", ".zarr", ".nii", ".nii.gz", "")
-
 _EPILOG = """\
 examples:
   neurfield decode digits.field latents.npz -o digits.nc
@@ -38,7 +35,8 @@ starting from the first. --like takes the voxel grid of a NIfTI file, in any
 orientation, and puts 0 where a volume does not reach.
 
 An OUTPUT without an ending is a folder, with one NIfTI file per signal that
-opens aligned with the original; .nii and .nii.gz take exactly one signal.
+opens aligned with the original, or one picture where the signals were pictures;
+.nii, .nii.gz and pictures such as .png take exactly one signal.
 
 LATENTS that say that another field made them are refused without --force."""
 
@@ -57,7 +55,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "latents", type=Path, metavar="LATENTS", help="file that 'neurfield transform' wrote"
     )
     add_output(
-        parser, "OUTPUT", "what to write: .npz, .nc, .zarr, .nii(.gz), or a folder of NIfTI files"
+        parser,
+        "OUTPUT",
+        "what to write: .npz, .nc, .zarr, .nii(.gz), a picture, or a folder of files",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
@@ -91,17 +91,19 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Read latents, decode, write."""
-    check_output(args.output, args.overwrite, ENDINGS, (args.model, args.latents, args.like))
+    from neurfield.datasets.saving import SAVED_ENDINGS, save_signals
+
+    check_output(args.output, args.overwrite, SAVED_ENDINGS, (args.model, args.latents, args.like))
 
     from neurfield.cli.latent_file import LatentSet
     from neurfield.cli.models import load_model
-    from neurfield.cli.signal_file import label, shape_in_words, write
+    from neurfield.cli.signal_file import label, shape_in_words
 
     found = LatentSet.read(args.latents)
     encoder = load_model(args.model)
     _check(encoder, found, args)
     decoded = label(_decode(encoder, found, args), found)
-    write(decoded, args.output)
+    save_signals(decoded, args.output)
     print(f"decoded     {len(found.latents)} signals of {shape_in_words(decoded)}")
     print(f"saved to    {args.output}")
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 INPUT_HELP = (
     "signals: a .npz, .npy, .nc, .nii(.gz) or .dcm file, a heartbeat .csv, a Zarr store, a WFDB "
-    "record, a folder of NIfTI files, of WFDB records or of DICOM images, or one of the words "
+    "record, a picture, a folder of NIfTI files, WFDB records, DICOM images or pictures (in "
+    "subfolders: one for each class), or one of the words "
     "'digits', 'ecg' and 'phantoms' (signals that need no file)"
 )
 
@@ -64,6 +65,20 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME",
         help="WFDB: name or place of a lead (default: 0); several give channels",
+    )
+    _add_picture_options(group)
+
+
+def _add_picture_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--pages",
+        metavar="WHAT",
+        help="TIFF stacks, animations: pages are places in depth or samples",
+    )
+    group.add_argument(
+        "--drop-alpha",
+        action="store_true",
+        help="pictures: read transparent ones too, without their alpha",
     )
 
 
@@ -143,7 +158,12 @@ def count(signals: Container) -> int:
 
 def labels_of(signals: Container) -> Any | None:
     """Return one label per signal, of shape (n_samples,), or None."""
-    if isinstance(signals, list) or "label" not in signals.coords:
+    if isinstance(signals, list):
+        import numpy as np
+
+        labels = [signal.attrs.get("label") for signal in signals]
+        return None if None in labels else np.array(labels)
+    if "label" not in signals.coords:
         return None
     return signals["label"].values
 
@@ -174,6 +194,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             "sample_dim",
             "length",
             "frequency",
+            "pages",
         )
         if getattr(args, name) is not None
     }
@@ -181,6 +202,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         given["clip"] = tuple(args.clip)
     if args.no_scale:
         given["scale"] = False
+    if args.drop_alpha:
+        given["alpha"] = "drop"
     if args.windows:
         given["mode"] = "windows"
     if args.lead:

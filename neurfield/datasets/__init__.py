@@ -11,8 +11,10 @@ from neurfield.datasets.medmnist import load_medmnist
 from neurfield.datasets.mednf import load_mednf, to_mednf
 from neurfield.datasets.nifti import load_nifti, save_nifti, save_nifti_folder
 from neurfield.datasets.opening import Container, open_signals
+from neurfield.datasets.pictures import load_pictures, save_pictures
 from neurfield.datasets.preparation import prepare_brats, prepare_lidc
 from neurfield.datasets.records import MITBIH_SPLITS, load_wfdb
+from neurfield.datasets.saving import save_signals
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
 from neurfield.datasets.volume_steps import average_pool, crop_or_pad, resample, rescale_intensity
@@ -33,6 +35,7 @@ __all__ = [
     "load_netcdf",
     "load_nifti",
     "load_npz",
+    "load_pictures",
     "load_wfdb",
     "load_zarr",
     "open_signals",
@@ -46,6 +49,8 @@ __all__ = [
     "save_nifti",
     "save_nifti_folder",
     "save_npz",
+    "save_pictures",
+    "save_signals",
     "save_zarr",
     "synthetic_ecg",
     "to_mednf",

@@ -17,6 +17,7 @@ from neurfield.datasets.gridded import is_zarr, load_netcdf, load_zarr
 from neurfield.datasets.heartbeats import load_heartbeat_csv
 from neurfield.datasets.medmnist import is_medmnist, load_medmnist
 from neurfield.datasets.nifti import is_nifti, load_nifti
+from neurfield.datasets.pictures import holds_pictures, is_picture, load_pictures
 from neurfield.datasets.records import is_record, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
@@ -33,7 +34,7 @@ _BUILT_IN: dict[str, Callable[..., xr.DataArray]] = {
 
 _EXPECTED = (
     ".npz, .npy, .nc, a .zarr folder, .nii, .nii.gz, a WFDB record, .dcm, a heartbeat .csv, "
-    "or a folder of NIfTI files, of WFDB records or of DICOM images"
+    "a picture, or a folder of NIfTI files, of WFDB records, of DICOM images or of pictures"
 )
 
 
@@ -44,14 +45,15 @@ def open_signals(path: str | os.PathLike[str], **options: Any) -> Container:
     ----------
     path : path-like
         A ``.npz``, ``.npy``, ``.nc``, ``.nii``, ``.nii.gz``, ``.dcm`` or heartbeat ``.csv`` file, a
-        Zarr store, a WFDB record, or a folder of NIfTI files, of WFDB records or of DICOM images. A
+        Zarr store, a WFDB record, a picture such as ``.png`` or ``.tif``, or a folder of NIfTI
+        files, of WFDB records, of DICOM images or, without any of these, of pictures. A
         ``.npz`` file that has the name of a set of MedMNIST is read as such, if the package
         medmnist is there. The words ``digits``, ``ecg`` and ``phantoms``, if nothing of that name
         is there, stand for :func:`digits`, :func:`synthetic_ecg` and :func:`phantoms`.
     **options
         Options of the reader: see :func:`load_npz`, :func:`load_medmnist`, :func:`load_netcdf`,
-        :func:`load_zarr`, :func:`load_nifti`, :func:`load_wfdb`, :func:`load_dicom` and
-        :func:`load_heartbeat_csv`.
+        :func:`load_zarr`, :func:`load_nifti`, :func:`load_wfdb`, :func:`load_dicom`,
+        :func:`load_pictures` and :func:`load_heartbeat_csv`.
 
     Returns
     -------
@@ -103,6 +105,8 @@ def _reader_of(source: Path) -> tuple[str, Callable[..., Container]]:
         return "a NetCDF file", load_netcdf
     if source.suffix == ".csv" or source.name.endswith(".csv.gz"):
         return "a heartbeat table", load_heartbeat_csv
+    if is_picture(source):
+        return "a picture", load_pictures
     if source.suffix == ".dcm" or is_dicom(source):
         return "a DICOM file", load_dicom
     raise ValueError(f"{source}: unknown kind of file; expected {_EXPECTED}")
@@ -121,6 +125,8 @@ def _reader_of_folder(source: Path) -> tuple[str, Callable[..., Container]]:
     # Series lie in folders of their own as often as not; one file is enough to tell.
     if any(is_dicom(path) for path in source.rglob("*")):
         held["DICOM images"] = load_dicom
+    if not held and holds_pictures(source):  # beside other files they are there to be looked at
+        held["pictures"] = load_pictures
     if len(held) == 1:
         ((kind, reader),) = held.items()
         return f"a folder of {kind}", reader
