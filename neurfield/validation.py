@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_array, validate_data
 
+from neurfield._compat import check_sample_weight
 from neurfield.patched import patches_of
 from neurfield.provenance import check_origin, fingerprint_of
 from neurfield.signals import Layout, Signals, read_signals
@@ -54,6 +56,32 @@ def validated_signals(encoder: FunctaEncoder, X: Any, reset: bool) -> Signals:
     else:
         _check_extent(encoder.codec_.whole_frame, signals)
     return signals
+
+
+def weighted(signals: Signals, sample_weight: Any) -> Signals:
+    """Return signals with their weights; those of weight zero are left out.
+
+    Parameters
+    ----------
+    signals : Signals
+        Of a fit.
+    sample_weight : array-like of shape (n,), or None
+        As how many signals each counts; None = all once.
+
+    Raises
+    ------
+    ValueError
+        If it is no finite number for each signal, one is negative, or none is positive.
+    """
+    if sample_weight is None:
+        return signals
+    weight = check_sample_weight(sample_weight, len(signals))
+    kept = np.flatnonzero(weight > 0)
+    if not len(kept):
+        raise ValueError("sample_weight must be positive for one signal or more, got only zeros")
+    chosen = signals if len(kept) == len(signals) else signals.subset(kept)
+    once = bool((weight[kept] == 1.0).all())  # then not even rounding should differ
+    return replace(chosen, sample_weight=None if once else weight[kept])
 
 
 def validated_observed(
