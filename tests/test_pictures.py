@@ -385,6 +385,18 @@ def test_gaps_and_origins_that_a_picture_has_no_place_for_are_refused(tmp_path):
         save_pictures(moved, tmp_path / "a.tif")
 
 
+def test_a_folder_keeps_what_it_holds(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "notes.txt").write_text("precious")
+    picture = xr.DataArray(np.zeros((2, 3, 3), np.uint8), dims=("sample", "y", "x"))
+    save_pictures(picture, tmp_path / "set")
+    assert (tmp_path / "set" / "notes.txt").read_text() == "precious"
+    spoilt = picture.astype(float).where(lambda values: values["sample"] == 0)
+    with pytest.raises(FileError, match="no place for NaN"):
+        save_pictures(spoilt, tmp_path / "other", dtype="uint8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
+
+
 @pytest.mark.parametrize("name", ["../out.png", "/out.png"])
 def test_names_do_not_lead_out_of_the_folder(tmp_path, name):
     picture = xr.DataArray(np.zeros((1, 2, 2), np.uint8), {"sample": [name]}, ("sample", "y", "x"))
