@@ -294,8 +294,8 @@ class FunctaEncoder(
             Signals of this pass.
         y : ignored
             Not used, present for API consistency by convention.
-        sample_weight : as in :meth:`fit`
-            As how many signals each counts.
+        sample_weight : array-like of shape (n,), default=None
+            As in :meth:`fit`.
 
         Returns
         -------

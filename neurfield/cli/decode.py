@@ -35,7 +35,7 @@ starting from the first. --like takes the voxel grid of a NIfTI file, in any
 orientation, and puts 0 where a volume does not reach.
 
 An OUTPUT without an ending is a folder, with one NIfTI file per signal that
-opens aligned with the original, or one picture where the signals were pictures;
+opens aligned with the original, or one picture where signals were pictures;
 .nii, .nii.gz and pictures such as .png take exactly one signal.
 
 LATENTS that say that another field made them are refused without --force."""

@@ -82,6 +82,7 @@ def shrunk_covariance(
     Returns
     -------
     mean : array of shape (P,)
+        Of the rows.
     covariance : array of shape (P, P)
         Shrunk towards a multiple of the identity.
 
