@@ -84,7 +84,8 @@ class Codec:
         The weights and options of the field and its units take part; how latents are found, where
         the field lives and in which precision do not.
         """
-        digest = hashlib.sha256(json.dumps(self._decoding_facts(), sort_keys=True).encode())
+        facts = json.dumps(self._decoding_facts(), sort_keys=True, default=str)
+        digest = hashlib.sha256(facts.encode())
         for name, tensor in sorted(self.field.state_dict().items()):
             digest.update(f"{name}{tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurfield.cli.formatting import add_command
 from neurfield.cli.outputs import add_output, check_output
+from neurfield.errors import FileError
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -110,7 +111,6 @@ def run(args: argparse.Namespace) -> None:
 
 def _check(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namespace) -> None:
     """Refuse latents that the field cannot decode, or that another field made."""
-    from neurfield.errors import FileError
     from neurfield.provenance import check_origin
 
     length, own = encoder.codec_.latent_size, encoder.codec_.fingerprint
@@ -152,7 +152,7 @@ def _decode(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namespace) 
         decoded: list[DataArray] = encoder.inverse_transform(found.latents, coords=own)
         return decoded
     if layout.axes is None:
-        raise ValueError(f"{args.model}: this field has seen no grid to decode on")
+        raise FileError(args.model, "this field has seen no grid to decode on")
     seen = dict(zip(layout.axis_names, layout.axes, strict=True))
     axes = regrid(seen, *resolution)
     _check_room(encoder, [axes] * len(found.latents))
@@ -191,7 +191,7 @@ def _decode_like(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namesp
 
     (target,) = load_nifti([args.like], clip=None, scale=False)
     if found.grids is None or found.affines is None:
-        raise ValueError(f"{args.latents}: --like needs the latents of volumes with affines")
+        raise FileError(args.latents, "--like needs the latents of volumes with affines")
     originals = [
         # The values take no part, so one number stands for all of them.
         DataArray(

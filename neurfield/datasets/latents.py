@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from neurfield.datasets.gridded import save_netcdf, save_zarr
+from neurfield.errors import FileError
 from neurfield.provenance import FINGERPRINT, check_origin, fingerprint_of, provenance
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def save_latents(
     """
     target = Path(path)
     if target.suffix not in _WRITERS:
-        raise ValueError(f"{target}: latents are written to {' or '.join(_WRITERS)}")
+        raise FileError(target, f"latents are written to {' or '.join(_WRITERS)}")
     array = _labelled(latents, source)
     if encoder is not None:
         check_origin(

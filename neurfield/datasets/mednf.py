@@ -14,7 +14,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neurfield.atomic import replacing
-from neurfield.datasets._files import existing, require
+from neurfield.datasets._files import existing, reading, require
+from neurfield.errors import FileError, MissingFileError
 from neurfield.interop import read_torch
 from neurfield.provenance import check_origin, fingerprint_of
 
@@ -77,7 +78,7 @@ def load_mednf(folder: str | os.PathLike[str], *, chunks: int | None = None) -> 
         raise ValueError(f"chunks must be a positive number of signals, got {chunks}")
     found = list(_find(existing(folder)))
     if not found:
-        raise FileNotFoundError(f"{folder}: no datapoint_*.pt in {', '.join(SPLITS)}")
+        raise MissingFileError(folder, f"no datapoint_*.pt in {', '.join(SPLITS)}")
     paths = [path for path, _, _ in found]
     latent, label = _read(paths[0])
     if chunks is None and latent.nbytes * len(paths) > _IN_MEMORY:
@@ -180,12 +181,14 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     content = read_torch(path)
     keys = list(content) if isinstance(content, dict) else type(content).__name__
     if not isinstance(content, dict) or not {"modulations", "label"} <= set(content):
-        raise ValueError(f"{path}: must hold a dict of 'modulations' and 'label', got {keys}")
-    latent, label = torch.as_tensor(content["modulations"]), torch.as_tensor(content["label"])
+        raise FileError(path, f"must hold a dict of 'modulations' and 'label', got {keys}")
+    with reading(path, "a latent of MedNF"):  # in which there may be anything under these names
+        latent, label = torch.as_tensor(content["modulations"]), torch.as_tensor(content["label"])
     if latent.dtype != torch.float32 or latent.ndim != 1 or label.ndim > 1:
-        raise ValueError(
-            f"{path}: 'modulations' must be a float32 vector and 'label' one of numbers, got "
-            f"{latent.dtype} of shape {tuple(latent.shape)} and shape {tuple(label.shape)}"
+        raise FileError(
+            path,
+            "'modulations' must be a float32 vector and 'label' one of numbers, got "
+            f"{latent.dtype} of shape {tuple(latent.shape)} and shape {tuple(label.shape)}",
         )
     return latent.numpy(), label.reshape(-1).numpy()
 
@@ -199,9 +202,10 @@ def _read_block(
         row = _read(path)
         for name, found, first in zip(("latent", "label"), row, (latent, label), strict=True):
             if found.shape != first.shape or found.dtype != first.dtype:
-                raise ValueError(
-                    f"{path}: has a {name} of shape {found.shape} and {found.dtype}, the first "
-                    f"file one of shape {first.shape} and {first.dtype}"
+                raise FileError(
+                    path,
+                    f"has a {name} of shape {found.shape} and {found.dtype}, the first file one of "
+                    f"shape {first.shape} and {first.dtype}",
                 )
         rows.append(row)
     latents, labels = zip(*rows, strict=True)
