@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 # The newest series in which each private name below was found and tried by the tests, which fail
@@ -18,6 +19,7 @@ try:
         StrOptions,
         validate_parameter_constraints,
     )
+    from sklearn.utils.validation import _check_sample_weight
 except ImportError as error:
     raise ImportError(
         "neurfield checks parameters with functions of scikit-learn that are not part of its "
@@ -37,11 +39,34 @@ except ImportError:  # then labels are the numbers of rows
 __all__ = [
     "Interval",
     "StrOptions",
+    "check_sample_weight",
     "fit_context",
     "is_in_memory",
     "output_config",
     "validate_parameters",
 ]
+
+
+def check_sample_weight(sample_weight: Any, n_samples: int) -> np.ndarray:
+    """Return weights as a float64 array of shape (n_samples,), a copy of what was given.
+
+    Parameters
+    ----------
+    sample_weight : number or array-like of shape (n_samples,)
+        One number stands for all.
+    n_samples : int
+        How many samples there are.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer, or one is negative or not finite.
+    """
+    samples = np.broadcast_to(0.0, (n_samples, 1))
+    found = _check_sample_weight(
+        sample_weight, samples, dtype=np.float64, copy=True, ensure_non_negative=True
+    )
+    return np.asarray(found)
 
 
 def validate_parameters(estimator: BaseEstimator) -> None:

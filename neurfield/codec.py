@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import inspect
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,6 +25,7 @@ from neurfield.learning.solvers import InnerSolver
 from neurfield.memory import at_once, libraries, room
 from neurfield.signals import CoordinateFrame, Signals, Units, grid_points
 from neurfield.signals.patches import Decoder
+from neurfield.spec import plain
 
 
 @dataclass
@@ -72,6 +76,39 @@ class Codec:
     def whole_frame(self) -> CoordinateFrame:
         """Frame of whole signals, which is not that of the field where it describes patches."""
         return self.units.frame
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that tell fields apart by what they decode latents to.
+
+        The weights and options of the field and its units take part; how latents are found, where
+        the field lives and in which precision do not.
+        """
+        facts = json.dumps(self._decoding_facts(), sort_keys=True, default=str)
+        digest = hashlib.sha256(facts.encode())
+        for name, tensor in sorted(self.field.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _decoding_facts(self) -> dict[str, Any]:
+        """Return what decoding depends on besides weights, as plain values."""
+        field, units = self.field, self.units
+        usual = {
+            name: plain(parameter.default)
+            for name, parameter in inspect.signature(type(field)).parameters.items()
+        }
+        ends = np.array([[-1.0], [1.0]])
+        return {
+            # Without defaults, so that options that later versions add do not change it.
+            "options": {
+                name: plain(value)
+                for name, value in field.config().items()
+                if name not in usual or plain(value) != usual[name]
+            },
+            "coordinates": _in_words(units.invert_coordinates(ends * np.ones(field.in_dim))),
+            "values": _in_words(units.invert_values(ends * np.ones(field.out_dim))),
+        }
 
     def pieces(self, signals: Signals) -> Signals:
         """Return what the field describes, given whole signals: by default, the signals themselves.
@@ -325,6 +362,11 @@ class Codec:
             if isinstance(value, Tensor):
                 setattr(self.solver, name, value.to(device))
         return self
+
+
+def _in_words(numbers: np.ndarray) -> list[str]:
+    """Write numbers with nine digits, which the last bit of a sum does not change."""
+    return [f"{number:.9g}" for number in numbers.ravel()]
 
 
 @contextmanager

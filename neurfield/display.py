@@ -13,6 +13,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from neurfield._compat import output_config
 from neurfield.fields import FieldSpec
 from neurfield.patched import patches_of
+from neurfield.provenance import TracedMixin
 from neurfield.signals.beside import index_of_samples
 
 _RECENT = 25  # meta-steps that the quality at the end of a fit is averaged over
@@ -33,8 +34,8 @@ class SummaryMixin:
         return bundle
 
 
-class NamedLatentsMixin:
-    """Names latents after the cells or the patches that they describe."""
+class NamedLatentsMixin(TracedMixin):
+    """Names latents after the cells or the patches that they describe, and their field."""
 
     def get_feature_names_out(self: Any, input_features: npt.ArrayLike | None = None) -> np.ndarray:
         """Return the names of the latents; of spatial fields by cell, and of patches by patch.

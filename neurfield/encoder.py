@@ -17,22 +17,28 @@ from neurfield.codec import Codec, encoding_room
 from neurfield.decoding import decode_latents
 from neurfield.device import matrix_products
 from neurfield.display import NamedLatentsMixin, SummaryMixin, labelled
-from neurfield.fields import Field, FieldSpec
+from neurfield.fields import FieldSpec
 from neurfield.fitting import fit_codec, history_of
 from neurfield.learning import EarlyStopping, Learner, Trainer
 from neurfield.persistence import StoredMixin
 from neurfield.planning import CONSTRAINTS, check_parameters, check_shape_of_field, make_plan
 from neurfield.provenance import provenance
 from neurfield.published import PublishedMixin
-from neurfield.signals import Signals
+from neurfield.results import ResultsMixin
 from neurfield.signals.lazy import LazyValues
 from neurfield.spec import Spec, SpecParameters
-from neurfield.validation import validated_latents, validated_origin, validated_signals
+from neurfield.validation import (
+    validated_latents,
+    validated_origin,
+    validated_signals,
+    weighted,
+)
 
 
 class FunctaEncoder(
     SummaryMixin,
     NamedLatentsMixin,
+    ResultsMixin,
     StoredMixin,
     PublishedMixin,
     SpecParameters,
@@ -231,7 +237,7 @@ class FunctaEncoder(
         self.warm_start = warm_start
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> Self:
         """Meta-learn the shared weights θ.
 
         Parameters
@@ -242,6 +248,11 @@ class FunctaEncoder(
             DataArrays, each of its own shape and coordinates. NaN marks a value not observed.
         y : ignored
             Not used, present for API consistency by convention.
+        sample_weight : array-like of shape (n,), default=None
+            As how many signals each counts: in the meta-loss of each batch, in the start from the
+            data, in the prior and its calibration, and in the score of those held out. Batches are
+            drawn without regard to it. A signal of weight zero is as if it were not there. Extent
+            and range are those of all others, and defaults go by their number, as it is.
 
         Returns
         -------
@@ -258,7 +269,7 @@ class FunctaEncoder(
         if self.warm_start and hasattr(self, "codec_"):
             check_shape_of_field(self, "warm_start=True continues")
             previous = self.codec_
-        signals = validated_signals(self, X, reset=previous is None)
+        signals = weighted(validated_signals(self, X, reset=previous is None), sample_weight)
         plan = make_plan(self, signals, previous)
         with matrix_products(self.precision):
             codec, trainer = fit_codec(signals, plan, previous)
@@ -266,7 +277,9 @@ class FunctaEncoder(
         return self._fitted(codec, trainer, signals if previous is None else None)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
+    def partial_fit(
+        self, X: Any, y: Any = None, sample_weight: npt.ArrayLike | None = None
+    ) -> Self:
         """Pass once over some signals in mini-batches, continuing from where the last call left θ.
 
         The first call fixes coordinates and scaling, from the extent and range of its signals, and
@@ -281,6 +294,8 @@ class FunctaEncoder(
             Signals of this pass.
         y : ignored
             Not used, present for API consistency by convention.
+        sample_weight : array-like of shape (n,), default=None
+            As in :meth:`fit`.
 
         Returns
         -------
@@ -291,7 +306,7 @@ class FunctaEncoder(
         previous: Codec | None = getattr(self, "codec_", None)
         if previous is not None:
             check_shape_of_field(self, "partial_fit continues")
-        signals = validated_signals(self, X, reset=previous is None)
+        signals = weighted(validated_signals(self, X, reset=previous is None), sample_weight)
         trainer: Trainer | None = getattr(self, "_trainer", None)
         before = getattr(self, "learner_", None)
         taken = getattr(self, "n_iter_", 0)
@@ -345,7 +360,8 @@ class FunctaEncoder(
         Parameters
         ----------
         X : array-like of shape (n, latent_dim), or (n, n_patches * latent_dim) with ``patch_size``
-            Latents, one row per signal, as :meth:`transform` returns them.
+            Latents, one row per signal, as :meth:`transform` returns them. A DataFrame or DataArray
+            whose ``attrs`` say that another field made them is refused; a plain array is not.
         grid : sequence of d int, optional
             Number of points along each axis, over the same extent.
         coords : mapping of axis name to 1-D array, or sequence of n of them, optional
@@ -392,7 +408,7 @@ class FunctaEncoder(
             **validated_origin(self, X, observed, return_std),
         )
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> float:
         """Return the mean PSNR in dB of encoding and decoding the given signals.
 
         Only observed values count; the peak is each channel's range in fit.
@@ -402,6 +418,8 @@ class FunctaEncoder(
         X : as in :meth:`fit`
             Signals as :meth:`transform` takes them.
         y : ignored
+        sample_weight : array-like of shape (n,), default=None
+            As how many signals each counts in the mean.
 
         Returns
         -------
@@ -409,34 +427,11 @@ class FunctaEncoder(
             Higher is better.
         """
         check_is_fitted(self)
-        signals = validated_signals(self, X, reset=False)
+        signals = weighted(validated_signals(self, X, reset=False), sample_weight)
         codec = self.codec_.with_steps(self.transform_steps)
         with encoding_room(codec, signals, self.memory_budget, "score"):
-            return float(codec.reconstruction_psnr(signals).mean())
-
-    @property
-    def field_(self) -> Field:
-        """The trained field."""
-        return self.codec_.field
-
-    @property
-    def _n_features_out(self) -> int:
-        return self.codec_.latent_size
-
-    def _fitted(self, codec: Codec, trainer: Trainer, first: Signals | None) -> Self:
-        """Take over what a fit has found, and how its signals came where they were the first."""
-        if first is not None:
-            self.layout_ = first.layout
-        self._accept(codec, trainer.learner)
-        state, self.n_iter_ = trainer.state, trainer.state.iteration
-        self.loss_curve_, self.psnr_curve_ = list(state.loss_curve), list(state.psnr_curve)
-        self.validation_curve_ = list(state.validation_curve)
-        return self
-
-    def _accept(self, codec: Codec, learner: Learner) -> None:
-        self.codec_ = codec
-        self.learner_, self.settings_ = learner, learner.settings
-        self.device_ = str(codec.device)
+            psnr = codec.reconstruction_psnr(signals)
+        return float(np.average(psnr, weights=signals.sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -320,4 +320,6 @@ def _digest(signals: Signals) -> str:
             continue
         step = max(1, group.values.size // _DIGEST_VALUES)
         digest.update(np.ascontiguousarray(group.values[::step]).tobytes())
+    if signals.sample_weight is not None:
+        digest.update(signals.sample_weight.tobytes())
     return digest.hexdigest()[:16]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,9 @@ class PatchedCodec(Codec):
     def whole_frame(self) -> CoordinateFrame:
         """Extent of whole signals in fit."""
         return self.patches.whole_frame
+
+    def _decoding_facts(self) -> dict[str, Any]:
+        return {**super()._decoding_facts(), "patches": self.patches.to_dict()}
 
     def across(self, decoder: Decoder) -> Decoder:
         return self.patches.across(decoder)

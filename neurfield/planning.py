@@ -27,6 +27,8 @@ from neurfield.spec import plain
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
 
+_MOST_RATE = 1e30  # which single precision holds with room for its square roots
+
 CONSTRAINTS: dict[str, list[Any]] = {
     "latent_dim": [Interval(Integral, 1, None, closed="left")],
     "hidden_dim": [Interval(Integral, 1, None, closed="left")],
@@ -35,7 +37,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "field": [str, FieldSpec],
     "learner": [str, Learner],
     "transform_steps": [Interval(Integral, 1, None, closed="left"), None],
-    "meta_lr": [Interval(Real, 0, None, closed="neither"), None],
+    "meta_lr": [Interval(Real, 0, _MOST_RATE, closed="neither"), None],
     "batch_size": [Interval(Integral, 1, None, closed="left"), None],
     "max_iter": [Interval(Integral, 1, None, closed="left"), None],
     "max_time": [Interval(Real, 0, None, closed="neither"), None],

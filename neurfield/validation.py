@@ -11,7 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils.validation import check_array, validate_data
 
+from neurfield._compat import check_sample_weight
 from neurfield.patched import patches_of
+from neurfield.provenance import check_origin, fingerprint_of
 from neurfield.signals import Layout, Signals, read_signals
 from neurfield.signals.accepted import as_container, real
 from neurfield.signals.arrays import numbered_columns
@@ -66,6 +68,32 @@ def validated_signals(encoder: FunctaEncoder, X: Any, reset: bool) -> Signals:
     else:
         _check_extent(encoder.codec_.whole_frame, signals)
     return signals
+
+
+def weighted(signals: Signals, sample_weight: Any) -> Signals:
+    """Return signals with their weights; those of weight zero are left out.
+
+    Parameters
+    ----------
+    signals : Signals
+        Of a fit.
+    sample_weight : array-like of shape (n,), or None
+        As how many signals each counts; None = all once.
+
+    Raises
+    ------
+    ValueError
+        If it is no finite number for each signal, one is negative, or none is positive.
+    """
+    if sample_weight is None:
+        return signals
+    weight = check_sample_weight(sample_weight, len(signals))
+    kept = np.flatnonzero(weight > 0)
+    if not len(kept):
+        raise ValueError("sample_weight must be positive for one signal or more, got only zeros")
+    chosen = signals if len(kept) == len(signals) else signals.subset(kept)
+    once = bool((weight[kept] == 1.0).all())  # then not even rounding should differ
+    return replace(chosen, sample_weight=None if once else weight[kept])
 
 
 def validated_origin(
@@ -151,12 +179,13 @@ def validated_latents(encoder: FunctaEncoder, X: npt.ArrayLike) -> np.ndarray:
     encoder : FunctaEncoder
         Fitted; with ``patch_size``, P are the numbers of all patches together.
     X : array-like of shape (n, P)
-        Latents, one row per signal.
+        Latents, one row per signal; of a DataFrame or DataArray, ``attrs`` may tell which field
+        they are of.
 
     Raises
     ------
     ValueError
-        If the shape is another, or a latent is not finite.
+        If the shape or the field is another, or a latent is not finite.
     """
     latents = check_array(X, dtype=np.float64, input_name="X")
     length = encoder.codec_.latent_size
@@ -166,7 +195,33 @@ def validated_latents(encoder: FunctaEncoder, X: npt.ArrayLike) -> np.ndarray:
             f"X must hold latents of length {length} ({patched}latent_dim), "
             f"got shape {latents.shape}"
         )
+    check_field(encoder, X, "X")
     return latents
+
+
+def check_field(encoder: FunctaEncoder, latents: Any, name: str) -> None:
+    """Refuse latents whose ``attrs`` say that they are of another field.
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+        Fitted.
+    latents : any
+        In any container.
+    name : str
+        What they are called in the message.
+
+    Raises
+    ------
+    ValueError
+        If they are.
+    """
+    check_origin(
+        fingerprint_of(latents),
+        encoder.codec_.fingerprint,
+        name,
+        "pass a plain array, which says nothing of a field",
+    )
 
 
 def _checked_array(encoder: FunctaEncoder, X: Any, layout: Layout | None) -> np.ndarray:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from sklearn.utils.validation import check_is_fitted
 
 from neurfield.geometry import AXES, affine_fault, affine_of, millimetres, step_of, voxel_sizes
 from neurfield.signals import grid_points
+from neurfield.validation import validated_latents
 
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
@@ -54,8 +56,8 @@ def decode_volumes(
     Raises
     ------
     ValueError
-        If both ``spacing`` and ``like`` are given, or one of them is no grid, or a volume has no
-        affine.
+        If both ``spacing`` and ``like`` are given, or one of them is no grid, a volume has no
+        affine, or the latents are of another field.
 
     Examples
     --------
@@ -69,7 +71,8 @@ def decode_volumes(
     >>> fine[0].shape
     (7, 7, 7)
     """
-    codes = np.asarray(latents)
+    check_is_fitted(encoder)
+    codes = validated_latents(encoder, latents)
     if spacing is not None and like is not None:
         raise ValueError("give at most one of spacing and like, got both")
     if len(codes) != len(volumes):

@@ -104,7 +104,7 @@ def test_truncated_files_are_named(capsys, folder, tmp_path):
     out = tmp_path / "out.npz"
     broken = tmp_path / "digits.field"
     assert "digits.field" in error_of(capsys, "info", broken)
-    assert "z.npz: could not be read as a file of latents" in error_of(
+    assert "z.npz: could not be read as a NumPy" in error_of(
         capsys, "decode", folder / "digits.field", tmp_path / "z.npz", "-o", out
     )
     assert "digits.npz: could not be read" in error_of(
@@ -127,7 +127,7 @@ def test_output_is_checked_before_any_work(capsys, folder, tmp_path, monkeypatch
         assert "there.npz: is there already; --overwrite" in error_of(capsys, *arguments)
     assert "a.txt: the ending" in error_of(capsys, "transform", field, "digits", "-o", "a.txt")
     assert "a.jpg: the ending" in error_of(capsys, "demo", "--output", "a.jpg")
-    assert "a.tiff: the ending" in error_of(capsys, "decode", field, latents, "-o", "a.tiff")
+    assert "a.svg: the ending" in error_of(capsys, "decode", field, latents, "-o", "a.svg")
     nowhere = tmp_path / "nowhere" / "a.npz"
     assert "no such folder" in error_of(capsys, "decode", field, latents, "-o", nowhere)
     assert there.read_text() == "precious"
@@ -276,7 +276,7 @@ def test_decode_refuses_a_grid_of_other_dimensions(capsys, folder, tmp_path):
     assert "at least one point" in error_of(capsys, *arguments, "--scale", "0.01")
     assert "positive" in error_of(capsys, *arguments, "--spacing", "-1")
     one_file = ["decode", folder / "digits.field", folder / "z.npz", "-o", tmp_path / "a.nii"]
-    assert "one NIfTI file takes one signal, got 60" in error_of(capsys, *one_file)
+    assert "one .nii file takes one signal, got 60" in error_of(capsys, *one_file)
 
 
 def test_series_of_several_variables(tmp_path):

@@ -12,6 +12,7 @@ import xarray as xr
 
 from neurfield import FunctaEncoder
 from neurfield.datasets import load_functa_npz, load_mednf, to_mednf
+from neurfield.errors import FileError, MissingFileError
 
 
 def latent_set(rng, n=7, splits=("train", "val", "test"), **coords):
@@ -238,3 +239,25 @@ def test_modulations_that_hold_something_else_are_refused(tmp_path, rng):
     np.savez(path, modulation=np.zeros((2, 3)))
     with pytest.raises(ValueError, match="could not be read as a pickled set of Functa"):
         load_functa_npz(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"modulations": "text", "label": torch.tensor([1])},
+        {"modulations": torch.zeros(4), "label": None},
+        {"modulations": torch.zeros(4)},
+        [torch.zeros(4)],
+        {"modulations": torch.zeros(4, dtype=torch.float64), "label": torch.tensor([1])},
+    ],
+)
+def test_whatever_a_file_of_a_set_holds_it_is_named(tmp_path, content):
+    (tmp_path / "train").mkdir()
+    torch.save(content, tmp_path / "train" / "datapoint_0.pt")
+    with pytest.raises(FileError, match=r"datapoint_0\.pt"):
+        load_mednf(tmp_path)
+
+
+def test_a_folder_without_a_set_is_missing_one(tmp_path):
+    with pytest.raises(MissingFileError, match="no datapoint_"):
+        load_mednf(tmp_path)

@@ -32,7 +32,13 @@ def pipeline(small_encoder):
     return Pipeline(steps)
 
 
-@parametrize_with_checks([tiny(), tiny(learner="cavia")])
+def beyond_chance(estimator):
+    """Return the checks that no estimator passes that draws mini-batches at random."""
+    reason = "the draws differ where signals are repeated; tests/test_sample_weight.py has none"
+    return {"check_sample_weight_equivalence_on_dense_data": reason}
+
+
+@parametrize_with_checks([tiny(), tiny(learner="cavia")], expected_failed_checks=beyond_chance)
 def test_every_check_of_scikit_learn_passes(estimator, check):
     check(estimator)
 

@@ -15,6 +15,8 @@ from neurfield.cli.formatting import HelpFormatter
 
 _COMMANDS = (demo, fit, transform, decode, evaluate, info)
 
+_UNEXPECTED = 70  # what sysexits.h calls an internal software error
+
 _DESCRIPTION = """\
 Learn a neural field over many signals of one kind (time series, images,
 volumes), encode each signal into a short latent vector, and decode latents at
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit status: 0 if all went well, 1 if nobody reads the output any more, 2 after an error of
-        the user, 130 if interrupted.
+        the user, 70 after one that is not, 130 if interrupted.
     """
     try:
         args = build_parser().parse_args(argv)
@@ -87,13 +89,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("neurfield: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ImportError, MemoryError) as error:
+    except Exception as error:
         if args.debug:
             raise
-        message = " ".join(str(error).split()) or type(error).__name__
+        message, status = _explained(error)
         print(f"neurfield: error: {message}", file=sys.stderr)
-        return 2
+        return status
     return 0
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    """Return what to say of an error, in one line, and the exit status."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    if _is_out_of_memory(error):
+        return f"not enough memory ({message})", 2
+    if isinstance(error, ValueError | OSError | ImportError):
+        return message, 2
+    return (
+        f"unexpected {type(error).__name__}: {message}; please report it, with what the option "
+        "--debug shows",
+        _UNEXPECTED,
+    )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell whether memory has run out; on a CPU, torch says so in words only."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurfield.cli.formatting import add_command
 from neurfield.cli.outputs import add_output, check_output
+from neurfield.errors import FileError
 
 if TYPE_CHECKING:
     from xarray import DataArray
 
     from neurfield import FunctaEncoder
+    from neurfield.cli.grids import Axes
     from neurfield.cli.latent_file import LatentSet
     from neurfield.cli.signal_file import Decoded
-
-#: Endings of OUTPUT; none stands for a folder of NIfTI files.
-ENDINGS = (".npz", ".nc", ".zarr", ".nii", ".nii.gz", "")
 
 _EPILOG = """\
 examples:
@@ -35,7 +36,10 @@ starting from the first. --like takes the voxel grid of a NIfTI file, in any
 orientation, and puts 0 where a volume does not reach.
 
 An OUTPUT without an ending is a folder, with one NIfTI file per signal that
-opens aligned with the original; .nii and .nii.gz take exactly one signal."""
+opens aligned with the original, or one picture where signals were pictures;
+.nii, .nii.gz and pictures such as .png take exactly one signal.
+
+LATENTS that say that another field made them are refused without --force."""
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -52,7 +56,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "latents", type=Path, metavar="LATENTS", help="file that 'neurfield transform' wrote"
     )
     add_output(
-        parser, "OUTPUT", "what to write: .npz, .nc, .zarr, .nii(.gz), or a folder of NIfTI files"
+        parser,
+        "OUTPUT",
+        "what to write: .npz, .nc, .zarr, .nii(.gz), a picture, or a folder of files",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
@@ -78,23 +84,58 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         metavar="NIFTI",
         help="volumes: decode on the voxel grid of this file, where it lies in space",
     )
+    parser.add_argument(
+        "--force", action="store_true", help="decode latents of another field, with a warning"
+    )
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
     """Read latents, decode, write."""
-    check_output(args.output, args.overwrite, ENDINGS)
+    from neurfield.datasets.saving import SAVED_ENDINGS, save_signals
+
+    check_output(args.output, args.overwrite, SAVED_ENDINGS, (args.model, args.latents, args.like))
 
     from neurfield.cli.latent_file import LatentSet
     from neurfield.cli.models import load_model
-    from neurfield.cli.signal_file import label, shape_in_words, write
+    from neurfield.cli.signal_file import label, shape_in_words
 
     found = LatentSet.read(args.latents)
     encoder = load_model(args.model)
+    _check(encoder, found, args)
     decoded = label(_decode(encoder, found, args), found)
-    write(decoded, args.output)
+    save_signals(decoded, args.output)
     print(f"decoded     {len(found.latents)} signals of {shape_in_words(decoded)}")
     print(f"saved to    {args.output}")
+
+
+def _check(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namespace) -> None:
+    """Refuse latents that the field cannot decode, or that another field made."""
+    from neurfield.provenance import check_origin
+
+    length, own = encoder.codec_.latent_size, encoder.codec_.fingerprint
+    if found.latents.shape[1] != length:
+        raise FileError(
+            args.latents,
+            f"holds latents of length {found.latents.shape[1]}, and those of {args.model} have "
+            f"length {length}",
+        )
+    if found.fingerprint is None:
+        warnings.warn(
+            f"{args.latents} does not say which field its latents are of; they are decoded as if "
+            f"{args.model} had made them",
+            UserWarning,
+            stacklevel=2,
+        )
+    elif not args.force:
+        check_origin(found.fingerprint, own, f"{args.latents}", "force it with --force")
+    elif found.fingerprint != own:
+        warnings.warn(
+            f"{args.latents} holds latents of another field than {args.model}: what they decode to "
+            "means nothing, unless the two are almost the same",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _decode(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namespace) -> Decoded:
@@ -107,15 +148,37 @@ def _decode(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namespace) 
     layout = encoder.layout_
     if found.grids is not None:
         own = [regrid(grid, *resolution) for grid in found.grids]
+        _check_room(encoder, own)
         decoded: list[DataArray] = encoder.inverse_transform(found.latents, coords=own)
         return decoded
     if layout.axes is None:
-        raise ValueError(f"{args.model}: this field has seen no grid to decode on")
+        raise FileError(args.model, "this field has seen no grid to decode on")
     seen = dict(zip(layout.axis_names, layout.axes, strict=True))
-    whole = encoder.inverse_transform(found.latents, coords=regrid(seen, *resolution))
+    axes = regrid(seen, *resolution)
+    _check_room(encoder, [axes] * len(found.latents))
+    whole = encoder.inverse_transform(found.latents, coords=axes)
     if layout.container == "dataset":
         return whole.to_dataarray(dim="channel").transpose("sample", ..., "channel")
     return whole
+
+
+def _check_room(encoder: FunctaEncoder, grids: Sequence[Axes]) -> None:
+    """Refuse grids whose values would not fit into memory, before any is made."""
+    import numpy as np
+    import torch
+
+    from neurfield.memory import available
+
+    codec, free = encoder.codec_, available(torch.device("cpu"))
+    n_points = [float(np.prod([len(axis) for axis in grid.values()])) for grid in grids]
+    width = codec.field.out_dim * np.dtype(codec.value_dtype).itemsize
+    # The values of all signals, and the points of one grid in a few copies.
+    needed = sum(n_points) * width + 3 * 8 * codec.field.in_dim * max(n_points)
+    if free is not None and needed > free:
+        raise ValueError(
+            f"decoding so many points takes about {needed / 2**30:.3g} GiB, and "
+            f"{free / 2**30:.3g} GiB are free; ask for fewer points, or decode fewer latents"
+        )
 
 
 def _decode_like(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namespace) -> Decoded:
@@ -128,7 +191,7 @@ def _decode_like(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namesp
 
     (target,) = load_nifti([args.like], clip=None, scale=False)
     if found.grids is None or found.affines is None:
-        raise ValueError(f"{args.latents}: --like needs the latents of volumes with affines")
+        raise FileError(args.latents, "--like needs the latents of volumes with affines")
     originals = [
         # The values take no part, so one number stands for all of them.
         DataArray(

@@ -9,7 +9,7 @@ from typing import Any
 
 from neurfield.cli import tables
 from neurfield.cli.formatting import add_command
-from neurfield.cli.inputs import add_input, describe, labels_of, read_input
+from neurfield.cli.inputs import add_input, describe, labels_of, read_input_of
 from neurfield.cli.outputs import add_overwrite, check_output
 
 _EPILOG = """\
@@ -75,14 +75,14 @@ def run(args: argparse.Namespace) -> None:
 def _run_model(args: argparse.Namespace) -> None:
     """Encode, decode, compare, print."""
     if args.json is not None:
-        check_output(args.json, args.overwrite, (".json",))
+        check_output(args.json, args.overwrite, (".json",), (args.what, args.input))
 
     from neurfield.atomic import replacing
     from neurfield.cli.models import load_model
     from neurfield.evaluation import cross_validated_neighbors, reconstruction
 
     encoder = load_model(Path(args.what))
-    signals = read_input(args)
+    signals = read_input_of(encoder, args)
     latents = encoder.transform(signals)
     measured = reconstruction(encoder, signals, latents)
     labels = labels_of(signals)

@@ -124,7 +124,7 @@ _PARAMETERS = (
 
 def run(args: argparse.Namespace) -> None:
     """Fit and save."""
-    check_output(args.output, args.overwrite)
+    check_output(args.output, args.overwrite, inputs=(args.input, args.checkpoint))
     parameters = {
         name: getattr(args, name) for name in _PARAMETERS if getattr(args, name) is not None
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from neurfield import FunctaEncoder
     from neurfield.datasets import Container
 
 INPUT_HELP = (
@@ -90,6 +92,20 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         help="WFDB, EDF, PTB-XL: name or place of a lead (default: 0; all of PTB-XL); several give "
         "channels",
     )
+    _add_picture_options(group)
+
+
+def _add_picture_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--pages",
+        metavar="WHAT",
+        help="TIFF stacks, animations: pages are places in depth or samples",
+    )
+    group.add_argument(
+        "--drop-alpha",
+        action="store_true",
+        help="pictures: read transparent ones too, without their alpha",
+    )
 
 
 def read_input(args: argparse.Namespace) -> Container:
@@ -102,6 +118,8 @@ def read_input(args: argparse.Namespace) -> Container:
     """
     from neurfield.datasets import open_signals
     from neurfield.datasets.ptbxl import is_ptbxl
+    from neurfield.errors import FileError
+    from neurfield.provenance import fingerprint_of
 
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {args.limit}")
@@ -109,7 +127,51 @@ def read_input(args: argparse.Namespace) -> Container:
     if args.limit is not None and is_ptbxl(Path(args.input)):
         options["limit"] = args.limit  # all its records would fill a gigabyte
     signals = open_signals(args.input, **options)
+    if not isinstance(signals, list) and fingerprint_of(signals) is not None:
+        raise FileError(args.input, "holds latents, and signals are asked for")
     return signals if args.limit is None else head(signals, args.limit)
+
+
+def read_input_of(encoder: FunctaEncoder, args: argparse.Namespace) -> Container:
+    """Read signals that a fitted encoder is to encode.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`read_input`, and if signals have another size than in fit and nothing but pixel
+        indices for coordinates, which cannot say where they lie.
+    """
+    from neurfield.errors import FileError
+
+    signals, layout = read_input(args), encoder.layout_
+    if layout.is_list or layout.axes is None or isinstance(signals, list):
+        return signals
+    seen = dict(zip(layout.axis_names, layout.axes, strict=True))
+    bare = [
+        name
+        for name, axis in seen.items()
+        if name in signals.dims
+        and _counts(axis, layout.axis_attrs.get(name, {}))
+        and (name not in signals.coords or _counts(signals[name].values, signals[name].attrs))
+        and signals.sizes[name] != len(axis)
+    ]
+    if bare:
+        here = " × ".join(str(signals.sizes[name]) for name in bare)
+        there = " × ".join(str(len(seen[name])) for name in bare)
+        raise FileError(
+            args.input,
+            f"has {here} points along {', '.join(bare)}, and the field was fitted on {there}; "
+            "coordinates that only count points do not say where signals of another size lie: "
+            "resample them, or give both coordinates with the attribute units (NetCDF, Zarr)",
+        )
+    return signals
+
+
+def _counts(axis: Any, attrs: Mapping[str, Any]) -> bool:
+    """Tell whether coordinates only count points from 0, in no unit."""
+    import numpy as np
+
+    return "units" not in attrs and np.array_equal(axis, np.arange(len(axis)))
 
 
 def head(signals: Container, n_signals: int) -> Container:
@@ -163,6 +225,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             "unit",
             "annotations",
             "label",
+            "pages",
         )
         if getattr(args, name) is not None
     }
@@ -176,6 +239,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         given["mode"] = "windows" if args.windows else "events"
     if args.no_verify:
         given["verify"] = False
+    if args.drop_alpha:
+        given["alpha"] = "drop"
     if args.lead:
         leads = [int(lead) if lead.isdigit() else lead for lead in args.lead]
         given["leads"] = leads[0] if len(leads) == 1 else leads

@@ -14,8 +14,14 @@ from numpy.typing import NDArray
 
 from neurfield.atomic import replacing
 from neurfield.datasets._files import existing, reading, require
+from neurfield.datasets._numpy_file import NumpyFile
+from neurfield.errors import FileError
+from neurfield.provenance import FINGERPRINT, fingerprint_of
 
 ENDINGS = (".npz", ".nc", ".csv")
+
+#: What coordinates over signals, as ``save_latents`` writes them, are called here.
+_KEYS: dict[Any, str] = {"label": "labels", "sample": "names"}
 
 
 @dataclass
@@ -36,6 +42,8 @@ class LatentSet:
         Coordinates of each signal by axis, where every signal stands on a grid of its own.
     affines : float array of shape (n_samples, 4, 4), optional
         Affine of each volume.
+    fingerprint : str, optional
+        Of the field that the latents are of. A ``.csv`` file has no place for it.
     """
 
     latents: NDArray[np.floating[Any]]
@@ -44,9 +52,10 @@ class LatentSet:
     names: list[str] | None = None
     grids: list[dict[str, NDArray[np.float64]]] | None = None
     affines: NDArray[np.float64] | None = None
+    fingerprint: str | None = None
 
     def write(self, path: Path) -> None:
-        """Write to a ``.npz``, ``.nc`` or ``.csv`` file; the last holds no grids or affines."""
+        """Write to a ``.npz``, ``.nc`` or ``.csv`` file; the last is a table of latents alone."""
         if path.suffix == ".csv":
             with replacing(path) as temporary, open(temporary, "w", newline="") as file:
                 csv.writer(file).writerows(self._rows())
@@ -57,40 +66,41 @@ class LatentSet:
                 np.savez_compressed(file, allow_pickle=False, **arrays)
             return
         require("netCDF4", "readers")
+        fingerprint = arrays.pop(FINGERPRINT, None)
         dataset = xr.Dataset({name: (_dims_of(name), array) for name, array in arrays.items()})
+        if fingerprint is not None:
+            dataset["latents"].attrs[FINGERPRINT] = str(fingerprint)
         with replacing(path) as temporary:
             dataset.to_netcdf(temporary)
 
     @classmethod
     def read(cls, path: Path) -> LatentSet:
-        """Read what :meth:`write` wrote.
+        """Read what :meth:`write` or :func:`neurfield.datasets.save_latents` wrote.
 
         Raises
         ------
-        FileNotFoundError
-            If the file is not there.
-        ValueError
-            If it cannot be read or holds no latents.
+        FileError
+            If the file is not there, cannot be read, holds no latents, or says where signals stand
+            in a way that does not fit them.
         """
-        existing(path)
-        if path.suffix not in ENDINGS:
-            raise ValueError(f"{path}: latents must be in one of {', '.join(ENDINGS)}")
-        with reading(path, "a file of latents"):
-            if path.suffix == ".csv":
-                return cls._from_csv(path)
-            if path.suffix == ".npz":
-                with np.load(path, allow_pickle=False) as file:
-                    arrays = {name: file[name] for name in file.files}
-            else:
-                require("netCDF4", "readers")
-                with xr.open_dataset(path) as dataset:
-                    arrays = {str(name): dataset[name].values for name in dataset.variables}
-        if "latents" not in arrays or arrays["latents"].ndim != 2:
-            raise ValueError(
-                f"{path}: holds no two-dimensional array 'latents' as 'neurfield transform' writes "
-                f"it; it holds {', '.join(arrays) or 'nothing'}"
-            )
-        return cls._from_arrays(arrays)
+        if existing(path).is_dir() or path.suffix not in ENDINGS:
+            raise FileError(path, f"latents must be in a file, one of {', '.join(ENDINGS)}")
+        if path.suffix == ".csv":
+            found = cls._from_csv(path)
+        else:
+            arrays = dict(NumpyFile(path)) if path.suffix == ".npz" else _read_netcdf(path)
+            if "latents" not in arrays or arrays["latents"].ndim != 2:
+                raise FileError(
+                    path,
+                    "holds no two-dimensional array 'latents' as 'neurfield transform' writes it; "
+                    f"it holds {', '.join(arrays) or 'nothing'}",
+                )
+            found = cls._from_arrays(arrays, path)
+        if found.latents.dtype.kind not in "iuf":
+            raise FileError(path, f"latents must be real numbers, got {found.latents.dtype}")
+        if not found.latents.size or not np.isfinite(found.latents).all():
+            raise FileError(path, "latents must be finite, got none, NaN or infinity")
+        return found
 
     def _to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything as plain arrays; ragged grids as one long array per axis."""
@@ -110,25 +120,29 @@ class LatentSet:
                 arrays[f"positions_{axis}"] = np.concatenate([grid[axis] for grid in self.grids])
         if self.affines is not None:
             arrays["affines"] = self.affines
+        if self.fingerprint is not None:
+            arrays[FINGERPRINT] = np.array(self.fingerprint)
         return arrays
 
     @classmethod
-    def _from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> LatentSet:
-        grids = None
-        if "axes" in arrays:
-            axes = [str(axis) for axis in arrays["axes"]]
-            parts = [
-                np.split(arrays[f"positions_{axis}"], np.cumsum(sizes)[:-1])
-                for axis, sizes in zip(axes, arrays["sizes"].T, strict=True)
-            ]
-            grids = [dict(zip(axes, grid, strict=True)) for grid in zip(*parts, strict=True)]
+    def _from_arrays(cls, arrays: Mapping[str, NDArray[Any]], path: Path) -> LatentSet:
+        n_samples = len(arrays["latents"])
+        shapes = {"labels": (n_samples,), "names": (n_samples,), "affines": (n_samples, 4, 4)}
+        for name, shape in shapes.items():
+            if name in arrays and arrays[name].shape != shape:
+                raise FileError(
+                    path,
+                    f"{name!r} has the shape {arrays[name].shape}, and its latents ask for {shape}",
+                )
+        fingerprint = arrays.get(FINGERPRINT)
         return cls(
             latents=arrays["latents"],
-            features=[str(name) for name in arrays.get("features", ())],
+            features=[str(name) for name in np.atleast_1d(arrays.get("features", []))],
             labels=arrays.get("labels"),
             names=[str(name) for name in arrays["names"]] if "names" in arrays else None,
-            grids=grids,
+            grids=_grids_of(arrays, path) if "axes" in arrays else None,
             affines=arrays.get("affines"),
+            fingerprint=None if fingerprint is None else str(fingerprint),
         )
 
     def _rows(self) -> list[list[str]]:
@@ -144,17 +158,63 @@ class LatentSet:
 
     @classmethod
     def _from_csv(cls, path: Path) -> LatentSet:
-        with open(path, newline="") as file:
-            header, *rows = list(csv.reader(file))
+        with reading(path, "a table of latents"), open(path, newline="", encoding="utf-8") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+        if len(set(header)) < len(header) or any(len(row) != len(header) for row in rows):
+            raise FileError(path, "must be a table with one name a column and all rows as long")
         columns = {name: [row[place] for row in rows] for place, name in enumerate(header)}
         names, labels = columns.pop("sample", None), columns.pop("label", None)
-        latents = np.array(list(columns.values()), dtype=np.float32).T
+        numbers = []
+        for name, column in columns.items():
+            with reading(path, f"a table of latents (column {name!r})"):
+                numbers.append(np.array(column, dtype=np.float32))
         return cls(
-            latents=latents.reshape(len(rows), len(columns)),
+            latents=np.array(numbers, dtype=np.float32).reshape(len(columns), len(rows)).T,
             features=list(columns),
             labels=None if labels is None else np.array(labels),
             names=names,
         )
+
+
+def _read_netcdf(path: Path) -> dict[str, NDArray[Any]]:
+    require("netCDF4", "readers")
+    with reading(path, "a file of latents"), xr.open_dataset(path) as dataset:
+        arrays = {_KEYS.get(name, str(name)): dataset[name].values for name in dataset.variables}
+        if "latents" in dataset and (found := fingerprint_of(dataset["latents"])) is not None:
+            arrays[FINGERPRINT] = np.array(found)
+    return arrays
+
+
+def _grids_of(arrays: Mapping[str, NDArray[Any]], path: Path) -> list[dict[str, NDArray[Any]]]:
+    """Return the grid of each signal from one long array per axis."""
+    axes = [str(axis) for axis in np.atleast_1d(arrays["axes"])]
+    needed = ["sizes", *(f"positions_{axis}" for axis in axes)]
+    if absent := [name for name in needed if name not in arrays]:
+        raise FileError(
+            path,
+            f"holds 'axes' but not {', '.join(map(repr, absent))}, which say with it where each "
+            "signal stands; a file without 'axes' is decoded on the grid of the field",
+        )
+    sizes, shape = arrays["sizes"], (len(arrays["latents"]), len(axes))
+    if sizes.shape != shape or sizes.dtype.kind not in "iu":
+        raise FileError(
+            path, f"'sizes' must be whole numbers of shape {shape}, got {sizes.dtype} {sizes.shape}"
+        )
+    parts = []
+    for axis, lengths in zip(axes, sizes.T, strict=True):
+        places = arrays[f"positions_{axis}"]
+        if lengths.min() < 1 or places.shape != (lengths.sum(),) or not _are_places(places):
+            raise FileError(
+                path,
+                f"'positions_{axis}' must hold as many finite coordinates as 'sizes' says, "
+                f"{lengths.sum()}, got {places.dtype} of shape {places.shape}",
+            )
+        parts.append(np.split(places, np.cumsum(lengths)[:-1]))
+    return [dict(zip(axes, grid, strict=True)) for grid in zip(*parts, strict=True)]
+
+
+def _are_places(values: NDArray[Any]) -> bool:
+    return values.dtype.kind in "iuf" and bool(np.isfinite(values).all())
 
 
 def _dims_of(name: str) -> tuple[str, ...]:

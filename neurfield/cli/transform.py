@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neurfield.cli.formatting import add_command
-from neurfield.cli.inputs import add_input, describe, labels_of, read_input
+from neurfield.cli.inputs import add_input, describe, labels_of, read_input_of
 from neurfield.cli.outputs import add_output, check_output
 
 _EPILOG = """\
@@ -16,10 +16,11 @@ examples:
   neurfield transform xray.field pneumoniamnist.npz --split test -o test.csv
   neurfield transform brain.field volumes/ -o latents.nc
 
-A .npz or .nc file holds 'latents' (n_signals, P), 'features' and, where the
-input has them, 'labels' and 'names'; of volumes of various shapes also their
-grids and affines, so that 'neurfield decode' can put each back where it was. A
-.csv file is a plain table: sample, label, one column per number."""
+A .npz or .nc file holds 'latents' (n_signals, P), 'features', a fingerprint
+of MODEL, and, where the input has them, 'labels' and 'names'; of volumes of
+various shapes also their grids and affines, so that 'neurfield decode' can put
+each back where it was. A .csv file is a plain table: sample, label, one column
+per number; it has no place for the rest."""
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -42,14 +43,15 @@ def run(args: argparse.Namespace) -> None:
     from neurfield.cli.latent_file import ENDINGS, LatentSet
     from neurfield.cli.models import load_model
 
-    check_output(args.output, args.overwrite, ENDINGS)
+    check_output(args.output, args.overwrite, ENDINGS, (args.model, args.input))
     encoder = load_model(args.model)
-    signals = read_input(args)
+    signals = read_input_of(encoder, args)
     found = LatentSet(
         latents=encoder.transform(signals),
         features=[str(name) for name in encoder.get_feature_names_out()],
         labels=labels_of(signals),
         names=_names(signals),
+        fingerprint=encoder.codec_.fingerprint,
     )
     if isinstance(signals, list):
         axes = [str(dim) for dim in signals[0].dims if dim != "channel"]

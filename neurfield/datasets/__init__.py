@@ -16,10 +16,12 @@ from neurfield.datasets.medmnist import load_medmnist
 from neurfield.datasets.mednf import load_mednf, to_mednf
 from neurfield.datasets.nifti import load_nifti, save_nifti, save_nifti_folder
 from neurfield.datasets.opening import Container, open_signals
+from neurfield.datasets.pictures import load_pictures, save_pictures
 from neurfield.datasets.preparation import prepare_brats, prepare_lidc
 from neurfield.datasets.ptbxl import PTBXL_SPLITS, load_ptbxl
 from neurfield.datasets.record_files import save_edf, save_wfdb
 from neurfield.datasets.records import MITBIH_SPLITS, load_wfdb
+from neurfield.datasets.saving import save_signals
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
 from neurfield.datasets.volume_files import load_volumes, save_volume
@@ -46,6 +48,7 @@ __all__ = [
     "load_netcdf",
     "load_nifti",
     "load_npz",
+    "load_pictures",
     "load_ptbxl",
     "load_volumes",
     "load_wfdb",
@@ -62,6 +65,8 @@ __all__ = [
     "save_nifti",
     "save_nifti_folder",
     "save_npz",
+    "save_pictures",
+    "save_signals",
     "save_volume",
     "save_wfdb",
     "save_zarr",

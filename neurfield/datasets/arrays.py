@@ -17,6 +17,7 @@ from neurfield.datasets._files import existing, reading
 from neurfield.datasets._numpy_file import MmapMode, NumpyFile
 from neurfield.datasets._storable import plain_attrs, with_multi_indexes, without_multi_indexes
 from neurfield.errors import FileError
+from neurfield.provenance import FINGERPRINT
 
 #: Names of the coordinate axes of an array without names, by their number.
 AXIS_NAMES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
@@ -99,6 +100,8 @@ def load_npz(
             coords[dim] = np.arange(size, dtype=np.float64)
     coords |= _labels(arrays, name, len(values))
     attrs = {"source": source.name}
+    if FINGERPRINT in arrays:  # latents, which can be told from signals by it
+        attrs[FINGERPRINT] = str(arrays[FINGERPRINT])
     if name.endswith(_IMAGES):
         attrs["split"] = name.removesuffix(_IMAGES)
     signals = xr.DataArray(values, dims=dims, coords=coords, name="values", attrs=attrs)

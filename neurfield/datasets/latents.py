@@ -12,6 +12,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from neurfield.datasets.gridded import save_netcdf, save_zarr
+from neurfield.errors import FileError
+from neurfield.provenance import FINGERPRINT, check_origin, fingerprint_of, provenance
 
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
@@ -34,13 +36,14 @@ def save_latents(
 
     Parameters
     ----------
-    latents : array-like or DataArray of shape (n, P)
-        What ``transform`` returned.
+    latents : array-like, DataFrame or DataArray of shape (n, P)
+        What ``transform`` returned; what its ``attrs`` say of its field is kept.
     path : path-like
         A ``.zarr`` folder or a ``.nc`` file.
     encoder : FunctaEncoder, optional
-        The encoder that made them; its parameters become attributes. A DataArray that
-        ``transform`` returned has them already.
+        The encoder that made them; its parameters and the fingerprint of its field, by which
+        ``inverse_transform`` and ``neurfield decode`` know latents that are not theirs, become
+        attributes. A DataArray that ``transform`` returned has them already.
     source : DataArray or Dataset, optional
         The signals; their coordinates along ``sample``, such as labels, and their attributes are
         kept. A DataArray that ``transform`` returned has them already.
@@ -48,8 +51,8 @@ def save_latents(
     Raises
     ------
     ValueError
-        If the ending is neither ``.zarr`` nor ``.nc``, or the latents are not two-dimensional or
-        not as many as the signals.
+        If the ending is neither ``.zarr`` nor ``.nc``, or the latents are not two-dimensional, not
+        as many as the signals, or of another field than that of `encoder`.
 
     Examples
     --------
@@ -61,13 +64,17 @@ def save_latents(
     {'sample': 10, 'latent': 4}
     >>> folder.cleanup()
     """
-    from neurfield.provenance import provenance
-
     target = Path(path)
     if target.suffix not in _WRITERS:
-        raise ValueError(f"{target}: latents are written to {' or '.join(_WRITERS)}")
+        raise FileError(target, f"latents are written to {' or '.join(_WRITERS)}")
     array = _labelled(latents, source)
     if encoder is not None:
+        check_origin(
+            fingerprint_of(latents),
+            encoder.codec_.fingerprint,
+            "latents",
+            "give the array without attrs",
+        )
         array.attrs.update(provenance(encoder, {} if source is None else source.attrs))
     array.attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
     if array.chunks is not None:  # Zarr wants blocks of one size
@@ -80,6 +87,8 @@ def _labelled(latents: Any, source: xr.DataArray | xr.Dataset | None) -> xr.Data
     if plain.ndim != 2:
         raise ValueError(f"latents must have the shape (n, P), got {plain.shape}")
     array = xr.DataArray(plain, name="latents")
+    if (found := fingerprint_of(latents)) is not None:
+        array.attrs[FINGERPRINT] = found
     array = array.rename(dict(zip(array.dims, ("sample", "latent"), strict=True)))
     if source is None:
         return array

@@ -17,6 +17,7 @@ from neurfield.atomic import replacing
 from neurfield.datasets._files import existing, reading, require
 from neurfield.errors import FileError, MissingFileError
 from neurfield.interop import read_torch
+from neurfield.provenance import check_origin, fingerprint_of
 
 if TYPE_CHECKING:
     from neurfield import FunctaEncoder
@@ -128,7 +129,8 @@ def to_mednf(
     FileNotFoundError
         If the folder to write into is not there.
     ValueError
-        If the dataset is not laid out so, or the published network cannot express the field.
+        If the dataset is not laid out so, its latents are of another field than the encoder's, or
+        the published network cannot express the field.
     """
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -138,6 +140,13 @@ def to_mednf(
         raise ValueError(
             f"encoder has latents of length {encoder.field_.latent_dim}, "
             f"dataset those of length {dataset.sizes['latent']}"
+        )
+    if encoder is not None:
+        check_origin(
+            fingerprint_of(dataset["latents"]),
+            encoder.codec_.fingerprint,
+            "dataset",
+            "drop the attrs of its latents",
         )
     names = _names(dataset)
     with replacing(target) as temporary:

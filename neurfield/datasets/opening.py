@@ -19,6 +19,7 @@ from neurfield.datasets.gridded import is_zarr, load_netcdf, load_zarr
 from neurfield.datasets.heartbeats import load_heartbeat_csv
 from neurfield.datasets.medmnist import is_medmnist, load_medmnist
 from neurfield.datasets.nifti import is_nifti, load_nifti
+from neurfield.datasets.pictures import holds_pictures, is_picture, load_pictures
 from neurfield.datasets.ptbxl import is_ptbxl, load_ptbxl
 from neurfield.datasets.records import is_record, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
@@ -42,9 +43,8 @@ _DICOM: dict[str, tuple[str, Callable[..., Container]]] = {
 }
 
 _EXPECTED = (
-    ".npz, .npy, .nc, a .zarr folder, .nii, .nii.gz, a WFDB record, .edf, .bdf, .dcm, a heartbeat "
-    ".csv, the folder of PTB-XL, or a folder of NIfTI files, of WFDB records, of EDF files or of "
-    "DICOM images"
+    ".npz, .npy, .nc, a .zarr folder, .nii, .nii.gz, a WFDB record, .dcm, a heartbeat .csv, "
+    "a picture, or a folder of NIfTI files, of WFDB records, of DICOM images or of pictures"
 )
 
 
@@ -122,6 +122,8 @@ def _reader_of(source: Path) -> tuple[str, Callable[..., Container]]:
         return "a NetCDF file", load_netcdf
     if source.suffix == ".csv" or source.name.endswith(".csv.gz"):
         return "a heartbeat table", load_heartbeat_csv
+    if is_picture(source):
+        return "a picture", load_pictures
     if source.suffix == ".dcm" or is_dicom(source):
         return _DICOM[reader_kind([source]) or "image"]
     raise ValueError(f"{source}: unknown kind of file; expected {_EXPECTED}")
@@ -151,6 +153,8 @@ def _reader_of_folder(source: Path) -> tuple[str, Callable[..., Container]]:
     if dicom is not None:
         kind, reader = _DICOM[dicom]
         held[f"{kind.removeprefix('a ')}s"] = reader
+    if not held and holds_pictures(source):  # beside other files they are there to be looked at
+        held["pictures"] = load_pictures
     if len(held) == 1:
         ((kind, reader),) = held.items()
         return f"a folder of {kind}", reader

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
 import numpy as np
+
+_MOST = 1e30  # beyond it, products leave single precision
 
 
 def omega_schedule(omega: float | Sequence[float], n_layers: int) -> tuple[float, ...]:
@@ -55,7 +56,7 @@ def check_omega(omega: Any) -> None:
     ValueError: omega must be one positive number or a pair (ω_1, ω_K) of them, got (10, -1)
     """
     pair = list(omega) if isinstance(omega, tuple | list) else [omega, omega]
-    if len(pair) != 2 or not all(isinstance(w, Real) and 0 < float(w) < math.inf for w in pair):
+    if len(pair) != 2 or not all(isinstance(w, Real) and 0 < float(w) < _MOST for w in pair):
         raise ValueError(
             f"omega must be one positive number or a pair (ω_1, ω_K) of them, got {omega!r}"
         )

@@ -27,6 +27,7 @@ from neurfield.learning.prior import (
 )
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent
 from neurfield.learning.store import ContextStore
+from neurfield.learning.weighting import quantile
 from neurfield.memory import at_once
 
 # How often each kind of work is done on the way, in terms of multiplications.
@@ -82,7 +83,12 @@ def with_posterior(
     if network.can_reparametrize:
         # The prior has changed what latents are found: their principal axes turned a little.
         jacobian = sample.tangent.jacobian
-        turn = principal_axes(latents, jacobian.flatten(0, 2).double(), network.latent_parts)
+        turn = principal_axes(
+            latents,
+            jacobian.flatten(0, 2).double(),
+            network.latent_parts,
+            sample.context.sample_weight,
+        )
         network.reparametrize(turn.T)
         solver.reparametrize(turn.T)
         prior = prior.rotated(turn.cpu().numpy())
@@ -171,14 +177,18 @@ def _calibrate(
     trials = [trial for trial in trials if np.isfinite(trial[2]).any()]
     if not trials:
         return  # a single point: nothing can be hidden while something is seen
-    levels = np.concatenate([misfit / np.maximum(free, 1.0) for misfit, free, _, _ in trials])
-    posterior.level_weight = float(np.clip(2.0 / max(levels.var(), 1e-3), 2.0, 1e3))
+    weight = sample.context.sample_weight
+    counts = None if weight is None else weight.double().cpu().numpy()
+    levels = np.stack([misfit / np.maximum(free, 1.0) for misfit, free, _, _ in trials])
+    every = None if counts is None else np.broadcast_to(counts, levels.shape)
+    spread = np.average(np.square(levels - np.average(levels, weights=every)), weights=every)
+    posterior.level_weight = float(np.clip(2.0 / max(spread, 1e-3), 2.0, 1e3))
     quantiles = []
     for misfit, free, error, variance in trials:
-        weight = posterior.level_weight
-        level = (weight + misfit) / (weight + np.maximum(free, 0.0))
+        believed = posterior.level_weight
+        level = (believed + misfit) / (believed + np.maximum(free, 0.0))
         score = np.abs(error) / np.sqrt(level[:, None, None] * variance)
-        quantiles.append(np.nanquantile(score, _LEVEL))
+        quantiles.append(quantile(score, _LEVEL, counts))
     # Each way of hiding values counts the same, however many it hides.
     posterior.scale = float(np.mean(quantiles) / NormalDist().inv_cdf((1 + _LEVEL) / 2))
 
@@ -244,6 +254,8 @@ def _noise_map(network: Field, posterior: Posterior, sample: PriorSample) -> np.
     squared = residuals(network, sample.context, sample.latents).double().square()
     weights = sample.context.weights
     seen = torch.ones_like(squared) if weights is None else weights.double()
+    if (weight := sample.context.sample_weight) is not None:
+        squared, seen = (numbers * weight[:, None, None] for numbers in (squared, seen))
     total, count = squared.sum(dim=0).cpu().numpy(), seen.sum(dim=0).cpu().numpy()
     # So that the mean over all values is σ².
     total *= prior.noise * count.sum() / max(total.sum(), 1e-300)

@@ -10,6 +10,7 @@ from torch import Tensor
 from neurfield.fields import Field
 from neurfield.learning.solvers import Tangent
 from neurfield.learning.store import ContextStore
+from neurfield.learning.weighting import mean_over_signals, second_moment
 
 _MOST_POINTS = 4096
 _MOST_SIGNALS = 2048
@@ -67,12 +68,14 @@ def canonicalise(
     sample = store.aligned_sample(math.ceil(effort * _MOST_SIGNALS), _MOST_POINTS, generator)
     latents = Tangent.at_origin(field, sample.coords).solve(sample, precision).double() @ root
     effects = torch.linalg.solve(root, tangent.jacobian.flatten(0, 2).double(), left=False)
-    matrix = principal_axes(latents, effects, parts).T @ root
+    matrix = principal_axes(latents, effects, parts, sample.sample_weight).T @ root
     field.reparametrize(matrix)
     return matrix
 
 
-def principal_axes(latents: Tensor, effects: Tensor, parts: int = 1) -> Tensor:
+def principal_axes(
+    latents: Tensor, effects: Tensor, parts: int = 1, sample_weight: Tensor | None = None
+) -> Tensor:
     """Return the axes of latents by falling variance, each with a sign that its effect decides.
 
     Parameters
@@ -83,6 +86,8 @@ def principal_axes(latents: Tensor, effects: Tensor, parts: int = 1) -> Tensor:
         Sensitivity of values to latents. Along its axis, the strongest one is positive.
     parts : int, default=1
         In how many vectors of equal meaning a latent falls, which share their axes.
+    sample_weight : Tensor of shape (n,), optional
+        As how many signals each latent counts; None = all once.
 
     Returns
     -------
@@ -93,8 +98,10 @@ def principal_axes(latents: Tensor, effects: Tensor, parts: int = 1) -> Tensor:
     latents, effects = (
         table.unflatten(1, (parts, -1)).flatten(0, 1) for table in (latents, effects)
     )
-    centred = latents - latents.mean(dim=0)
-    _, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
+    if sample_weight is not None:
+        sample_weight = sample_weight.repeat_interleave(parts)
+    centred = latents - mean_over_signals(latents, sample_weight)
+    _, axes = torch.linalg.eigh(second_moment(centred, sample_weight))
     axes = axes.flip(1)
     along = effects @ axes
     strongest = along.gather(0, along.abs().argmax(dim=0, keepdim=True))[0]

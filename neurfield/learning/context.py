@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from neurfield.learning.weighting import mean_over_signals
+
 
 @dataclass(frozen=True)
 class Context:
@@ -20,11 +22,14 @@ class Context:
         Scaled values; zero where nothing was observed.
     weights : Tensor of shape (B, N, c), optional
         One where a value was observed, zero elsewhere; None when everything was.
+    sample_weight : Tensor of shape (B,), optional
+        As how many signals each counts; None = all once.
     """
 
     coords: Tensor
     values: Tensor
     weights: Tensor | None = None
+    sample_weight: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -56,7 +61,10 @@ class Context:
         """
         weights = None if self.weights is None else self.weights.index_select(1, index)
         return Context(
-            self.coords.index_select(-2, index), self.values.index_select(1, index), weights
+            self.coords.index_select(-2, index),
+            self.values.index_select(1, index),
+            weights,
+            self.sample_weight,
         )
 
     def at_own_points(self, index: Tensor) -> Context:
@@ -70,7 +78,7 @@ class Context:
         rows = torch.arange(len(self), device=index.device)[:, None]
         coords = self.coords[index] if self.is_shared else self.coords[rows, index]
         weights = None if self.weights is None else self.weights[rows, index]
-        return Context(coords, self.values[rows, index], weights)
+        return Context(coords, self.values[rows, index], weights, self.sample_weight)
 
     def of_signals(self, index: slice | Tensor) -> Context:
         """Return some signals of the batch.
@@ -82,7 +90,8 @@ class Context:
         """
         coords = self.coords if self.is_shared else self.coords[index]
         weights = None if self.weights is None else self.weights[index]
-        return Context(coords, self.values[index], weights)
+        counts = None if self.sample_weight is None else self.sample_weight[index]
+        return Context(coords, self.values[index], weights, counts)
 
     def whole(self) -> Tensor:
         """Return which signals were observed everywhere, of shape (B,)."""
@@ -130,6 +139,16 @@ class Context:
         """
         residual = self.values - prediction
         return residual if self.weights is None else residual * self.weights
+
+    def average(self, numbers: Tensor) -> Tensor:
+        """Return the mean over signals of numbers of shape (B, ...), by their weights.
+
+        Parameters
+        ----------
+        numbers : Tensor of shape (B, ...)
+            One entry a signal, such as :meth:`mse` returns them.
+        """
+        return mean_over_signals(numbers, self.sample_weight)
 
     def mse(self, prediction: Tensor) -> Tensor:
         """Return each signal's mean squared error over its observed values, of shape (B,).

@@ -14,6 +14,7 @@ from neurfield.learning.augmentation import deform
 from neurfield.learning.context import Context
 from neurfield.learning.footprint import Sizes
 from neurfield.learning.store import ContextStore
+from neurfield.learning.weighting import count_of, second_moment
 
 _MOST_SIGNALS = 3000
 _MOST_POINTS = 2048
@@ -63,7 +64,7 @@ def start_from_data(
     """
     limit_bandwidth(field, store.finest_spacing)
     sample = store.aligned_sample(_MOST_SIGNALS, _MOST_POINTS, generator)
-    mean = sample.values.mean(dim=0)
+    mean = sample.average(sample.values)
     _aim_output(field, sample.coords, mean, output_norm)
     _fit_mean(field, sample.coords, mean)
     contexts = [sample]
@@ -183,10 +184,14 @@ def _regress_modulation(
             for c, f, s in zip(seen, origins, sensitivities, strict=True)
         ]
     )
-    covariance = coefficients.T @ coefficients / len(coefficients)
+    weight = seen[0].sample_weight
+    if weight is not None:  # of each vector of each signal, under each deformation
+        weight = weight.repeat_interleave(field.latent_parts).repeat(len(seen))
+    covariance = second_moment(coefficients, weight)
     prior = power.square() / (power + ridge)
     prior = prior * (covariance.trace() / prior.sum())
-    blend = min(0.5, _PRIOR_SIGNALS / len(contexts[0]))
+    n_seen = count_of(len(contexts[0]), contexts[0].sample_weight)
+    blend = min(0.5, _PRIOR_SIGNALS / n_seen)
     _, directions = torch.linalg.eigh((1 - blend) * covariance + blend * torch.diag(prior))
     length = field.latent_dim // field.latent_parts
     modulation = whitening @ directions.flip(1)[:, :length]

@@ -51,7 +51,8 @@ class PatchStore(ContextStore):
         super().__init__(signals.subset(observed), units, dtype, device)
 
     def draw(self, n_signals: int, n_points: int | None, generator: torch.Generator) -> Context:
-        rows = self.row_of[self._drawn(n_signals, generator)]
+        drawn = self._drawn(n_signals, generator)
+        rows = self.row_of[drawn]
         (grid,) = self.grids
         values = grid.group.values
         assert isinstance(values, PatchValues)
@@ -62,7 +63,8 @@ class PatchStore(ContextStore):
             starts[:, j] = np.clip(values.starts[rows, j] + shift.numpy(), 0, room)
         group = replace(grid.group, values=values.moved(rows, starts))
         moved = replace(grid, group=group, has_gaps=self._has_gaps)
-        return self._common(moved, np.arange(len(rows)), n_points, generator)
+        context = self._common(moved, np.arange(len(rows)), n_points, generator)
+        return self._weighed(context, drawn)
 
 
 def store_of(

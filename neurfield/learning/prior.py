@@ -9,7 +9,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from neurfield.fields import Field
@@ -17,6 +16,7 @@ from neurfield.learning.augmentation import deform
 from neurfield.learning.context import Context
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent
 from neurfield.learning.store import ContextStore
+from neurfield.learning.weighting import shrunk_covariance, sum_over_signals
 from neurfield.memory import at_once
 
 MOST_SIGNALS, MOST_POINTS = 4096, 4096
@@ -230,8 +230,11 @@ def estimate_prior(field: Field, sample: PriorSample) -> LatentPrior | None:
         return None
     known = [sample.latents] if sample.deformed is None else [sample.latents, sample.deformed]
     latents = torch.cat(known).double().cpu().numpy()
-    shrunk = LedoitWolf().fit(latents)
-    variances, axes = np.linalg.eigh(shrunk.covariance_)
+    weight = _weight_of(sample)
+    mean, shrunk = shrunk_covariance(
+        latents, None if weight is None else np.tile(weight, len(latents) // len(weight))
+    )
+    variances, axes = np.linalg.eigh(shrunk)
     if not variances[-1] > 0:
         return None
     variances = np.maximum(variances, _LEAST_VARIANCE * variances[-1])
@@ -243,8 +246,15 @@ def estimate_prior(field: Field, sample: PriorSample) -> LatentPrior | None:
     left = residuals(field, part.context, part.latents)
     # No degrees of freedom are taken off: what latents cannot express is no noise that they fit,
     # and together they have the variance of the values.
-    mse = float(left.double().square().sum()) / float(part.context.counts().sum())
-    return LatentPrior(shrunk.location_, covariance, max(mse, floor))
+    squares, counts = left.double().square().sum(dim=(1, 2)), part.context.counts().double()
+    few = part.context.sample_weight
+    mse = float(sum_over_signals(squares, few)) / float(sum_over_signals(counts, few))
+    return LatentPrior(mean, covariance, max(mse, floor))
+
+
+def _weight_of(sample: PriorSample) -> np.ndarray | None:
+    weight = sample.context.sample_weight
+    return None if weight is None else weight.double().cpu().numpy()
 
 
 @torch.no_grad()

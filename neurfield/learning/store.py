@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from scipy.spatial import QhullError
 from torch import Tensor
 
 from neurfield.learning.context import Context, random_points
+from neurfield.learning.weighting import sum_over_signals
 from neurfield.learning.window import BlockWindow
 from neurfield.signals import SignalGroup, Signals, Units
 from neurfield.signals.lazy import LazyValues, count_observed
@@ -73,6 +74,8 @@ class ContextStore:
     ----------
     usual_axes : tuple of d arrays
         Grid of the signals, in the caller's units; of scattered points, one that is as dense.
+    sample_weight : array of shape (n,) or None
+        As how many signals each counts; None = all once.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class ContextStore:
     ) -> None:
         self.units, self.dtype, self.device = units, dtype, device
         self.usual_axes = _usual_axes(signals)
+        self.sample_weight = signals.sample_weight
         self.grids: list[_Grid] = []
         self.group_of = np.empty(len(signals), dtype=np.int64)
         self.row_of = np.empty(len(signals), dtype=np.int64)
@@ -117,7 +121,10 @@ class ContextStore:
     @cached_property
     def observed_per_signal(self) -> float:
         """Mean number of values, over points and channels, observed in a signal."""
-        return sum(int(grid.group.observed.sum()) for grid in self.grids) / len(self)
+        counts = np.empty(len(self))
+        for grid in self.grids:
+            counts[grid.group.positions] = grid.group.observed
+        return float(np.average(counts, weights=self.sample_weight))
 
     @cached_property
     def whole_count(self) -> float:
@@ -190,8 +197,11 @@ class ContextStore:
         """
         groups = self.group_of[positions]
         if (groups == groups[0]).all():
-            return self._common(self.grids[groups[0]], self.row_of[positions], n_points, generator)
-        return self._padded(positions, n_points, generator)
+            rows = self.row_of[positions]
+            context = self._common(self.grids[groups[0]], rows, n_points, generator)
+        else:
+            context = self._padded(positions, n_points, generator)
+        return self._weighed(context, positions)
 
     def blocks(
         self,
@@ -267,11 +277,14 @@ class ContextStore:
             points = coords.cpu().double().numpy()
             values = np.stack([self._interpolate(position, points) for position in positions])
         has_gaps = values.dtype.kind == "f" and bool(np.isnan(values).any())
-        sample = self._context(coords, values, has_gaps)
+        sample = self._weighed(self._context(coords, values, has_gaps), positions)
         if sample.weights is None:
             return sample
-        mean = sample.values.sum(dim=0) / sample.weights.sum(dim=0).clamp_min(1.0)
-        return Context(coords, torch.where(sample.weights > 0, sample.values, mean))
+        count = sum_over_signals(sample.weights, sample.sample_weight)
+        total = sum_over_signals(sample.values, sample.sample_weight)
+        mean = total / torch.where(count > 0, count, 1.0)
+        filled = torch.where(sample.weights > 0, sample.values, mean)
+        return Context(coords, filled, sample_weight=sample.sample_weight)
 
     def _interpolate(self, position: int, points: np.ndarray) -> np.ndarray:
         """Read one signal at normalised points by linear interpolation; NaN outside its grid."""
@@ -356,6 +369,13 @@ class ContextStore:
                 block_of[members] = len(sizes)
                 sizes.append(0)
         return BlockWindow(block_of, np.array(sizes), capacity)
+
+    def _weighed(self, context: Context, positions: np.ndarray) -> Context:
+        """Return the context of these signals with their weights."""
+        if self.sample_weight is None:
+            return context
+        weight = torch.as_tensor(self.sample_weight[positions])
+        return replace(context, sample_weight=weight.to(self.device, self.dtype))
 
     def _context(self, coords: Tensor, values: np.ndarray, has_gaps: bool | None) -> Context:
         scaled = torch.as_tensor(self.units.values(values)).to(self.device, self.dtype)

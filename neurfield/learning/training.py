@@ -280,10 +280,11 @@ class Trainer:
 
     def _held_out_psnr(self) -> float:
         assert self.held_out is not None
-        scores: list[Tensor] = []
+        scores = np.empty(len(self.held_out))
 
-        def visit(_: np.ndarray, context: Context, latents: Tensor) -> None:
-            scores.append(context.mse(self.field(context.coords, latents)))
+        def visit(positions: np.ndarray, context: Context, latents: Tensor) -> None:
+            mse = context.mse(self.field(context.coords, latents))
+            scores[positions] = psnr_of(mse.cpu(), self._peak)
 
         # A generator of its own: looking at held-out signals must not change the training batches.
         generator = torch.Generator().manual_seed(0)
@@ -296,7 +297,7 @@ class Trainer:
             generator=generator,
             visit=visit,
         )
-        return float(psnr_of(torch.cat(scores).cpu(), self._peak).mean())
+        return float(np.average(scores, weights=self.held_out.sample_weight))
 
     def _keep_best(self, score: float) -> None:
         self.state.best_score = score

@@ -12,6 +12,7 @@ from neurfield.fields import Field
 from neurfield.fields.sweeps import Sweeps
 from neurfield.learning.context import Context
 from neurfield.learning.lanes import chunks, in_lanes, lane_count
+from neurfield.learning.weighting import count_of
 from neurfield.learning.workspace import Workspace, blocks, most_rows
 
 
@@ -97,8 +98,9 @@ class _UnrolledLoss(torch.autograd.Function):
                 workspace,
                 second_order,
             )
+            total = count_of(len(context), context.sample_weight)
             parts = [
-                unrolled.run(context.of_signals(signals), latents[signals], len(context))
+                unrolled.run(context.of_signals(signals), latents[signals], total)
                 for signals in signal_chunks[lane::lanes]
             ]
             return parts, sweeps.gradients() if wanted else {}, unrolled.rate_gradient
@@ -146,8 +148,11 @@ class _Unrolled:
         self.rate_gradient = torch.zeros_like(inner_lr) if isinstance(inner_lr, Tensor) else None
         self._workspace, self._scratch = workspace, workspace.tape("scratch")
 
-    def run(self, context: Context, latents: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
-        """Return these signals' part of the mean loss, and its gradient at their first latents."""
+    def run(self, context: Context, latents: Tensor, total: float) -> tuple[Tensor, Tensor]:
+        """Return these signals' part of the mean loss, and its gradient at their first latents.
+
+        The batch counts as `total` signals.
+        """
         sweeps, history = self.sweeps, []
         for step in range(len(self.subsets)):
             gradient = self._inner_gradient(context, step, latents)
@@ -156,7 +161,10 @@ class _Unrolled:
             latents = latents - self.inner_lr * slope
         shifts, adjoint = sweeps.shifts(latents), []
         loss = latents.new_zeros(())
-        for signals, block in blocks(context, context.counts() * batch_size, self.rows):
+        divisors = context.counts() * total
+        if context.sample_weight is not None:
+            divisors = divisors / context.sample_weight
+        for signals, block in blocks(context, divisors, self.rows):
             losses, gradient = sweeps.descend(self._scratch, block, shifts[signals])
             loss += losses.sum()
             if self.wanted:

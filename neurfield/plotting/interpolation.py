@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from neurfield.decoding import decoding_axes
 from neurfield.plotting._panels import aspect_ratio, axis_label, draw_image, panels, same_unit
-from neurfield.validation import validated_latents
+from neurfield.validation import check_field, validated_latents
 
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
@@ -58,8 +58,8 @@ def plot_interpolation(
     ImportError
         If matplotlib is not installed.
     ValueError
-        If a latent has another length, there is no such channel, `ax` has another size, or the
-        signals have more than three axes.
+        If a latent has another length or is of another field, there is no such channel, `ax` has
+        another size, or the signals have more than three axes.
 
     Examples
     --------
@@ -80,6 +80,8 @@ def plot_interpolation(
         raise ValueError(f"channel must be one of {layout.n_channels} channels, got {channel}")
     if layout.n_axes > 3:
         raise ValueError(f"signals must have at most three axes, got {layout.axis_names}")
+    for name, end in (("z_a", z_a), ("z_b", z_b)):
+        check_field(encoder, end, name)
     ends = validated_latents(encoder, [np.ravel(z_a), np.ravel(z_b)])
     shares = np.linspace(0.0, 1.0, int(n))
     latents = (1.0 - shares[:, None]) * ends[0] + shares[:, None] * ends[1]

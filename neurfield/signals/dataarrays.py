@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
@@ -42,3 +44,21 @@ def read_dataarray(X: xr.DataArray, expected: Layout | None) -> Signals:
         **description_of(X, axis_names),
     )
     return Signals((SignalGroup(axes, values, np.arange(len(values))),), layout)
+
+
+def one_by_one(signals: xr.DataArray | Sequence[xr.DataArray]) -> list[xr.DataArray]:
+    """Return signals as a list of one array each, with their names in ``attrs["filename"]``.
+
+    Parameters
+    ----------
+    signals : DataArray or sequence of DataArray
+        One array, in which coordinates along ``sample`` are names, or one each already.
+    """
+    if not isinstance(signals, xr.DataArray):
+        return list(signals)
+    if SAMPLE not in signals.dims:
+        return [signals]
+    each = [one.assign_attrs(signals.attrs) for one in signals.transpose(SAMPLE, ...)]
+    if SAMPLE in signals.coords:
+        each = [one.assign_attrs(filename=str(one[SAMPLE].item())) for one in each]
+    return each

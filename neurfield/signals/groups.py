@@ -66,10 +66,21 @@ class SignalGroup:
 
 @dataclass(frozen=True)
 class Signals:
-    """A data set: groups of signals on common grids, and the layout they came in."""
+    """A data set: groups of signals on common grids, and the layout they came in.
+
+    Parameters
+    ----------
+    groups : tuple of SignalGroup
+        Each on points of its own.
+    layout : Layout
+        Container, axes and labels.
+    sample_weight : float64 array of shape (n,), optional
+        As how many signals each counts, more than none, by its position; None = all once.
+    """
 
     groups: tuple[SignalGroup, ...]
     layout: Layout
+    sample_weight: np.ndarray | None = None
 
     def __len__(self) -> int:
         return sum(len(group.positions) for group in self.groups)
@@ -83,7 +94,8 @@ class Signals:
             chosen = np.flatnonzero(rank[group.positions] >= 0)
             if len(chosen):
                 groups.append(group.take(chosen, rank[group.positions[chosen]]))
-        return Signals(tuple(groups), self.layout)
+        weight = None if self.sample_weight is None else self.sample_weight[positions]
+        return Signals(tuple(groups), self.layout, weight)
 
     def check(self) -> None:
         """Refuse infinities and signals in which nothing was observed; reads lazy values once."""

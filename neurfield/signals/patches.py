@@ -234,7 +234,10 @@ class PatchGrid:
             or if a signal has no observed value.
         """
         groups = [part for group in signals.groups for part in self._cut(group)]
-        return Signals(tuple(groups), replace(signals.layout, axes=self.axes))
+        weight = signals.sample_weight
+        if weight is not None:
+            weight = np.repeat(weight, self.n_patches)
+        return Signals(tuple(groups), replace(signals.layout, axes=self.axes), weight)
 
     def describes(self, axes: Sequence[np.ndarray]) -> bool:
         """Tell whether axes are those of this grid."""

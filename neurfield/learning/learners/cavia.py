@@ -193,7 +193,7 @@ def hardest_points(field: Field, context: Context, latents: Tensor, ratio: float
 
 
 def _mean_loss(field: Field, context: Context, latents: Tensor) -> Tensor:
-    return context.mse(field(context.coords, latents)).mean()
+    return context.average(context.mse(field(context.coords, latents)))
 
 
 class Cavia(Learner):

@@ -29,6 +29,7 @@ from neurfield.learning.lanes import in_lanes, lane_parts
 from neurfield.learning.optimizers import Muon, Optimizers
 from neurfield.learning.solvers import LevenbergMarquardt, Tangent, damped_step
 from neurfield.learning.store import ContextStore
+from neurfield.learning.weighting import mean_over_signals
 from neurfield.learning.workspace import Workspace
 
 _POINTS_PER_STEP = 1024
@@ -91,7 +92,7 @@ class VarProStep(MetaStep):
         eye = torch.eye(self.field.latent_dim, dtype=like.dtype, device=like.device)
         prior = self.damping * tangent.mean_diagonal() * eye
         latents = tangent.solve(context, prior)
-        tangent_loss = geometric_mean(context.mse(tangent.predict(latents)))
+        tangent_loss = geometric_mean(context.mse(tangent.predict(latents)), context.sample_weight)
         part = context.of_signals(slice(self.full_field_signals))
         latents = latents[: len(part)]
         penalty = self.field.penalty()
@@ -121,11 +122,11 @@ class VarProStep(MetaStep):
 
     def _full_loss(self, errors_of: FieldErrors, context: Context, latents: Tensor) -> Tensor:
         errors = errors_of(self.field, context, latents)
-        self.mse.copy_(errors.detach().mean())
-        return geometric_mean(errors)
+        self.mse.copy_(context.average(errors.detach()))
+        return geometric_mean(errors, context.sample_weight)
 
 
-def geometric_mean(errors: Tensor) -> Tensor:
+def geometric_mean(errors: Tensor, sample_weight: Tensor | None = None) -> Tensor:
     """Average the signals' errors as PSNR does: the gradient is that of the mean PSNR.
 
     A floor keeps a few signals without any detail from taking over.
@@ -134,13 +135,16 @@ def geometric_mean(errors: Tensor) -> Tensor:
     ----------
     errors : Tensor of shape (B,)
         Mean squared error of each signal.
+    sample_weight : Tensor of shape (B,), optional
+        As how many signals each counts.
 
     Returns
     -------
     Tensor, scalar
         Geometric mean of the errors, each raised by a tenth of their arithmetic mean.
     """
-    return (errors + _ERROR_FLOOR * errors.mean()).clamp_min(1e-20).log().mean().exp()
+    raised = errors + _ERROR_FLOOR * mean_over_signals(errors, sample_weight)
+    return mean_over_signals(raised.clamp_min(1e-20).log(), sample_weight).exp()
 
 
 def _reduced(context: Context, batch: MetaBatch, row: int, n_points: int | None = None) -> Context:
