@@ -104,7 +104,7 @@ def test_truncated_files_are_named(capsys, folder, tmp_path):
     out = tmp_path / "out.npz"
     broken = tmp_path / "digits.field"
     assert "digits.field" in error_of(capsys, "info", broken)
-    assert "z.npz: could not be read as a file of latents" in error_of(
+    assert "z.npz: could not be read as a NumPy" in error_of(
         capsys, "decode", folder / "digits.field", tmp_path / "z.npz", "-o", out
     )
     assert "digits.npz: could not be read" in error_of(

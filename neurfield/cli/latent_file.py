@@ -13,9 +13,21 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neurfield.atomic import replacing
-from neurfield.datasets._files import existing, reading, require
+from neurfield.datasets._files import existing_file, reading, require
+from neurfield.datasets._gridded_sizes import check_netcdf
+from neurfield.datasets._numpy_file import NumpyFile
+from neurfield.errors import FileError
 
 ENDINGS = (".npz", ".nc", ".csv")
+_DIMS: dict[str, tuple[str, ...]] = {
+    "latents": ("sample", "feature"),
+    "features": ("feature",),
+    "axes": ("axis",),
+    "sizes": ("sample", "axis"),
+    "affines": ("sample", "row", "column"),
+    "labels": ("sample",),
+    "names": ("sample",),
+}
 
 
 @dataclass
@@ -67,30 +79,32 @@ class LatentSet:
 
         Raises
         ------
-        FileNotFoundError
+        MissingFileError
             If the file is not there.
-        ValueError
+        FileError
             If it cannot be read or holds no latents.
         """
-        existing(path)
+        existing_file(path)
         if path.suffix not in ENDINGS:
             raise ValueError(f"{path}: latents must be in one of {', '.join(ENDINGS)}")
         with reading(path, "a file of latents"):
             if path.suffix == ".csv":
                 return cls._from_csv(path)
             if path.suffix == ".npz":
-                with np.load(path, allow_pickle=False) as file:
-                    arrays = {name: file[name] for name in file.files}
+                with NumpyFile(path) as file:
+                    arrays = {name: file[name] for name in file if _is_known(name)}
             else:
-                require("netCDF4", "readers")
-                with xr.open_dataset(path) as dataset:
+                check_netcdf(path, is_lazy=False)
+                with xr.open_dataset(path, engine="netcdf4") as dataset:
                     arrays = {str(name): dataset[name].values for name in dataset.variables}
         if "latents" not in arrays or arrays["latents"].ndim != 2:
-            raise ValueError(
-                f"{path}: holds no two-dimensional array 'latents' as 'neurfield transform' writes "
-                f"it; it holds {', '.join(arrays) or 'nothing'}"
+            raise FileError(
+                path,
+                "holds no two-dimensional array 'latents' as 'neurfield transform' writes it; of "
+                f"what it writes, it holds {', '.join(arrays) or 'nothing'}",
             )
-        return cls._from_arrays(arrays)
+        with reading(path, "latents as 'neurfield transform' writes them"):
+            return cls._from_arrays(arrays)
 
     def _to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything as plain arrays; ragged grids as one long array per axis."""
@@ -144,26 +158,32 @@ class LatentSet:
 
     @classmethod
     def _from_csv(cls, path: Path) -> LatentSet:
+        """Read the table line by line: as text, it takes many times the room of its numbers."""
+        facts: dict[str, list[str]] = {"sample": [], "label": []}
+        latents = []
         with open(path, newline="") as file:
-            header, *rows = list(csv.reader(file))
-        columns = {name: [row[place] for row in rows] for place, name in enumerate(header)}
-        names, labels = columns.pop("sample", None), columns.pop("label", None)
-        latents = np.array(list(columns.values()), dtype=np.float32).T
+            rows = csv.reader(file)
+            header = next(rows)
+            if len(set(header)) < len(header):
+                raise ValueError("two columns have one name")
+            features = [name for name in header if name not in facts]
+            for row in rows:
+                known = dict(zip(header, row, strict=True))
+                for name, column in facts.items():
+                    column.append(known.pop(name, ""))
+                latents.append(np.array(list(known.values()), dtype=np.float32))
         return cls(
-            latents=latents.reshape(len(rows), len(columns)),
-            features=list(columns),
-            labels=None if labels is None else np.array(labels),
-            names=names,
+            latents=np.array(latents, dtype=np.float32).reshape(len(latents), len(features)),
+            features=features,
+            labels=np.array(facts["label"]) if "label" in header else None,
+            names=facts["sample"] if "sample" in header else None,
         )
 
 
+def _is_known(name: str) -> bool:
+    """Tell whether an array is one that :meth:`LatentSet.write` writes; others are left unread."""
+    return name in _DIMS or name.startswith("positions_")
+
+
 def _dims_of(name: str) -> tuple[str, ...]:
-    return {
-        "latents": ("sample", "feature"),
-        "features": ("feature",),
-        "axes": ("axis",),
-        "sizes": ("sample", "axis"),
-        "affines": ("sample", "row", "column"),
-        "labels": ("sample",),
-        "names": ("sample",),
-    }.get(name, (name.replace("positions", "points"),))
+    return _DIMS.get(name, (name.replace("positions", "points"),))

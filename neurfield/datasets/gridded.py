@@ -13,8 +13,10 @@ import numpy as np
 import xarray as xr
 
 from neurfield.atomic import replacing
-from neurfield.datasets._files import existing, reading, require
+from neurfield.datasets._files import existing, existing_file, reading, require
+from neurfield.datasets._gridded_sizes import check_netcdf, check_zarr
 from neurfield.datasets._lazy import complete
+from neurfield.errors import FileError
 
 _ZARR_FILES = {"zarr.json", ".zgroup", ".zmetadata"}  # of either version of the format
 
@@ -61,14 +63,18 @@ def load_netcdf(
 
     Raises
     ------
-    FileNotFoundError
+    MissingFileError
         If the file is not there.
-    ValueError
-        If the file cannot be read, has no such variable or no dimension that counts signals.
+    FileError
+        If the file cannot be read, asks for more memory than it may (:mod:`neurfield.limits`), has
+        no such variable or no dimension that counts signals.
     """
-    source = existing(path)
-    require("netCDF4", "readers")
-    with reading(source, "a NetCDF file"), xr.open_dataset(source, chunks=chunks) as opened:
+    source = existing_file(path)
+    check_netcdf(source, is_lazy=chunks is not None)
+    with (
+        reading(source, "a NetCDF file"),
+        xr.open_dataset(source, engine="netcdf4", chunks=chunks) as opened,
+    ):
         dataset = opened if chunks is not None else opened.load()
     return _select(source, dataset, variable, sample_dim)
 
@@ -96,13 +102,13 @@ def load_zarr(
 
     Raises
     ------
-    FileNotFoundError
+    MissingFileError
         If the store is not there.
-    ValueError
-        If the store cannot be read, has no such variable or no dimension that counts signals.
+    FileError
+        As in :func:`load_netcdf`.
     """
     source = existing(path)
-    require("zarr", "readers")
+    check_zarr(source, is_lazy=chunks is not None)
     with reading(source, "a Zarr store"):
         dataset = xr.open_zarr(source, chunks=chunks)
         if chunks is None:
@@ -184,20 +190,22 @@ def _select(
 ) -> xr.DataArray | xr.Dataset:
     held = f"it holds {', '.join(map(str, dataset.data_vars)) or 'none'}"
     if variable is not None and variable not in dataset.data_vars:
-        raise ValueError(f"{source}: no variable {variable!r}; {held}")
+        raise FileError(source, f"no variable {variable!r}; {held}")
     if sample_dim not in dataset.dims:
-        raise ValueError(
-            f"{source}: no dimension {sample_dim!r} that counts signals; the dimensions are "
-            f"{', '.join(sorted(map(str, dataset.dims)))}"  # xarray's order is not always the same
+        raise FileError(
+            source,
+            f"no dimension {sample_dim!r} that counts signals; the dimensions are "
+            f"{', '.join(sorted(map(str, dataset.dims)))}",  # xarray's order is not always the same
         )
     if sample_dim != "sample":
-        dataset = dataset.rename({sample_dim: "sample"})
+        with reading(source, f"signals counted by {sample_dim!r}"):
+            dataset = dataset.rename({sample_dim: "sample"})
     facts = [name for name, array in dataset.data_vars.items() if array.dims == ("sample",)]
     dataset = dataset.set_coords([name for name in facts if name != variable])
     if variable is not None:
         return dataset[variable]
     if not dataset.data_vars:
-        raise ValueError(f"{source}: no variable of signals over {sample_dim!r}; {held}")
+        raise FileError(source, f"no variable of signals over {sample_dim!r}; {held}")
     if len(dataset.data_vars) == 1:
         return dataset[next(iter(dataset.data_vars))]
     return dataset

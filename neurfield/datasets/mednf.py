@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neurfield.atomic import replacing
-from neurfield.datasets._files import existing, require
+from neurfield.datasets._files import existing, reading, require
+from neurfield.errors import FileError, MissingFileError
 from neurfield.interop import read_torch
 
 if TYPE_CHECKING:
     from neurfield import FunctaEncoder
 
 SPLITS = ("train", "val", "test")
-_NAME = re.compile(r"datapoint_(\d+)\.pt")
+_NAME = re.compile(r"datapoint_(\d{1,18})\.pt")
 _IN_MEMORY = 2**30  # bytes of latents up to which a set is read at once
 _BLOCK = 4096  # files that are read or written together
 
@@ -48,9 +50,9 @@ def load_mednf(folder: str | os.PathLike[str], *, chunks: int | None = None) -> 
 
     Raises
     ------
-    FileNotFoundError
+    MissingFileError
         If there is no such folder, or no such file in it.
-    ValueError
+    FileError
         If a file is damaged, asks for code to be run, or differs in layout from the first.
     ImportError
         If the set is large, or `chunks` is given, and Dask is not installed.
@@ -76,7 +78,7 @@ def load_mednf(folder: str | os.PathLike[str], *, chunks: int | None = None) -> 
         raise ValueError(f"chunks must be a positive number of signals, got {chunks}")
     found = list(_find(existing(folder)))
     if not found:
-        raise FileNotFoundError(f"{folder}: no datapoint_*.pt in {', '.join(SPLITS)}")
+        raise MissingFileError(folder, f"no datapoint_*.pt in {', '.join(SPLITS)}")
     paths = [path for path, _, _ in found]
     latent, label = _read(paths[0])
     if chunks is None and latent.nbytes * len(paths) > _IN_MEMORY:
@@ -169,16 +171,27 @@ def _find(folder: Path) -> Iterator[tuple[Path, str, int]]:
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the latent of shape (P,) and the labels of shape (n,) of one file."""
     content = read_torch(path)
-    keys = list(content) if isinstance(content, dict) else type(content).__name__
+    keys = reprlib.repr(list(content)) if isinstance(content, dict) else type(content).__name__
     if not isinstance(content, dict) or not {"modulations", "label"} <= set(content):
-        raise ValueError(f"{path}: must hold a dict of 'modulations' and 'label', got {keys}")
-    latent, label = torch.as_tensor(content["modulations"]), torch.as_tensor(content["label"])
-    if latent.dtype != torch.float32 or latent.ndim != 1 or label.ndim > 1:
-        raise ValueError(
-            f"{path}: 'modulations' must be a float32 vector and 'label' one of numbers, got "
-            f"{latent.dtype} of shape {tuple(latent.shape)} and shape {tuple(label.shape)}"
+        raise FileError(path, f"must hold a dict of 'modulations' and 'label', got {keys}")
+    latent, label = content["modulations"], content["label"]
+    if isinstance(label, int | float):
+        label = torch.tensor(label)
+    # Nothing else is turned into a tensor: lists may hold each other ever so often.
+    if not isinstance(latent, torch.Tensor) or not isinstance(label, torch.Tensor):
+        raise FileError(
+            path,
+            "'modulations' and 'label' must be tensors, got "
+            f"{type(latent).__name__} and {type(label).__name__}",
         )
-    return latent.numpy(), label.reshape(-1).numpy()
+    if latent.dtype != torch.float32 or latent.ndim != 1 or label.ndim > 1:
+        raise FileError(
+            path,
+            "'modulations' must be a float32 vector and 'label' one of numbers, got "
+            f"{latent.dtype} of shape {tuple(latent.shape)} and shape {tuple(label.shape)}",
+        )
+    with reading(path, "a latent with labels"):
+        return latent.numpy(), label.reshape(-1).numpy()
 
 
 def _read_block(
@@ -190,9 +203,10 @@ def _read_block(
         row = _read(path)
         for name, found, first in zip(("latent", "label"), row, (latent, label), strict=True):
             if found.shape != first.shape or found.dtype != first.dtype:
-                raise ValueError(
-                    f"{path}: has a {name} of shape {found.shape} and {found.dtype}, the first "
-                    f"file one of shape {first.shape} and {first.dtype}"
+                raise FileError(
+                    path,
+                    f"has a {name} of shape {found.shape} and {found.dtype}, the first file one "
+                    f"of shape {first.shape} and {first.dtype}",
                 )
         rows.append(row)
     latents, labels = zip(*rows, strict=True)
