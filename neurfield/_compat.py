@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -25,7 +26,14 @@ except ImportError as error:
         f"scikit-learn {version('scikit-learn')} is installed and does not have them: {error}"
     ) from error
 
-__all__ = ["Interval", "StrOptions", "fit_context", "is_in_memory", "validate_parameters"]
+__all__ = [
+    "Interval",
+    "StrOptions",
+    "fit_context",
+    "is_in_memory",
+    "validate_parameters",
+    "validate_values",
+]
 
 
 def validate_parameters(estimator: BaseEstimator) -> None:
@@ -47,6 +55,29 @@ def validate_parameters(estimator: BaseEstimator) -> None:
         estimator.get_params(deep=False),
         caller_name=type(estimator).__name__,
     )
+
+
+def validate_values(
+    values: Mapping[str, Any], constraints: Mapping[str, list[Any]], whose: str
+) -> None:
+    """Check values against those of some constraints that have their names.
+
+    Parameters
+    ----------
+    values : mapping of str to object
+        What is checked, by name.
+    constraints : mapping of str to list
+        As in ``_parameter_constraints``; those of other names are passed over.
+    whose : str
+        Name of what the values belong to, for the message.
+
+    Raises
+    ------
+    ValueError
+        As :func:`validate_parameters`.
+    """
+    known = {name: constraints[name] for name in values}
+    validate_parameter_constraints(known, dict(values), caller_name=whose)
 
 
 def is_in_memory(variable: Any) -> bool:

@@ -302,9 +302,7 @@ class _Array:
             raise RefusedError("it holds an array of objects")
         shape = plain_shape(shape)
         if math.prod(shape) * dtype.dtype().itemsize != len(content):
-            raise RefusedError(
-                f"it holds {len(content)} bytes for an array of shape {shape}"
-            )
+            raise RefusedError(f"it holds {len(content)} bytes for an array of shape {shape}")
         self._parts = shape, dtype.dtype(), bool(fortran), content
 
     def array(self) -> NDArray[Any]:

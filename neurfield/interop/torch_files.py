@@ -32,6 +32,7 @@ _DTYPES = {
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 
+
 def read_torch(path: str | os.PathLike[str], record_classes: Iterable[str] = ()) -> Any:
     """Read a file of ``torch.save``, new or legacy format, without running anything in it.
 
