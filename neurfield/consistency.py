@@ -86,11 +86,9 @@ def _check_layout(path: Path, layout: Layout, n_axes: int, n_channels: int) -> N
         raise ValueError(f"axis_names must be {n_axes} names, got {names!r:.80}")
     if layout.container not in _CONTAINERS or layout.n_channels != n_channels:
         raise ValueError(f"layout must be that of an array of {n_channels} channels")
-    is_axis = layout.channel_axis is None or (
-        type(layout.channel_axis) is int and abs(layout.channel_axis) <= n_axes + 2
-    )
-    if not is_axis or type(layout.is_list) is not bool or type(layout.unit_axes) is not bool:
-        raise ValueError("layout must say which axis holds channels, and whether it is a list")
+    _check_kinds(layout)
+    if layout.channel_axis is not None and abs(layout.channel_axis) > n_axes + 2:
+        raise ValueError(f"channel_axis must be one of {n_axes + 2}, got {layout.channel_axis}")
     if layout.channel_labels is not None and len(layout.channel_labels) != n_channels:
         raise ValueError(f"channel_labels must be {n_channels} labels")
     for attrs in (layout.attrs, layout.axis_attrs, layout.variable_attrs):
@@ -103,6 +101,17 @@ def _check_layout(path: Path, layout: Layout, n_axes: int, n_channels: int) -> N
         _check_axes(path, layout.axes, n_axes, n_channels)
     if layout.extent is not None:
         _check_array("extent", np.array(layout.extent, dtype=np.float64), (n_axes, 2))
+
+
+def _check_kinds(layout: Layout) -> None:
+    kinds: dict[str, tuple[type, ...]] = {
+        "is_list": (bool,),
+        "unit_axes": (bool,),
+        "channel_axis": (int, type(None)),
+    }
+    for name, allowed in kinds.items():
+        if type(getattr(layout, name)) not in allowed:
+            raise ValueError(f"{name} must be one of {[kind.__name__ for kind in allowed]}")
 
 
 def _check_axes(path: Path, axes: tuple[np.ndarray, ...], n_axes: int, n_channels: int) -> None:

@@ -81,10 +81,12 @@ def _check_version(source: Path, version: str) -> None:
 def _rebuild(
     source: Path, document: dict[str, Any], tensors: Mapping[str, torch.Tensor]
 ) -> tuple[Codec, dict[str, Any]]:
-    module = FieldSpec.named(document["family"]).module
+    spec = FieldSpec.named(document["family"])
     check_omega(document["field"].get("omega", 1.0))
+    names = spec().get_params(deep=False)
+    spec(**{k: v for k, v in document["field"].items() if k in names}).check()
     dtype = _DTYPES[document["dtype"]]
-    field = field_of_weights(module, document["field"], _strip(tensors, "field."), dtype)
+    field = field_of_weights(spec.module, document["field"], _strip(tensors, "field."), dtype)
     solver = {**document["solver"], **_strip(tensors, "solver.")}
     posterior = None
     if "posterior" in document:

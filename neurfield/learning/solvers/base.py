@@ -179,7 +179,7 @@ def check_numbers(name: str, value: Any, shape: tuple[int, ...], least: float = 
     value : object
         What a state holds.
     shape : tuple of int
-        Shape that a tensor must have; plain numbers have none.
+        Shape that a tensor must have; a plain number stands for all.
     least : float, default=-inf
         What all values must exceed.
 
@@ -190,7 +190,7 @@ def check_numbers(name: str, value: Any, shape: tuple[int, ...], least: float = 
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     numbers = torch.tensor(float(value)) if is_number else value
-    if not isinstance(numbers, Tensor) or numbers.shape not in {torch.Size(shape), torch.Size()}:
+    if not isinstance(numbers, Tensor) or (not is_number and numbers.shape != shape):
         raise ValueError(f"{name} must be numbers of shape {shape}, got {type(value).__name__}")
     if not bool(torch.isfinite(numbers).all()) or bool((numbers <= least).any()):
         raise ValueError(f"{name} must be finite and greater than {least}")

@@ -266,8 +266,10 @@ class LevenbergMarquardt(InnerSolver):
 
     def check(self, n_latents: int) -> None:
         super().check(n_latents)
-        if not isinstance(self.precision, Tensor) or self.precision.ndim != 2:
-            raise ValueError("precision must be a matrix")
+        if not all(
+            value is None or torch.is_tensor(value) for value in (self.precision, self.mean)
+        ):
+            raise ValueError("precision and mean must be tensors")
         check_numbers("precision", self.precision, (n_latents, n_latents))
         check_numbers("reference_count", self.reference_count, (), least=0.0)
         if self.mean is not None:
