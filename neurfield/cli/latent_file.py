@@ -70,8 +70,10 @@ class LatentSet:
             return
         require("netCDF4", "readers")
         dataset = xr.Dataset({name: (_dims_of(name), array) for name, array in arrays.items()})
+        # Characters side by side: of text of any length, a damaged file can claim gigabytes.
+        texts = {name: {"dtype": "S1"} for name, array in arrays.items() if array.dtype.kind == "U"}
         with replacing(path) as temporary:
-            dataset.to_netcdf(temporary)
+            dataset.to_netcdf(temporary, encoding=texts)
 
     @classmethod
     def read(cls, path: Path) -> LatentSet:

@@ -10,6 +10,7 @@ from typing import Any
 
 import xarray as xr
 
+from neurfield.datasets._files import existing
 from neurfield.datasets.arrays import load_npz
 from neurfield.datasets.bundled import digits
 from neurfield.datasets.dicom import is_dicom, load_dicom
@@ -93,6 +94,7 @@ def _reader_of(source: Path) -> tuple[str, Callable[..., Container]]:
         if str(source) in _BUILT_IN:
             return f"the built-in set {source}", _BUILT_IN[str(source)]
         raise FileNotFoundError(f"{source}: no such file or folder")
+    existing(source)  # no pipe or device, which looking at its beginning would wait for
     if is_nifti(source):
         return "a NIfTI file", load_nifti
     if is_medmnist(source):
