@@ -215,7 +215,9 @@ def _length(content: bytes, random: Random) -> bytes:
         value = random.choice([float(value), float("nan"), float("inf"), -1e30, 1e-30])
         packed = struct.pack(layout, value)
     else:
-        packed = struct.pack("<q" if layout[0] == "<" else ">q", (int(value) + 2**63) % 2**64 - 2**63)
+        packed = struct.pack(
+            "<q" if layout[0] == "<" else ">q", (int(value) + 2**63) % 2**64 - 2**63
+        )
         packed = packed[:size] if layout[0] == "<" else packed[-size:]
     start = _place(content, random)
     return content[:start] + packed + content[start + size :]

@@ -108,7 +108,11 @@ def _resume(path: Path) -> None:
 
 def _weights(folder: Path) -> Path:
     state = {}
-    for layer, (n_out, n_in) in {"layers.0": (4, 2), "layers.1": (4, 4), "last_layer": (1, 4)}.items():
+    for layer, (n_out, n_in) in {
+        "layers.0": (4, 2),
+        "layers.1": (4, 4),
+        "last_layer": (1, 4),
+    }.items():
         for part, width in (("linear", n_in), ("modulate_shift_layer", 3)):
             state[f"model.{layer}.{part}.weight"] = torch.zeros(n_out, width)
             state[f"model.{layer}.{part}.bias"] = torch.zeros(n_out)
@@ -152,7 +156,10 @@ def _dicom(folder: Path) -> Path:
     series.mkdir()
     for place in range(2):
         meta, image = FileMetaDataset(), Dataset()
-        meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = CTImageStorage, ExplicitVRLittleEndian
+        meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = (
+            CTImageStorage,
+            ExplicitVRLittleEndian,
+        )
         meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = f"1.2.3.{place + 1}"
         image.file_meta, image.SOPClassUID, image.Modality = meta, CTImageStorage, "CT"
         image.SeriesInstanceUID, image.SeriesNumber = "1.2.3", 1

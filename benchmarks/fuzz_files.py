@@ -1,4 +1,4 @@
-"""Damaged files of every kind that the package reads: each is read or refused, soon and in little memory.
+"""Damaged files of every kind that the package reads: each must be read or refused, and soon.
 
     python benchmarks/fuzz_files.py [--cases 10000] [--formats npz zarr] [--seed 0] [--first 0]
 

@@ -68,8 +68,9 @@ def read_medfuncta(
     MissingFileError
         If there is no such file.
     FileError
-        If it is of another kind, truncated, asks for code to be run, or contradicts `omega` or
-        `skip_connections`.
+        If it is of another kind, truncated, asks for code to be run or for more memory than it may.
+    ValueError
+        If it contradicts `omega` or `skip_connections`, or `omega` is missing.
     """
     path = None if isinstance(weights, Mapping) else weights
     content = dict(weights) if isinstance(weights, Mapping) else read_torch(weights, _CLASSES)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from neurfield.atomic import replacing
 from neurfield.datasets._files import existing_file, reading, require
-from neurfield.datasets._gridded_sizes import check_netcdf
+from neurfield.datasets._gridded_sizes import netcdf_engine
 from neurfield.datasets._numpy_file import NumpyFile
 from neurfield.errors import FileError
 
@@ -96,8 +96,8 @@ class LatentSet:
                 with NumpyFile(path) as file:
                     arrays = {name: file[name] for name in file if _is_known(name)}
             else:
-                check_netcdf(path, is_lazy=False)
-                with xr.open_dataset(path, engine="netcdf4") as dataset:
+                engine = netcdf_engine(path, is_lazy=False)
+                with xr.open_dataset(path, engine=engine) as dataset:
                     arrays = {str(name): dataset[name].values for name in dataset.variables}
         if "latents" not in arrays or arrays["latents"].ndim != 2:
             raise FileError(

@@ -11,9 +11,14 @@ from typing import Any
 from neurfield.datasets._files import existing, reading, require
 from neurfield.limits import check_unpacked
 
+_CLASSIC = (b"CDF\x01", b"CDF\x02")  # with offsets of 32 and of 64 bits
 
-def check_netcdf(path: Path, is_lazy: bool) -> None:
-    """Refuse a NetCDF file that would take more memory than it may.
+
+def netcdf_engine(path: Path, is_lazy: bool) -> str:
+    """Refuse a NetCDF file that would take more memory than it may; tell what is to read it.
+
+    The classic formats are read by SciPy, whose reader is in Python: of a damaged one, the library
+    in C hangs or brings the process down. Nothing in them is packed, so they take what they have.
 
     Parameters
     ----------
@@ -22,11 +27,19 @@ def check_netcdf(path: Path, is_lazy: bool) -> None:
     is_lazy : bool
         Whether values are read when needed; the coordinates are read at once in any case.
 
+    Returns
+    -------
+    str
+        Name of the engine, as xarray takes it.
+
     Raises
     ------
     FileError
         If it is too much, or the file cannot be read.
     """
+    with reading(path, "a NetCDF file"), open(path, "rb") as beginning:
+        if beginning.read(4) in _CLASSIC:
+            return "scipy"
     library = require("netCDF4", "readers")
     with reading(path, "a NetCDF file"), library.Dataset(path) as file:
         variables = file.variables.items()
@@ -41,6 +54,7 @@ def check_netcdf(path: Path, is_lazy: bool) -> None:
             if isinstance(chunks := array.chunking(), list)
         }
     _check(path, sizes, blocks)
+    return "netcdf4"
 
 
 def check_zarr(path: Path, is_lazy: bool) -> None:

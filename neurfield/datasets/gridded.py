@@ -14,7 +14,7 @@ import xarray as xr
 
 from neurfield.atomic import replacing
 from neurfield.datasets._files import existing, existing_file, reading, require
-from neurfield.datasets._gridded_sizes import check_netcdf, check_zarr
+from neurfield.datasets._gridded_sizes import check_zarr, netcdf_engine
 from neurfield.datasets._lazy import complete
 from neurfield.errors import FileError
 
@@ -70,10 +70,10 @@ def load_netcdf(
         no such variable or no dimension that counts signals.
     """
     source = existing_file(path)
-    check_netcdf(source, is_lazy=chunks is not None)
+    engine = netcdf_engine(source, is_lazy=chunks is not None)
     with (
         reading(source, "a NetCDF file"),
-        xr.open_dataset(source, engine="netcdf4", chunks=chunks) as opened,
+        xr.open_dataset(source, engine=engine, chunks=chunks) as opened,
     ):
         dataset = opened if chunks is not None else opened.load()
     return _select(source, dataset, variable, sample_dim)

@@ -21,6 +21,7 @@ from neurfield.datasets.nifti import is_nifti, load_nifti
 from neurfield.datasets.records import is_record, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
+from neurfield.errors import MissingFileError
 
 #: What readers return and the estimator takes.
 Container = xr.DataArray | xr.Dataset | list[xr.DataArray]
@@ -93,7 +94,7 @@ def _reader_of(source: Path) -> tuple[str, Callable[..., Container]]:
     if not source.exists():
         if str(source) in _BUILT_IN:
             return f"the built-in set {source}", _BUILT_IN[str(source)]
-        raise FileNotFoundError(f"{source}: no such file or folder")
+        raise MissingFileError(source, "no such file or folder")
     existing(source)  # no pipe or device, which looking at its beginning would wait for
     if is_nifti(source):
         return "a NIfTI file", load_nifti

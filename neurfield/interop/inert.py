@@ -115,53 +115,53 @@ class InertUnpickler(_Steps):
         """Refuse a global that stands for a number in this process."""
         raise RefusedError(f"it asks for the registered extension {code}")
 
-    def load_setitem(self) -> None:
+    def _setitem(self) -> None:
         _check_keys(self.stack[-3], self.stack[-2:-1])
         super().load_setitem()
 
-    def load_setitems(self) -> None:
+    def _setitems(self) -> None:
         _check_keys(self.metastack[-1][-1], self.stack[::2])
         super().load_setitems()
 
-    def load_dict(self) -> None:
+    def _dict(self) -> None:
         _check_keys({}, self.stack[::2])
         super().load_dict()
 
-    def load_additems(self) -> None:
+    def _additems(self) -> None:
         _check_keys(self.metastack[-1][-1], self.stack)
         super().load_additems()
 
-    def load_frozenset(self) -> None:
+    def _frozenset(self) -> None:
         _check_keys(set(), self.stack)
         super().load_frozenset()
 
-    def load_build(self) -> None:
+    def _build(self) -> None:
         if not isinstance(built := self.stack[-2], _Dict | Record | _Dtype | _Array):
             raise RefusedError(f"it sets attributes of a {type(built).__name__.strip('_').lower()}")
         super().load_build()
 
-    def load_reduce(self) -> None:
+    def _reduce(self) -> None:
         _check_arguments(self.stack[-1])
         super().load_reduce()
 
-    def load_newobj(self) -> None:
+    def _newobj(self) -> None:
         _check_arguments(self.stack[-1])
         super().load_newobj()
 
-    def load_refused(self) -> None:
+    def _refused(self) -> None:
         raise RefusedError("it has instructions that no file of plain values needs")
 
     dispatch |= {
-        pickle.SETITEM[0]: load_setitem,
-        pickle.SETITEMS[0]: load_setitems,
-        pickle.DICT[0]: load_dict,
-        pickle.ADDITEMS[0]: load_additems,
-        pickle.FROZENSET[0]: load_frozenset,
-        pickle.BUILD[0]: load_build,
-        pickle.REDUCE[0]: load_reduce,
-        pickle.NEWOBJ[0]: load_newobj,
-        pickle.NEWOBJ_EX[0]: load_refused,
-        pickle.BYTEARRAY8[0]: load_refused,  # which would be reserved before it is read
+        pickle.SETITEM[0]: _setitem,
+        pickle.SETITEMS[0]: _setitems,
+        pickle.DICT[0]: _dict,
+        pickle.ADDITEMS[0]: _additems,
+        pickle.FROZENSET[0]: _frozenset,
+        pickle.BUILD[0]: _build,
+        pickle.REDUCE[0]: _reduce,
+        pickle.NEWOBJ[0]: _newobj,
+        pickle.NEWOBJ_EX[0]: _refused,
+        pickle.BYTEARRAY8[0]: _refused,  # which would be reserved before it is read
     }
 
     def _set(self, items: Any = ()) -> set[Any]:
