@@ -156,7 +156,8 @@ def _watched(name: str, target: Path, usual: float | None) -> Outcome:
         kind = "slow"
     elif megabytes > MEGABYTES:
         kind = "large"
-    return Outcome(kind, detail[:500], seconds, megabytes)
+    printable = detail[:500].encode("ascii", "backslashreplace").decode()
+    return Outcome(kind, printable, seconds, megabytes)
 
 
 def _peak() -> float:

@@ -37,6 +37,8 @@ class FileError(OSError, ValueError):
     """
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        # What a damaged file says of itself may be no text that can be printed or sent.
+        reason = reason.encode("utf-8", "backslashreplace").decode()
         super().__init__(f"{path}: {reason}")
         self.path = Path(path)
         self.reason = reason
