@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -44,6 +45,7 @@ __all__ = [
     "is_in_memory",
     "output_config",
     "validate_parameters",
+    "validate_values",
 ]
 
 
@@ -88,6 +90,29 @@ def validate_parameters(estimator: BaseEstimator) -> None:
         estimator.get_params(deep=False),
         caller_name=type(estimator).__name__,
     )
+
+
+def validate_values(
+    values: Mapping[str, Any], constraints: Mapping[str, list[Any]], whose: str
+) -> None:
+    """Check values against those of some constraints that have their names.
+
+    Parameters
+    ----------
+    values : mapping of str to object
+        What is checked, by name.
+    constraints : mapping of str to list
+        As in ``_parameter_constraints``; those of other names are passed over.
+    whose : str
+        Name of what the values belong to, for the message.
+
+    Raises
+    ------
+    ValueError
+        As :func:`validate_parameters`.
+    """
+    known = {name: constraints[name] for name in values}
+    validate_parameter_constraints(known, dict(values), caller_name=whose)
 
 
 def is_in_memory(variable: Any) -> bool:

@@ -72,7 +72,8 @@ class FunctaEncoder(
         step and variable projection, :class:`~neurfield.learning.Cavia`, the published second-order
         CAVIA, or one of one's own. A name stands for the learner with its defaults.
     transform_steps : int, default=None
-        H, steps that ``transform`` takes; with "varpro", 1 is the closed form alone.
+        H, steps that ``transform`` takes; with "varpro", 1 is the closed form alone;
+        at most 10 000.
     meta_lr : float, default=None
         β, learning rate of the meta-steps.
     batch_size : int, default=None

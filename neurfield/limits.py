@@ -18,12 +18,13 @@ def most_bytes(path: str | os.PathLike[str]) -> int:
     """Return how many bytes the content of a packed file may have.
 
     A gibibyte, or twenty times the file's own size where that is more; the variable
-    ``NEURFIELD_MAX_BYTES`` of the environment sets another limit.
+    ``NEURFIELD_MAX_BYTES`` of the environment sets another limit. A folder counts as all the files
+    in it.
 
     Parameters
     ----------
     path : path-like
-        The file, which must be there.
+        The file or folder, which must be there.
 
     Raises
     ------
@@ -37,7 +38,7 @@ def most_bytes(path: str | os.PathLike[str]) -> int:
     """
     asked = os.environ.get(VARIABLE)
     if asked is None:
-        return max(_LEAST, _GROWTH * Path(path).stat().st_size)
+        return max(_LEAST, _GROWTH * _size(Path(path)))
     if not asked.isdecimal() or int(asked) < 1:
         raise ValueError(f"{VARIABLE} must be a positive whole number of bytes, got {asked!r}")
     return int(asked)
@@ -67,3 +68,10 @@ def check_unpacked(path: str | os.PathLike[str], n_bytes: int, what: str = "its 
             f"{what} takes {n_bytes} bytes or more, and {limit} are allowed; if the file is one "
             f"that you trust, set the variable {VARIABLE} of the environment to a larger number",
         )
+
+
+def _size(path: Path) -> int:
+    if not path.is_dir():
+        return path.stat().st_size
+    files = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    return sum(file.lstat().st_size for file in files)

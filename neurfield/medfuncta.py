@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neurfield.errors import reading
 from neurfield.fields import Field, ModulatedSiren
+from neurfield.fields.stored import field_of_weights
 from neurfield.interop import read_torch
 from neurfield.interop.inert import Record, plain_number
+from neurfield.limits import check_unpacked
 from neurfield.signals import grid_points
 
 _PREFIX = "model."
+_MOST_AXES = 4  # of space and time
+_MOST_LAYERS = 1000
 _NETWORK, _LAYER = "models.inrs.LatentModulatedSIREN", "models.layers.LatentModulatedSIRENLayer"
 _CLASSES = (
     _NETWORK,
@@ -58,29 +65,29 @@ def read_medfuncta(
 
     Raises
     ------
-    FileNotFoundError
+    MissingFileError
         If there is no such file.
+    FileError
+        If it is of another kind, truncated, asks for code to be run or for more memory than it may.
     ValueError
-        If it is of another kind, truncated, asks for code to be run, or contradicts `omega` or
-        `skip_connections`.
+        If it contradicts `omega` or `skip_connections`, or `omega` is missing.
     """
+    path = None if isinstance(weights, Mapping) else weights
     content = dict(weights) if isinstance(weights, Mapping) else read_torch(weights, _CLASSES)
-    grid = None
-    if isinstance(content, Record):
-        tensors, held = _tensors_of(content)
-        omega = _agreed("omega", _pair(omega), held["omega"])
-        skip_connections = _agreed("skip_connections", skip_connections, held["skip_connections"])
-    elif isinstance(content, dict) and all(isinstance(v, Tensor) for v in content.values()):
-        grid = content.get("grid")
-        tensors = {key.removeprefix(_PREFIX): v for key, v in content.items() if key != "grid"}
-    else:
-        raise ValueError(f"{str(weights)!r} is no state dict of plain tensors")
+    with nullcontext() if path is None else reading(path, "weights of MedFuncta"):
+        tensors, grid, held = _parts(content)
+    omega = _agreed("omega", _pair(omega), held.get("omega"))
+    skip_connections = _agreed("skip_connections", skip_connections, held.get("skip_connections"))
     if omega is None:
         raise ValueError(
             "omega must be given: a training checkpoint does not hold the ω-schedule that it was "
             "trained with (a pickled network, model.pt, does)"
         )
-    return _build(tensors, omega, skip_connections is not False), _axes(grid)
+    if path is not None:  # in a file, weights may share their numbers, which a field does not
+        check_unpacked(path, sum(tensor.nbytes for tensor in tensors.values()), "its weights")
+    with nullcontext() if path is None else reading(path, "weights of MedFuncta"):
+        field = _build(tensors, omega, skip_connections is not False)
+        return field, _axes(grid, field.in_dim)
 
 
 def write_medfuncta(
@@ -132,7 +139,9 @@ def write_medfuncta(
 def _build(
     tensors: Mapping[str, Tensor], omega: float | tuple[float, float], skip_connections: bool
 ) -> ModulatedSiren:
-    n_sine = 1 + max((int(key.split(".")[1]) for key in tensors if _is_layer(key)), default=-1)
+    n_sine = len({key.split(".")[1] for key in tensors if _is_layer(key)})
+    if n_sine > _MOST_LAYERS:
+        raise ValueError(f"weights are of {n_sine} layers; up to {_MOST_LAYERS} are read")
     expected = [f"layers.{k}.{part}" for k in range(n_sine) for part in _PARTS]
     expected += ["last_layer.linear.weight", "last_layer.linear.bias"]
     missing = [key for key in expected if key not in tensors]
@@ -145,15 +154,17 @@ def _build(
     if any(matrix.ndim != 2 for matrix in matrices):
         raise ValueError("weights do not fit together: those of layer 0 are no matrices")
     hidden_dim, in_dim = matrices[0].shape
-    field = ModulatedSiren(
-        in_dim=in_dim,
-        out_dim=len(tensors["last_layer.linear.bias"]),
-        latent_dim=matrices[1].shape[1],
-        hidden_dim=hidden_dim,
-        n_layers=n_sine + 1,
-        omega=omega,
-        skip_connections=skip_connections,
-    )
+    if not 1 <= in_dim <= _MOST_AXES:
+        raise ValueError(f"weights are of a field over {in_dim} axes; 1 to {_MOST_AXES} are read")
+    arguments = {
+        "in_dim": in_dim,
+        "out_dim": tensors["last_layer.linear.bias"].numel(),
+        "latent_dim": matrices[1].shape[1],
+        "hidden_dim": hidden_dim,
+        "n_layers": n_sine + 1,
+        "omega": omega,
+        "skip_connections": skip_connections,
+    }
     ours = {
         "modulation.weight": _stack(tensors, n_sine, "modulate_shift_layer.weight"),
         "modulation.bias": _stack(tensors, n_sine, "modulate_shift_layer.bias"),
@@ -163,11 +174,25 @@ def _build(
     for k in range(n_sine):
         for part in ("weight", "bias"):
             ours[f"layers.{k}.{part}"] = tensors[f"layers.{k}.linear.{part}"]
-    try:
-        field.load_state_dict(ours)
-    except RuntimeError as error:
-        raise ValueError(f"weights do not fit together: {error}") from error
+    field = field_of_weights(ModulatedSiren, arguments, ours)
+    assert isinstance(field, ModulatedSiren)
     return field
+
+
+def _parts(content: Any) -> tuple[dict[str, Tensor], Tensor | None, dict[str, Any]]:
+    """Return weights, the grid beside them, and what else is said of the network."""
+    if isinstance(content, Record):
+        tensors, held = _tensors_of(content)
+        grid = None
+    elif isinstance(content, dict):
+        grid, held = content.get("grid"), {}
+        tensors = {key.removeprefix(_PREFIX): v for key, v in content.items() if key != "grid"}
+    else:
+        raise ValueError(f"no state dict of plain tensors, but a {type(content).__name__}")
+    found = [*tensors.values()] if grid is None else [*tensors.values(), grid]
+    if not all(isinstance(value, Tensor) for value in found):
+        raise ValueError("no state dict of plain tensors")
+    return tensors, grid, held
 
 
 def _tensors_of(network: Record) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -199,7 +224,9 @@ def _tensors_of(network: Record) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _schedule(omegas: list[Any]) -> tuple[float, float]:
     """Return ω_1 and ω_K of a linear schedule; the ω of the output layer is never used."""
     if not all(plain_number(value) for value in omegas):
-        raise ValueError(f"the attributes w0 of the pickled layers must be numbers, got {omegas}")
+        raise ValueError(
+            f"the attributes w0 of the pickled layers must be numbers, got {reprlib.repr(omegas)}"
+        )
     sine = np.array(omegas[:-1], dtype=np.float64)
     step = float(sine[1] - sine[0]) if len(sine) > 1 else float(omegas[-1]) - float(sine[0])
     if not np.allclose(np.diff(sine), step, rtol=1e-6):
@@ -209,6 +236,8 @@ def _schedule(omegas: list[Any]) -> tuple[float, float]:
 
 def _agreed(name: str, asked: Any, held: Any) -> Any:
     """Return what the file holds, which must not contradict what the caller gave."""
+    if held is None:
+        return asked
     if asked is not None and not np.allclose(asked, held, rtol=1e-6):
         raise ValueError(f"{name}={asked} was given, but the file says {name}={held}")
     return held
@@ -229,11 +258,13 @@ def _stack(tensors: Mapping[str, Tensor], n_sine: int, part: str) -> Tensor:
     return torch.cat([tensors[f"layers.{k}.{part}"] for k in range(n_sine)])
 
 
-def _axes(grid: Tensor | None) -> tuple[np.ndarray, ...] | None:
+def _axes(grid: Tensor | None, n_axes: int) -> tuple[np.ndarray, ...] | None:
     """Recover the axes of a full grid from its list of points."""
     if grid is None:
         return None
-    points = grid.reshape(-1, grid.shape[-1]).double().cpu().numpy()
+    points = grid.reshape(-1, n_axes).double().cpu().numpy()
+    if not np.isfinite(points).all():
+        raise ValueError("grid must hold finite coordinates")
     axes = tuple(np.unique(column) for column in points.T)
     if int(np.prod([len(axis) for axis in axes])) != len(points):
         return None

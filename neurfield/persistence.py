@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,18 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from neurfield._compat import Interval, validate_parameters, validate_values
 from neurfield.atomic import replacing
 from neurfield.codec import Codec
-from neurfield.device import named_device, resolve_device
+from neurfield.device import named_device
+from neurfield.errors import existing_file, reading
 from neurfield.fields import FieldSpec
+from neurfield.fields.schedule import check_omega
 from neurfield.learning import Learner, Settings
-from neurfield.learning.posterior import Posterior
-from neurfield.learning.solvers import InnerSolver
-from neurfield.legacy import upgraded
-from neurfield.patched import patches_of, with_patches
-from neurfield.signals import Layout, Units
-from neurfield.signals.patches import PatchGrid
+from neurfield.loading import FORMAT, VERSION, available_device, load_fitted
+from neurfield.patched import patches_of
 from neurfield.spec import plain
 
-_FORMAT = "neurfield"
-# 2 adds the prior and the posterior, 3 learnt step sizes, scale modulation, patches and the family
-# of the field, 4 specs; files of earlier versions are read too.
-_VERSION = 4
 _CURVES = ("loss_curve_", "psnr_curve_", "validation_curve_")
 
 
@@ -95,31 +90,23 @@ class StoredMixin:
 
         Raises
         ------
-        FileNotFoundError
+        MissingFileError
             If there is no such file.
+        FileError
+            If the file is truncated or damaged, not ours, written by a newer version, or asks for
+            more memory than it may (:mod:`neurfield.limits`).
         ValueError
-            If the file is truncated or damaged, not ours, or written by a newer version, or
-            `device` is not a name that torch knows.
+            If `device` is not a name that torch knows.
         """
         if device is not None:  # a file's own name may be of a backend that only its machine has
             named_device(device)
-        codec, document = load_fitted(str(path), device or "auto")
-        estimator = cls(**_parameters(cls, document["parameters"]))
-        if device is None and estimator.device != "auto":
-            codec.to(available_device(estimator.device))
-        elif device is not None:
+        source = existing_file(path)
+        codec, document = load_fitted(source)
+        with reading(source, "an estimator that FunctaEncoder.save wrote"):
+            estimator = _restored(cls, document)
+        if device is not None:
             estimator.device = device
-        learner = Learner.from_plain(document["learner"])
-        learner.settings = Settings(**document["settings"])
-        estimator._accept(codec, learner)
-        estimator.layout_ = document["layout"]
-        estimator.n_features_in_ = document["n_features_in"]
-        if document["feature_names_in"] is not None:
-            estimator.feature_names_in_ = np.array(document["feature_names_in"], dtype=object)
-        estimator.n_iter_ = document["n_iter"]
-        for name, curve in document["curves"].items():
-            if curve is not None:
-                setattr(estimator, name, curve)
+        estimator._accept(codec.to(available_device(estimator.device)), estimator.learner_)
         return estimator
 
     def __getstate__(self: Any) -> dict[str, Any]:
@@ -184,8 +171,8 @@ def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) 
         tensors |= {f"posterior.{k}": torch.from_numpy(v) for k, v in arrays.items()}
         document["posterior"] = {k: v for k, v in state.items() if k not in arrays}
     metadata = {
-        "format": _FORMAT,
-        "version": str(_VERSION),
+        "format": FORMAT,
+        "version": str(VERSION),
         "document": json.dumps(document, default=_plain),
     }
     try:
@@ -195,80 +182,28 @@ def save_fitted(path: str | Path, codec: Codec, description: Mapping[str, Any]) 
         raise OSError(f"cannot write {str(path)!r}: {error}") from error
 
 
-def load_fitted(path: str | Path, device: str) -> tuple[Codec, dict[str, Any]]:
-    """Read what :func:`save_fitted` wrote.
-
-    Parameters
-    ----------
-    path : path
-        The file, of this or of an earlier version.
-    device : str
-        Where to put the codec, as :func:`available_device` takes it.
-
-    Returns
-    -------
-    codec : Codec
-        As it was saved, with copies of the file's tensors.
-    document : dict
-        The description, brought up to this version; its "layout" is a :class:`Layout` again.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is truncated or damaged, not ours, or written by a newer version.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    source = Path(path)
-    if not source.is_file():
-        raise FileNotFoundError(f"no file {str(source)!r} to load an estimator from")
-    try:
-        with safe_open(source, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # Copies: in the file's own memory tensors start at odd addresses, where products of
-            # matrices round otherwise than in the encoder that was saved.
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{str(source)!r} is truncated or no safetensors file: {error}") from error
-    if metadata.get("format") != _FORMAT:
-        raise ValueError(f"{str(source)!r} was not written by FunctaEncoder.save")
-    version = metadata.get("version", "")
-    if version.isdigit() and int(version) > _VERSION:
-        raise ValueError(
-            f"{str(source)!r} has version {version}, written by a newer neurfield; "
-            f"this one reads up to version {_VERSION}"
-        )
-    try:
-        document = upgraded(json.loads(metadata["document"]), int(version))
-        codec, document = _rebuild(document, tensors)
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ValueError(f"{str(source)!r} is damaged ({reason})") from error
-    return codec.to(available_device(device)), document
-
-
-def _rebuild(
-    document: dict[str, Any], tensors: Mapping[str, torch.Tensor]
-) -> tuple[Codec, dict[str, Any]]:
-    module = FieldSpec.named(document["family"]).module
-    field = module(**document["field"]).to(getattr(torch, document["dtype"]))
-    field.load_state_dict(_strip(tensors, "field."))
-    solver = {**document["solver"], **_strip(tensors, "solver.")}
-    posterior = None
-    if "posterior" in document:
-        arrays = {k: v.numpy() for k, v in _strip(tensors, "posterior.").items()}
-        posterior = Posterior.from_state({**document["posterior"], **arrays})
-    codec = Codec(
-        field=field,
-        solver=InnerSolver.from_state(solver.pop("name"), solver),
-        units=Units.from_dict(document),
-        posterior=posterior,
-    )
-    document["layout"] = Layout.from_dict(document["layout"])
-    patches = PatchGrid.from_dict(document["patches"]) if "patches" in document else None
-    return with_patches(codec, patches), document
+def _restored(cls: Any, document: Mapping[str, Any]) -> Any:
+    """Return an estimator with all that a file says of it but for its codec, checked."""
+    estimator = cls(**_parameters(cls, document["parameters"]))
+    learner = Learner.from_plain(document["learner"])
+    learner.settings = Settings(**document["settings"])
+    validate_parameters(estimator)
+    check_omega(estimator.omega)
+    for name, kind in cls.spec_kinds.items():
+        if not isinstance(choice := getattr(estimator, name), bool):
+            kind.of(choice).check()
+    learner.check()
+    scale = Interval(Real, 0, None, closed="neither")
+    known = estimator._parameter_constraints | {"residual_scale": [scale], "output_scale": [scale]}
+    validate_values(vars(learner.settings), known, "Settings")
+    estimator.learner_, estimator.layout_ = learner, document["layout"]
+    estimator.n_features_in_, estimator.n_iter_ = document["n_features_in"], document["n_iter"]
+    if document["feature_names_in"] is not None:
+        estimator.feature_names_in_ = np.array(document["feature_names_in"], dtype=object)
+    for name in _CURVES:
+        if (curve := document["curves"].get(name)) is not None:
+            setattr(estimator, name, curve)
+    return estimator
 
 
 def _parameters(cls: Any, plain_values: Mapping[str, Any]) -> dict[str, Any]:
@@ -280,26 +215,6 @@ def _parameters(cls: Any, plain_values: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found[name] = tuple(value) if isinstance(value, list) else value
     return found
-
-
-def available_device(device: str) -> torch.device:
-    """Return the device that was asked for, or the CPU with a warning when it is not here.
-
-    Parameters
-    ----------
-    device : str
-        "auto", which takes a GPU where there is one, or a name; one that torch does not know here,
-        such as that of a plugin's backend, is not here either.
-    """
-    try:
-        return resolve_device(device)
-    except ValueError as error:
-        warnings.warn(f"{error}; continuing on the CPU", UserWarning, stacklevel=3)
-        return torch.device("cpu")
-
-
-def _strip(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _plain(value: Any) -> Any:

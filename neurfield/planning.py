@@ -18,6 +18,7 @@ from neurfield.fields import FieldSpec
 from neurfield.fields.schedule import check_omega
 from neurfield.fitting import FitPlan, problem_of
 from neurfield.learning import EarlyStopping, Learner, OuterLoop
+from neurfield.learning.solvers import MOST_STEPS
 from neurfield.patched import patches_of
 from neurfield.signals import Signals
 from neurfield.signals.patches import PatchGrid
@@ -36,7 +37,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "omega": [Interval(Real, 0, None, closed="neither"), tuple, list],
     "field": [str, FieldSpec],
     "learner": [str, Learner],
-    "transform_steps": [Interval(Integral, 1, None, closed="left"), None],
+    "transform_steps": [Interval(Integral, 1, MOST_STEPS, closed="both"), None],
     "meta_lr": [Interval(Real, 0, _MOST_RATE, closed="neither"), None],
     "batch_size": [Interval(Integral, 1, None, closed="left"), None],
     "max_iter": [Interval(Integral, 1, None, closed="left"), None],

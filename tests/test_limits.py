@@ -36,3 +36,16 @@ def test_a_file_may_unpack_to_a_gibibyte_or_to_what_is_allowed(tmp_path, monkeyp
     monkeypatch.setenv(VARIABLE, "much")
     with pytest.raises(ValueError, match=f"{VARIABLE} must be"):
         check_unpacked(path, 1)
+
+
+def test_messages_can_be_printed_whatever_a_file_says():
+    error = FileError("a.npz", "holds two arrays \ud800, \u03c9")
+    assert str(error).encode() == "a.npz: holds two arrays \\ud800, ω".encode()
+
+
+def test_a_folder_counts_as_the_files_in_it(tmp_path):
+    (tmp_path / "below").mkdir()
+    for name in ("a", "below/b"):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(2**30)  # takes no room on disk
+    assert most_bytes(tmp_path) == 40 * 2**30

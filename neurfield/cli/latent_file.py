@@ -13,12 +13,22 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neurfield.atomic import replacing
-from neurfield.datasets._files import existing, reading, require
+from neurfield.datasets._files import existing_file, reading, require
+from neurfield.datasets._gridded_sizes import netcdf_engine
 from neurfield.datasets._numpy_file import NumpyFile
 from neurfield.errors import FileError
 from neurfield.provenance import FINGERPRINT, fingerprint_of
 
 ENDINGS = (".npz", ".nc", ".csv")
+_DIMS: dict[str, tuple[str, ...]] = {
+    "latents": ("sample", "feature"),
+    "features": ("feature",),
+    "axes": ("axis",),
+    "sizes": ("sample", "axis"),
+    "affines": ("sample", "row", "column"),
+    "labels": ("sample",),
+    "names": ("sample",),
+}
 
 #: What coordinates over signals, as ``save_latents`` writes them, are called here.
 _KEYS: dict[Any, str] = {"label": "labels", "sample": "names"}
@@ -70,8 +80,10 @@ class LatentSet:
         dataset = xr.Dataset({name: (_dims_of(name), array) for name, array in arrays.items()})
         if fingerprint is not None:
             dataset["latents"].attrs[FINGERPRINT] = str(fingerprint)
+        # Characters side by side: of text of any length, a damaged file can claim gigabytes.
+        texts = {name: {"dtype": "S1"} for name, array in arrays.items() if array.dtype.kind == "U"}
         with replacing(path) as temporary:
-            dataset.to_netcdf(temporary)
+            dataset.to_netcdf(temporary, encoding=texts)
 
     @classmethod
     def read(cls, path: Path) -> LatentSet:
@@ -83,17 +95,17 @@ class LatentSet:
             If the file is not there, cannot be read, holds no latents, or says where signals stand
             in a way that does not fit them.
         """
-        if existing(path).is_dir() or path.suffix not in ENDINGS:
+        if existing_file(path).suffix not in ENDINGS:
             raise FileError(path, f"latents must be in a file, one of {', '.join(ENDINGS)}")
         if path.suffix == ".csv":
             found = cls._from_csv(path)
         else:
-            arrays = dict(NumpyFile(path)) if path.suffix == ".npz" else _read_netcdf(path)
+            arrays = _read_npz(path) if path.suffix == ".npz" else _read_netcdf(path)
             if "latents" not in arrays or arrays["latents"].ndim != 2:
                 raise FileError(
                     path,
                     "holds no two-dimensional array 'latents' as 'neurfield transform' writes it; "
-                    f"it holds {', '.join(arrays) or 'nothing'}",
+                    f"of what that writes, it holds {', '.join(arrays) or 'nothing'}",
                 )
             found = cls._from_arrays(arrays, path)
         if found.latents.dtype.kind not in "iuf":
@@ -158,28 +170,45 @@ class LatentSet:
 
     @classmethod
     def _from_csv(cls, path: Path) -> LatentSet:
+        # Line by line: as text, a table takes many times the room of its numbers.
+        facts: dict[str, list[str]] = {"sample": [], "label": []}
+        latents = []
         with reading(path, "a table of latents"), open(path, newline="", encoding="utf-8") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-        if len(set(header)) < len(header) or any(len(row) != len(header) for row in rows):
-            raise FileError(path, "must be a table with one name a column and all rows as long")
-        columns = {name: [row[place] for row in rows] for place, name in enumerate(header)}
-        names, labels = columns.pop("sample", None), columns.pop("label", None)
-        numbers = []
-        for name, column in columns.items():
-            with reading(path, f"a table of latents (column {name!r})"):
-                numbers.append(np.array(column, dtype=np.float32))
+            rows = csv.reader(file)
+            header = next(rows, [])
+            if len(set(header)) < len(header):
+                raise FileError(path, "two of its columns have one name")
+            features = [name for name in header if name not in facts]
+            for row in rows:
+                if len(row) != len(header):
+                    raise FileError(
+                        path,
+                        f"line {rows.line_num} has {len(row)} columns, and the first {len(header)}",
+                    )
+                known = dict(zip(header, row, strict=True))
+                for name, column in facts.items():
+                    column.append(known.pop(name, ""))
+                latents.append(np.array(list(known.values()), dtype=np.float32))
         return cls(
-            latents=np.array(numbers, dtype=np.float32).reshape(len(columns), len(rows)).T,
-            features=list(columns),
-            labels=None if labels is None else np.array(labels),
-            names=names,
+            latents=np.array(latents, dtype=np.float32).reshape(len(latents), len(features)),
+            features=features,
+            labels=np.array(facts["label"]) if "label" in header else None,
+            names=facts["sample"] if "sample" in header else None,
         )
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    with NumpyFile(path) as file:
+        return {name: file[name] for name in file if _is_known(name)}
 
 
 def _read_netcdf(path: Path) -> dict[str, NDArray[Any]]:
     require("netCDF4", "readers")
-    with reading(path, "a file of latents"), xr.open_dataset(path) as dataset:
-        arrays = {_KEYS.get(name, str(name)): dataset[name].values for name in dataset.variables}
+    with reading(path, "a file of latents"):
+        engine = netcdf_engine(path, is_lazy=False)
+    with reading(path, "a file of latents"), xr.open_dataset(path, engine=engine) as dataset:
+        names = {name: _KEYS.get(name, str(name)) for name in dataset.variables}
+        arrays = {ours: dataset[name].values for name, ours in names.items() if _is_known(ours)}
         if "latents" in dataset and (found := fingerprint_of(dataset["latents"])) is not None:
             arrays[FINGERPRINT] = np.array(found)
     return arrays
@@ -217,13 +246,10 @@ def _are_places(values: NDArray[Any]) -> bool:
     return values.dtype.kind in "iuf" and bool(np.isfinite(values).all())
 
 
+def _is_known(name: str) -> bool:
+    """Tell whether an array is one that :meth:`LatentSet.write` writes; others are left unread."""
+    return name in _DIMS or name == FINGERPRINT or name.startswith("positions_")
+
+
 def _dims_of(name: str) -> tuple[str, ...]:
-    return {
-        "latents": ("sample", "feature"),
-        "features": ("feature",),
-        "axes": ("axis",),
-        "sizes": ("sample", "axis"),
-        "affines": ("sample", "row", "column"),
-        "labels": ("sample",),
-        "names": ("sample",),
-    }.get(name, (name.replace("positions", "points"),))
+    return _DIMS.get(name, (name.replace("positions", "points"),))

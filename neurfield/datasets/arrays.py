@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Hashable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ _IMAGES, _LABELS = "_images", "_labels"
 _LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 _DIMS_KEY, _COORD_PREFIX = "dims", "coord_"
 _BESIDE_KEY = "beside"  # JSON: name, attributes and dimensions of other coordinates
+_MOST_LABELS = 1000  # of one signal; the largest sets of findings have some dozens
+_MOST_NAMES = 20  # of arrays that an error lists
 
 
 def load_npz(
@@ -68,10 +72,13 @@ def load_npz(
 
     Raises
     ------
-    FileNotFoundError
+    MissingFileError
         If the file is not there.
+    FileError
+        If the file cannot be read, asks for more memory than it may
+        (:mod:`neurfield.limits`), or does not tell which array is meant.
     ValueError
-        If the file cannot be read, or if it is not clear which array is meant.
+        If options contradict each other, or `channel_axis` is no channel axis.
 
     Examples
     --------
@@ -84,12 +91,21 @@ def load_npz(
     """
     if mmap_mode not in (None, "r", "c"):
         raise ValueError(f"mmap_mode must be 'r', 'c' or None, got {mmap_mode!r}")
-    source = existing(path)
-    arrays = NumpyFile(source)
-    name = _choose(arrays, key, split)
+    if key is not None and split is not None:
+        raise ValueError(f"give either key or split, got key={key!r} and split={split!r}")
+    with NumpyFile(existing(path)) as arrays:
+        return _labelled(arrays, _choose(arrays, key, split), channel_axis, mmap_mode)
+
+
+def _labelled(
+    arrays: NumpyFile, name: str, channel_axis: int | None, mmap_mode: MmapMode
+) -> xr.DataArray:
+    """Return an array with the dimensions, coordinates and labels that lie beside it."""
+    source = arrays.path
+    dtype = arrays.header(name).dtype
+    if dtype.kind not in "biuf":
+        raise FileError(source, f"{name!r} must hold real numbers, got dtype {dtype}")
     values = arrays[name] if mmap_mode is None else arrays.mapped(name, mmap_mode)
-    if values.dtype.kind not in "biuf":
-        raise FileError(source, f"{name!r} must hold real numbers, got dtype {values.dtype}")
     dims, values = _with_dims(source, name, values, channel_axis, arrays.get(_DIMS_KEY))
     coords: dict[str, object] = {}
     for dim, size in zip(dims, values.shape, strict=True):
@@ -104,7 +120,8 @@ def load_npz(
         attrs[FINGERPRINT] = str(arrays[FINGERPRINT])
     if name.endswith(_IMAGES):
         attrs["split"] = name.removesuffix(_IMAGES)
-    signals = xr.DataArray(values, dims=dims, coords=coords, name="values", attrs=attrs)
+    with reading(source, f"signals with the dimensions {', '.join(dims)}"):
+        signals = xr.DataArray(values, dims=dims, coords=coords, name="values", attrs=attrs)
     return _with_beside(signals, arrays) if name == "values" else signals
 
 
@@ -160,31 +177,31 @@ def save_npz(values: xr.DataArray | list[xr.DataArray], path: str | os.PathLike[
 
 def _choose(arrays: NumpyFile, key: str | None, split: str | None) -> str:
     """Return the name of the array of signals."""
-    source = arrays.path
-    held = f"the file holds {', '.join(sorted(arrays)) or 'nothing'}"
-    if key is not None and split is not None:
-        raise ValueError(f"{source}: give either key or split, got key={key!r} and split={split!r}")
+    names = sorted(islice(arrays, _MOST_NAMES))
+    more = f" and {len(arrays) - len(names)} more" if len(arrays) > len(names) else ""
+    held = f"the file holds {', '.join(names) or 'nothing'}{more}"
     if key is not None:
         if key not in arrays:
-            raise FileError(source, f"no array {key!r}; {held}")
+            raise FileError(arrays.path, f"no array {key!r}; {held}")
         return key
     splits = [part for part in _SPLITS if part + _IMAGES in arrays]
     if split is not None:
         if split + _IMAGES not in arrays:
-            raise FileError(source, f"no split {split!r} (array '{split}{_IMAGES}'); {held}")
+            raise FileError(arrays.path, f"no split {split!r} (array '{split}{_IMAGES}'); {held}")
         return split + _IMAGES
     if len(splits) > 1:
-        raise FileError(source, f"choose a split of {', '.join(splits)}")
-    candidates = [
+        raise FileError(arrays.path, f"choose a split of {', '.join(splits)}")
+    candidates = (
         name
         for name in arrays
         if not (name in _LABEL_KEYS or name.startswith(_COORD_PREFIX))
         and not name.endswith(_LABELS)
-        and arrays.ndim(name) >= 2
-    ]
-    if len(candidates) != 1:
-        raise FileError(source, f"choose the array of signals with key; {held}")
-    return candidates[0]
+        and len(arrays.header(name).shape) >= 2
+    )
+    found = list(islice(candidates, 2))
+    if len(found) != 1:
+        raise FileError(arrays.path, f"choose the array of signals with key; {held}")
+    return found[0]
 
 
 def _with_dims(
@@ -220,14 +237,20 @@ def _with_dims(
 
 
 def _labels(
-    arrays: Mapping[str, NDArray[np.generic]], name: str, n_samples: int
+    arrays: NumpyFile, name: str, n_samples: int
 ) -> dict[str, tuple[str, NDArray[np.generic]]]:
     """Return the coordinates of the labels that belong to an array of signals."""
     for key in (name.removesuffix(_IMAGES) + _LABELS, name + _LABELS, *_LABEL_KEYS):
         labels = arrays.get(key)
         if labels is None or labels.shape[:1] != (n_samples,) or labels.ndim > 2:
             continue
-        columns = labels.reshape(n_samples, -1).T
+        columns = labels.reshape(n_samples, math.prod(labels.shape[1:])).T
+        if len(columns) > _MOST_LABELS:
+            raise FileError(
+                arrays.path,
+                f"{key!r} has {len(columns)} labels for each signal, and {_MOST_LABELS} are "
+                "allowed; give it another name if it holds something else",
+            )
         if len(columns) == 1:
             return {"label": ("sample", columns[0])}
         return {f"label_{place}": ("sample", column) for place, column in enumerate(columns)}

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import xarray as xr
 
-from neurfield.datasets._files import existing, reading
+from neurfield.datasets._files import existing_file, reading
 from neurfield.interop.inert import InertUnpickler, plain_array
 
 _SPLITS = ("train", "test")
@@ -31,9 +31,9 @@ def load_functa_npz(path: str | os.PathLike[str]) -> xr.Dataset:
 
     Raises
     ------
-    FileNotFoundError
+    MissingFileError
         If the file is not there.
-    ValueError
+    FileError
         If it is damaged, of another layout, or asks for code to be run.
 
     References
@@ -41,7 +41,7 @@ def load_functa_npz(path: str | os.PathLike[str]) -> xr.Dataset:
     Dupont et al., "From data to functa: Your data point is a function and you can treat it like
     one", ICML 2022; layout as in its public implementation.
     """
-    source = existing(path)
+    source = existing_file(path)
     with reading(source, "a pickled set of Functa's modulations"), open(source, "rb") as file:
         content = InertUnpickler(file).load()
         parts = [content[split] for split in _SPLITS]

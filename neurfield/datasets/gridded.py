@@ -11,7 +11,8 @@ from typing import Any, Literal
 import xarray as xr
 
 from neurfield.atomic import replacing
-from neurfield.datasets._files import existing, reading, require
+from neurfield.datasets._files import existing, existing_file, reading, require
+from neurfield.datasets._gridded_sizes import check_zarr, netcdf_engine
 from neurfield.datasets._lazy import complete
 from neurfield.datasets._storable import storable, with_multi_indexes
 from neurfield.errors import FileError
@@ -61,14 +62,18 @@ def load_netcdf(
 
     Raises
     ------
-    FileNotFoundError
+    MissingFileError
         If the file is not there.
-    ValueError
-        If the file cannot be read, has no such variable or no dimension that counts signals.
+    FileError
+        If the file cannot be read, asks for more memory than it may (:mod:`neurfield.limits`), has
+        no such variable or no dimension that counts signals.
     """
-    source = existing(path)
-    require("netCDF4", "readers")
-    with reading(source, "a NetCDF file"), xr.open_dataset(source, chunks=chunks) as opened:
+    source = existing_file(path)
+    engine = netcdf_engine(source, is_lazy=chunks is not None)
+    with (
+        reading(source, "a NetCDF file"),
+        xr.open_dataset(source, engine=engine, chunks=chunks) as opened,
+    ):
         dataset = opened if chunks is not None else opened.load()
     return _select(source, dataset, variable, sample_dim)
 
@@ -96,13 +101,13 @@ def load_zarr(
 
     Raises
     ------
-    FileNotFoundError
+    MissingFileError
         If the store is not there.
-    ValueError
-        If the store cannot be read, has no such variable or no dimension that counts signals.
+    FileError
+        As in :func:`load_netcdf`.
     """
     source = existing(path)
-    require("zarr", "readers")
+    check_zarr(source, is_lazy=chunks is not None)
     with reading(source, "a Zarr store"):
         dataset = xr.open_zarr(source, chunks=chunks)
         if chunks is None:
@@ -195,8 +200,10 @@ def _select(
             f"{', '.join(sorted(map(str, dataset.dims)))}",  # xarray's order is not always the same
         )
     if sample_dim != "sample":
-        dataset = dataset.rename({sample_dim: "sample"})
-    dataset = with_multi_indexes(dataset)
+        with reading(source, f"signals counted by {sample_dim!r}"):
+            dataset = dataset.rename({sample_dim: "sample"})
+    with reading(source, "signals with several labels each"):
+        dataset = with_multi_indexes(dataset)
     facts = [name for name, array in dataset.data_vars.items() if array.dims == ("sample",)]
     dataset = dataset.set_coords([name for name in facts if name != variable])
     if variable is not None:

@@ -17,6 +17,7 @@ from neurfield.atomic import replacing
 from neurfield.datasets._files import missing
 from neurfield.datasets._numpy_file import MmapMode
 from neurfield.datasets.arrays import load_npz
+from neurfield.errors import FileError, MissingFileError
 
 CITATION = (
     "J. Yang et al., MedMNIST v2 - A large-scale lightweight benchmark for 2D and 3D biomedical "
@@ -69,12 +70,14 @@ def load_medmnist(
     ------
     ImportError
         If the package medmnist is not installed. :func:`load_npz` reads the files without it.
-    FileNotFoundError
+    MissingFileError
         If the file is not there and `download` is false.
     ConnectionError
         If the file cannot be fetched.
+    FileError
+        If the file cannot be read, is of another set or has no such split.
     ValueError
-        If there is no such set, size or split, or the file cannot be read or is of another set.
+        If there is no such set or size.
 
     References
     ----------
@@ -83,10 +86,10 @@ def load_medmnist(
     """
     facts = _facts()
     path, known = _find(facts, name, size, root)
-    if not path.is_file():
+    if not path.exists():
         if not download:
-            raise FileNotFoundError(
-                f"{path}: no such file; download=True fetches it from {facts.HOMEPAGE}"
+            raise MissingFileError(
+                path, f"no such file; download=True fetches it from {facts.HOMEPAGE}"
             )
         _fetch(known, path)
     images = load_npz(path, split=split, mmap_mode=mmap_mode)
@@ -192,9 +195,10 @@ def _fetch(known: dict[str, Any], path: Path) -> None:
 def _check(path: Path, images: xr.DataArray, known: dict[str, Any]) -> None:
     expected = [known["size"]] * known["ndim"] + [3] * (known["n_channels"] == 3)
     if list(images.shape[1:]) != expected:
-        raise ValueError(
-            f"{path}: {known['python_class']} has images of shape {tuple(expected)}, the file "
-            f"holds some of shape {images.shape[1:]}"
+        raise FileError(
+            path,
+            f"{known['python_class']} has images of shape {tuple(expected)}, the file holds some "
+            f"of shape {images.shape[1:]}",
         )
 
 
@@ -208,11 +212,14 @@ def _named_labels(
             for place, finding in enumerate(names)
         }
     if "label" not in images.coords:
-        raise ValueError(f"{path}: no labels for its {len(images)} images")
+        raise FileError(path, f"no labels for its {len(images)} images")
     classes = images["label"].values
+    if classes.dtype.kind not in "biu":
+        raise FileError(path, f"labels must be whole numbers, got dtype {classes.dtype}")
     if len(classes) and not 0 <= classes.min() <= classes.max() < len(names):
-        raise ValueError(
-            f"{path}: labels must be from 0 to {len(names) - 1}, "
-            f"got {classes.min()} to {classes.max()}"
+        raise FileError(
+            path,
+            f"labels must be from 0 to {len(names) - 1}, got {classes.min()} to {classes.max()}",
         )
+    classes = classes.astype(np.intp)
     return {"label": ("sample", classes), "label_name": ("sample", np.array(names)[classes])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from neurfield import FunctaEncoder
 
 SPLITS = ("train", "val", "test")
-_NAME = re.compile(r"datapoint_(\d+)\.pt")
+_NAME = re.compile(r"datapoint_(\d{1,18})\.pt")
 _IN_MEMORY = 2**30  # bytes of latents up to which a set is read at once
 _BLOCK = 4096  # files that are read or written together
 
@@ -50,9 +51,9 @@ def load_mednf(folder: str | os.PathLike[str], *, chunks: int | None = None) -> 
 
     Raises
     ------
-    FileNotFoundError
+    MissingFileError
         If there is no such folder, or no such file in it.
-    ValueError
+    FileError
         If a file is damaged, asks for code to be run, or differs in layout from the first.
     ImportError
         If the set is large, or `chunks` is given, and Dask is not installed.
@@ -179,18 +180,27 @@ def _find(folder: Path) -> Iterator[tuple[Path, str, int]]:
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the latent of shape (P,) and the labels of shape (n,) of one file."""
     content = read_torch(path)
-    keys = list(content) if isinstance(content, dict) else type(content).__name__
+    keys = reprlib.repr(list(content)) if isinstance(content, dict) else type(content).__name__
     if not isinstance(content, dict) or not {"modulations", "label"} <= set(content):
         raise FileError(path, f"must hold a dict of 'modulations' and 'label', got {keys}")
-    with reading(path, "a file of one signal"):
-        latent, label = (torch.as_tensor(content[name]) for name in ("modulations", "label"))
+    latent, label = content["modulations"], content["label"]
+    if isinstance(label, int | float):
+        label = torch.tensor(label)
+    # Nothing else is turned into a tensor: lists may hold each other ever so often.
+    if not isinstance(latent, torch.Tensor) or not isinstance(label, torch.Tensor):
+        raise FileError(
+            path,
+            "'modulations' and 'label' must be tensors, got "
+            f"{type(latent).__name__} and {type(label).__name__}",
+        )
     if latent.dtype != torch.float32 or latent.ndim != 1 or label.ndim > 1:
         raise FileError(
             path,
             "'modulations' must be a float32 vector and 'label' one of numbers, got "
             f"{latent.dtype} of shape {tuple(latent.shape)} and shape {tuple(label.shape)}",
         )
-    return latent.numpy(), label.reshape(-1).numpy()
+    with reading(path, "a latent with labels"):
+        return latent.numpy(), label.reshape(-1).numpy()
 
 
 def _read_block(

@@ -10,6 +10,7 @@ from typing import Any
 
 import xarray as xr
 
+from neurfield.datasets._files import existing
 from neurfield.datasets.arrays import load_npz
 from neurfield.datasets.bids import is_bids, load_bids
 from neurfield.datasets.bundled import digits
@@ -25,6 +26,7 @@ from neurfield.datasets.records import is_record, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
 from neurfield.datasets.volume_files import is_volume, load_volumes
+from neurfield.errors import MissingFileError
 
 #: What readers return and the estimator takes.
 Container = xr.DataArray | xr.Dataset | list[xr.DataArray]
@@ -107,7 +109,8 @@ def _reader_of(source: Path) -> tuple[str, Callable[..., Container]]:
     if not source.exists():
         if str(source) in _BUILT_IN:
             return f"the built-in set {source}", _BUILT_IN[str(source)]
-        raise FileNotFoundError(f"{source}: no such file or folder")
+        raise MissingFileError(source, "no such file or folder")
+    existing(source)  # no pipe or device, which looking at its beginning would wait for
     if is_nifti(source):
         return "a NIfTI file", load_nifti
     if is_edf(source):

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 from typing import cast
 
+import torch
 from torch import nn
 
-# skip_init leaves torch's global random numbers alone; fields draw their weights themselves.
-blank_linear = partial(nn.utils.skip_init, nn.Linear)
+
+def blank_linear(n_in: int, n_out: int) -> nn.Linear:
+    """Return a linear layer, on the CPU, or without numbers where torch's default is "meta".
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Number of features before and after.
+    """
+    device = "meta" if torch.get_default_device().type == "meta" else "cpu"
+    # skip_init leaves torch's global random numbers alone; fields draw their weights themselves.
+    return cast("nn.Linear", nn.utils.skip_init(nn.Linear, n_in, n_out, device=device))
 
 
 def blank_stack(widths: Sequence[int]) -> Sequence[nn.Linear]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
+import reprlib
 import struct
 import sys
 import zipfile
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
+from neurfield.errors import FileError, existing_file, reading
 from neurfield.interop.inert import InertUnpickler, RefusedError, plain_shape
 
 _DTYPES = {
@@ -31,24 +31,6 @@ _DTYPES = {
 }
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-
-# What the reading of a file that is cut off, or of another kind, ends in.
-_UNREADABLE = (
-    AttributeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    UnicodeError,
-    ValueError,
-    pickle.UnpicklingError,
-    struct.error,
-    zipfile.BadZipFile,
-)
 
 
 def read_torch(path: str | os.PathLike[str], record_classes: Iterable[str] = ()) -> Any:
@@ -69,9 +51,9 @@ def read_torch(path: str | os.PathLike[str], record_classes: Iterable[str] = ())
 
     Raises
     ------
-    FileNotFoundError
+    MissingFileError
         If the file is not there.
-    ValueError
+    FileError
         If the file is cut off or of another kind, or if it asks for any other global, which the
         message names.
 
@@ -84,22 +66,15 @@ def read_torch(path: str | os.PathLike[str], record_classes: Iterable[str] = ())
     {'modulations': tensor([0., 0., 0.])}
     >>> folder.cleanup()
     """
-    source = Path(path)
-    if not source.is_file():
-        raise FileNotFoundError(f"no file {str(source)!r} to read")
-    try:
-        with open(source, "rb") as file:
+    source = existing_file(path)
+    with reading(source, "a file of torch.save"), open(source, "rb") as file:
+        try:
             if zipfile.is_zipfile(file):
                 return _read_zip(file, record_classes)
             file.seek(0)
             return _read_legacy(file, record_classes)
-    except RefusedError as refusal:
-        raise ValueError(f"{str(source)!r} is refused: {refusal}") from None
-    except _UNREADABLE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"{str(source)!r} is truncated or no file that torch.save wrote ({reason})"
-        ) from error
+        except RefusedError as refusal:
+            raise FileError(source, f"is refused: {refusal}") from None
 
 
 class _TorchUnpickler(InertUnpickler):
@@ -122,14 +97,16 @@ class _TorchUnpickler(InertUnpickler):
     def persistent_load(self, pid: Any) -> Any:
         if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module":
             return pid[1]  # a class with its source code, which the legacy format adds
-        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
+        if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
             return super().persistent_load(pid)
         _, kind, key, _, size, *view = pid
         if not isinstance(kind, _StorageType) or type(size) is not int or size < 0:
-            raise RefusedError(f"it describes the numbers of a tensor as {pid!r:.80}")
+            raise RefusedError(f"it describes the numbers of a tensor as {reprlib.repr(pid)}")
         if any(part is not None for part in view):
             raise RefusedError("it holds views of storages, as torch before 0.4 wrote them")
-        return self._storages.get(str(key), kind.dtype, size)
+        if not isinstance(key, str):
+            raise RefusedError(f"it names the numbers of a tensor {reprlib.repr(key)}")
+        return self._storages.get(key, kind.dtype, size)
 
 
 class _StorageType:
@@ -140,9 +117,6 @@ class _StorageType:
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
 
-    def __setstate__(self, state: Any) -> None:
-        raise RefusedError("it sets attributes of a type of numbers")
-
 
 class _Storage:
     """The numbers of one or several tensors, flat."""
@@ -152,20 +126,29 @@ class _Storage:
     def __init__(self, values: Tensor) -> None:
         self.values = values
 
-    def __setstate__(self, state: Any) -> None:
-        raise RefusedError("it sets attributes of the numbers of a tensor")
-
 
 class _Storages:
-    """Storages by key, each the same object whenever a file refers to it."""
+    """Storages by key, each the same object whenever a file refers to it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    room : int
+        Bytes that they can take in all: no more than the file has.
+    """
+
+    def __init__(self, room: int) -> None:
         self._found: dict[str, _Storage] = {}
+        self._room = room
 
     def get(self, key: str, dtype: torch.dtype, size: int) -> _Storage:
         """Return the numbers of a storage, of `size` elements."""
         known = self._found.get(key)
         if known is None:
+            self._room -= size * dtype.itemsize
+            if self._room < 0:
+                raise RefusedError(
+                    f"it describes a tensor of {size} numbers, more than the file holds"
+                )
             known = self._found[key] = _Storage(self.load(key, dtype, size))
         if known.values.dtype != dtype or len(known.values) != size:
             raise RefusedError(f"it describes storage {key!r:.40} in two ways")
@@ -179,8 +162,8 @@ class _Storages:
 class _ZipStorages(_Storages):
     """Storages that are members of an archive."""
 
-    def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
-        super().__init__()
+    def __init__(self, room: int, archive: zipfile.ZipFile, folder: str) -> None:
+        super().__init__(room)
         self._archive, self._folder = archive, folder
 
     def load(self, key: str, dtype: torch.dtype, size: int) -> Tensor:
@@ -190,14 +173,7 @@ class _ZipStorages(_Storages):
 class _LegacyStorages(_Storages):
     """Storages that follow the pickle: first their sizes are read, then their numbers."""
 
-    def __init__(self, room: int) -> None:
-        super().__init__()
-        self._room = room
-
     def load(self, key: str, dtype: torch.dtype, size: int) -> Tensor:
-        self._room -= size * dtype.itemsize
-        if self._room < 0:
-            raise RefusedError(f"it describes a tensor of {size} numbers, more than the file holds")
         return torch.empty(size, dtype=dtype)
 
     def fill(self, key: str, file: BinaryIO) -> None:
@@ -221,7 +197,8 @@ def _read_zip(file: BinaryIO, record_classes: Iterable[str]) -> Any:
         if order in archive.namelist() and _member(archive, order) != sys.byteorder.encode():
             raise ValueError("its numbers have the byte order of another machine")
         content = io.BytesIO(_member(archive, names[0]))
-        return _TorchUnpickler(content, record_classes, _ZipStorages(archive, folder)).load()
+        storages = _ZipStorages(_size(file), archive, folder)
+        return _TorchUnpickler(content, record_classes, storages).load()
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -237,12 +214,15 @@ def _read_legacy(file: BinaryIO, record_classes: Iterable[str]) -> Any:
         raise ValueError("it has no mark of torch")
     if system.get("little_endian") is not (sys.byteorder == "little"):
         raise ValueError("its numbers have the byte order of another machine")
-    size = os.fstat(file.fileno()).st_size
-    storages = _LegacyStorages(size - file.tell())
+    storages = _LegacyStorages(_size(file) - file.tell())
     content = _TorchUnpickler(file, record_classes, storages).load()
     for key in InertUnpickler(file).load():
-        storages.fill(str(key), file)
+        storages.fill(key, file)
     return content
+
+
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
 
 
 def _numbers(content: bytes, dtype: torch.dtype, size: int) -> Tensor:
@@ -271,9 +251,9 @@ def _tensor(
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     if count > len(storage.values) or (count and last >= len(storage.values)):
         raise RefusedError(
-            f"it describes a tensor of shape {tuple(shape)} over {len(storage.values)} numbers"
+            f"it describes a tensor of shape {shape} over {len(storage.values)} numbers"
         )
-    return storage.values.as_strided(tuple(shape), tuple(strides), offset)
+    return storage.values.as_strided(shape, strides, offset)
 
 
 def _parameter(data: Any, _: Any, hooks: Any) -> Tensor:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from neurfield.atomic import replacing
+from neurfield.errors import FileError, existing_file, reading
+from neurfield.interop import read_torch
+from neurfield.learning.outer_loop import TrainingState
 
 _FORMAT = "neurfield-checkpoint"
 _VERSION = 1
-
-# What torch.load raises on files that are cut off or of another kind.
-_UNREADABLE = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    KeyError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
+_KINDS = {
+    "int": (int,),
+    "float": (int, float),
+    "list[float]": (list,),
+    "dict[str, Tensor]": (dict,),
+    "bool": (bool,),
+}
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any], fingerprint: dict[str, Any]) -> None:
@@ -71,37 +72,90 @@ def load_checkpoint(
 
     Raises
     ------
-    ValueError
-        If the file is missing or damaged, no checkpoint of ours or a newer one, or belongs to
-        another fit.
+    MissingFileError
+        If the file is missing.
+    FileError
+        If it is damaged, no checkpoint of ours or a newer one, or belongs to another fit.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(
-            f"checkpoint {str(path)!r} is damaged or no neurfield checkpoint: {reason}"
-        ) from error
+    source = existing_file(path)
+    content = read_torch(source)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ValueError(f"checkpoint {str(path)!r} is not a neurfield checkpoint")
-    if content["version"] > _VERSION:
-        raise ValueError(
-            f"checkpoint {str(path)!r} has version {content['version']}, written by a newer "
-            f"neurfield; this one reads up to version {_VERSION}"
-        )
-    theirs = content["fingerprint"]
-    differences = [
-        f"{name}: {theirs.get(name)!r} there, {fingerprint.get(name)!r} here"
-        for name in sorted(set(theirs) | set(fingerprint))
-        if theirs.get(name) != fingerprint.get(name)
-    ]
-    others = [name for name in theirs.keys() | fingerprint.keys() if name not in may_differ]
-    if differences and all(theirs.get(name) == fingerprint.get(name) for name in others):
-        return None
-    if differences:
-        raise ValueError(
-            f"checkpoint {str(path)!r} belongs to another fit ({'; '.join(differences)}); "
-            "use another path, or remove the file to start anew"
-        )
-    state: dict[str, Any] = content["state"]
-    return state
+        raise FileError(source, "is not a neurfield checkpoint")
+    with reading(source, "a neurfield checkpoint"):
+        if content["version"] > _VERSION:
+            raise FileError(
+                source,
+                f"has version {content['version']}, written by a newer neurfield; this one reads "
+                f"up to version {_VERSION}",
+            )
+        theirs = content["fingerprint"]
+        differences = [
+            name
+            for name in sorted(set(theirs) | set(fingerprint))
+            if theirs.get(name) != fingerprint.get(name)
+        ]
+        if differences and set(differences) <= set(may_differ):
+            return None
+        if differences:
+            described = (
+                f"{name}: {reprlib.repr(theirs.get(name))} there, {fingerprint.get(name)!r} here"
+                for name in differences
+            )
+            raise FileError(
+                source,
+                f"belongs to another fit ({'; '.join(described)}); use another path, or remove the "
+                "file to start anew",
+            )
+        state: dict[str, Any] = content["state"]
+        _check(state)
+        return state
+
+
+def check_shapes(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not of the names and shapes of others.
+
+    Parameters
+    ----------
+    weights, like : mapping of str to Tensor
+        State dicts of one module.
+
+    Raises
+    ------
+    ValueError
+        If a name or a shape differs.
+    """
+    if {k: w.shape for k, w in weights.items()} != {k: w.shape for k, w in like.items()}:
+        raise ValueError("the best weights are those of another field")
+
+
+def _check(state: dict[str, Any]) -> None:
+    """Refuse what :class:`TrainingState` cannot be, and numbers that no training leaves."""
+    training = state["training"]
+    for field in fields(TrainingState):
+        kinds = _KINDS[str(field.type)]
+        if field.name in training and type(training[field.name]) not in kinds:
+            raise ValueError(f"{field.name} must be of type {field.type}")
+    if not 0 <= training["first"] <= training["iteration"]:
+        raise ValueError("iteration must not be less than first")
+    for name in ("loss_curve", "psnr_curve", "validation_curve"):
+        if not all(type(value) in (int, float) for value in training[name]):
+            raise ValueError(f"{name} must be a list of numbers")
+    _check_finite(state["weights"].values())
+    _check_finite(training["best_weights"].values())
+    if type(state["seed"]) is not int:
+        raise ValueError("seed must be a whole number")
+    torch.Generator().manual_seed(state["seed"])
+    for name in ("generator", "start"):
+        if name in state:
+            torch.Generator().set_state(state[name])
+    for window in state["draws"]:
+        if window is not None:
+            numbers = [window["n_drawn"], *window["window"], *window["queue"]]
+            if not all(type(number) is int and number >= 0 for number in numbers):
+                raise ValueError("draws must be whole numbers")
+
+
+def _check_finite(weights: Iterable[Tensor]) -> None:
+    for weight in weights:
+        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+            raise ValueError("weights must be finite")

@@ -135,9 +135,42 @@ class Optimizers:
         return [optimizer.state_dict() for optimizer in self.optimizers]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Restore :meth:`state_dict`."""
+        """Restore :meth:`state_dict`: what was gathered, with the options that are set here.
+
+        Parameters
+        ----------
+        states : list of dict
+            One for each optimiser, as :meth:`state_dict` returned them.
+
+        Raises
+        ------
+        ValueError
+            If a state is of other optimisers or parameters.
+        """
         for optimizer, state in zip(self.optimizers, states, strict=True):
-            optimizer.load_state_dict(state)
+            options = optimizer.state_dict()["param_groups"]
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            for place, held in state["state"].items():
+                _check_state(type(optimizer), held, parameters[place])
+            optimizer.load_state_dict({"state": state["state"], "param_groups": options})
+
+
+def _check_state(kind: type[Optimizer], held: dict[str, Any], parameter: torch.Tensor) -> None:
+    """Refuse what an optimiser would stumble over in its next step."""
+    names = _GATHERED.get(kind, held.keys())
+    fits = all(
+        isinstance(value, int | float | None) or value.shape in (torch.Size(), parameter.shape)
+        for value in held.values()
+    )
+    if held.keys() != names or not fits:
+        raise ValueError(
+            f"the state of {kind.__name__} must hold {sorted(names)} of shape "
+            f"{tuple(parameter.shape)}, got {sorted(held)[:5]}"
+        )
+
+
+# What optimisers gather for each parameter.
+_GATHERED = {torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"}, Muon: {"momentum_buffer"}}
 
 
 def lr_factor(schedule: str, progress: float, iteration: int) -> float:

@@ -14,10 +14,11 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from neurfield.decibels import psnr_of
+from neurfield.errors import reading
 from neurfield.fields import Field
 from neurfield.learning.base import Learner, MetaBatch
 from neurfield.learning.callbacks import Callback, Progress
-from neurfield.learning.checkpoint import save_checkpoint
+from neurfield.learning.checkpoint import check_shapes, save_checkpoint
 from neurfield.learning.clock import Clock
 from neurfield.learning.context import Context
 from neurfield.learning.encoding import encode_store
@@ -378,10 +379,14 @@ class Trainer:
         self._saved_at = self.state.iteration
 
     def _restore(self, saved: dict[str, Any]) -> None:
-        self.state = TrainingState(**saved["training"])
-        self.meta_step.load_state_dict(saved["weights"])
-        self.optimizers.load_state_dict(copy.deepcopy(saved["optimizers"]))
-        self.generator.set_state(saved["generator"])
-        self.store.draw_state = saved["draws"]
+        assert self.loop.checkpoint is not None
+        with reading(self.loop.checkpoint, "a checkpoint of this fit"):
+            self.state = TrainingState(**saved["training"])
+            self.meta_step.load_state_dict(saved["weights"])
+            if self.state.best_weights:
+                check_shapes(self.state.best_weights, saved["weights"])
+            self.optimizers.load_state_dict(copy.deepcopy(saved["optimizers"]))
+            self.generator.set_state(saved["generator"])
+            self.store.draw_state = saved["draws"]
         self.clock.before = self.state.elapsed
         self._saved_at = self.state.iteration

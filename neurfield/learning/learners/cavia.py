@@ -15,7 +15,7 @@ from neurfield.fields import Field
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
 from neurfield.learning.context import Context, random_subsets
 from neurfield.learning.footprint import Sizes
-from neurfield.learning.solvers import GradientDescent, InnerSolver, gradient_step
+from neurfield.learning.solvers import MOST_STEPS, GradientDescent, InnerSolver, gradient_step
 from neurfield.learning.store import ContextStore
 from neurfield.learning.unrolled import unrolled_loss
 from neurfield.learning.workspace import Workspace
@@ -239,7 +239,7 @@ class Cavia(Learner):
     name: ClassVar[str] = "cavia"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "inner_steps": [Interval(Integral, 1, None, closed="left")],
+        "inner_steps": [Interval(Integral, 1, MOST_STEPS, closed="both")],
         "inner_lr": [Interval(Real, 0, None, closed="neither"), None],
         "learn_inner_lr": ["boolean"],
         "second_order": ["boolean"],

@@ -27,7 +27,7 @@ from neurfield.learning.footprint import Sizes, workspaces
 from neurfield.learning.initialisation import footprint_of_start, start_from_data
 from neurfield.learning.lanes import in_lanes, lane_parts
 from neurfield.learning.optimizers import Muon, Optimizers
-from neurfield.learning.solvers import LevenbergMarquardt, Tangent, damped_step
+from neurfield.learning.solvers import MOST_STEPS, LevenbergMarquardt, Tangent, damped_step
 from neurfield.learning.store import ContextStore
 from neurfield.learning.weighting import mean_over_signals
 from neurfield.learning.workspace import Workspace
@@ -185,7 +185,7 @@ class VarPro(Learner):
     name: ClassVar[str] = "varpro"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "inner_steps": [Interval(Integral, 1, None, closed="left"), None],
+        "inner_steps": [Interval(Integral, 1, MOST_STEPS, closed="both"), None],
         "damping": [Interval(Real, 0, None, closed="neither")],
         "augmentation": [Interval(Real, 0, None, closed="left"), None],
         "context_ratio": [Interval(Real, 0, 1, closed="right"), None],

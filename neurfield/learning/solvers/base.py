@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from neurfield.fields import Field
@@ -12,6 +14,9 @@ from neurfield.learning.context import Context
 from neurfield.learning.workspace import Workspace
 from neurfield.memory import at_once
 from neurfield.registry import Registered
+
+#: Most steps that fitting one latent may take.
+MOST_STEPS = 10_000
 
 if TYPE_CHECKING:
     from neurfield.learning.store import ContextStore
@@ -123,6 +128,24 @@ class InnerSolver(Registered, ABC):
         largest = int(store.points_per_signal.max()) * self.floats_per_point(field)
         return 2 * max(at_once("signals", store.device), largest) * store.dtype.itemsize
 
+    def check(self, n_latents: int) -> None:
+        """Refuse a state that no fit leaves, such as that of a damaged file.
+
+        Parameters
+        ----------
+        n_latents : int
+            P, which tensors must agree with.
+
+        Raises
+        ------
+        ValueError
+            If it takes more steps than it may, or numbers are not finite or not as many as P asks.
+        """
+        if type(self.steps) is not int or not 1 <= self.steps <= MOST_STEPS:
+            raise ValueError(
+                f"steps must be a whole number from 1 to {MOST_STEPS}, got {self.steps!r:.40}"
+            )
+
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """Return plain numbers and tensors from which :meth:`from_state` rebuilds the solver."""
@@ -144,6 +167,33 @@ class InnerSolver(Registered, ABC):
             If no solver of that name is known.
         """
         return cls.named(name)(**state)
+
+
+def check_numbers(name: str, value: Any, shape: tuple[int, ...], least: float = -math.inf) -> None:
+    """Refuse what is no number, or tensor of that shape, of finite values above `least`.
+
+    Parameters
+    ----------
+    name : str
+        What it is, for the message.
+    value : object
+        What a state holds.
+    shape : tuple of int
+        Shape that a tensor must have; a plain number stands for all.
+    least : float, default=-inf
+        What all values must exceed.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    numbers = torch.tensor(float(value)) if is_number else value
+    if not isinstance(numbers, Tensor) or (not is_number and numbers.shape != shape):
+        raise ValueError(f"{name} must be numbers of shape {shape}, got {type(value).__name__}")
+    if not bool(torch.isfinite(numbers).all()) or bool((numbers <= least).any()):
+        raise ValueError(f"{name} must be finite and greater than {least}")
 
 
 def most_together(n_values: float, n_latents: int) -> int:

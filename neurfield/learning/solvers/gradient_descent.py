@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
-from neurfield.learning.solvers.base import InnerSolver, most_together
+from neurfield.learning.solvers.base import InnerSolver, check_numbers, most_together
 from neurfield.learning.workspace import Workspace, blocks
 
 
@@ -102,6 +102,10 @@ class GradientDescent(InnerSolver):
 
     def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:
         return 2 * field.modulation_size
+
+    def check(self, n_latents: int) -> None:
+        super().check(n_latents)
+        check_numbers("inner_lr", self.inner_lr, (n_latents,), least=0.0)
 
     def state(self) -> dict[str, Any]:
         return {"steps": self.steps, "inner_lr": self.inner_lr}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
-from neurfield.learning.solvers.base import InnerSolver, most_together
+from neurfield.learning.solvers.base import InnerSolver, check_numbers, most_together
 from neurfield.learning.solvers.normal_equations import (
     damped_solution,
     normal_system,
@@ -263,6 +263,19 @@ class LevenbergMarquardt(InnerSolver):
             return shared + most * systems + workspaces(field, store, most * sizes.n_points)
         pieces = 2 * sizes.sensitivity(piece) + 2 * sizes.jacobian(piece) + sizes.tape(piece)
         return shared + systems + sizes.n_lanes * pieces
+
+    def check(self, n_latents: int) -> None:
+        super().check(n_latents)
+        if not all(
+            value is None or torch.is_tensor(value) for value in (self.precision, self.mean)
+        ):
+            raise ValueError("precision and mean must be tensors")
+        check_numbers("precision", self.precision, (n_latents, n_latents))
+        check_numbers("reference_count", self.reference_count, (), least=0.0)
+        if self.mean is not None:
+            check_numbers("mean", self.mean, (n_latents,))
+        if self.whole_count is not None:
+            check_numbers("whole_count", self.whole_count, (), least=0.0)
 
     def state(self) -> dict[str, Any]:
         return {
