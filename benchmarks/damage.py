@@ -59,7 +59,8 @@ class Reader:
         self.name, self.folder = name, folder
         self.target = FORMATS[name].make(folder)
         files = [self.target] if self.target.is_file() else sorted(self.target.rglob("*"))
-        files += [path for path in folder.iterdir() if path.stem == self.target.name]
+        beside = (self.target.name, self.target.stem)  # parts of records and of pairs
+        files += [path for path in folder.iterdir() if path.stem in beside and path not in files]
         self.files = {path: path.read_bytes() for path in files if path.is_file()}
         self._begin()
 

@@ -19,7 +19,10 @@ import xarray as xr
 from neurfield import FunctaEncoder
 from neurfield.cli.latent_file import LatentSet
 from neurfield.datasets import (
+    load_bids,
     load_dicom,
+    load_dicom_waveforms,
+    load_edf,
     load_functa_npz,
     load_heartbeat_csv,
     load_medmnist,
@@ -27,11 +30,17 @@ from neurfield.datasets import (
     load_netcdf,
     load_nifti,
     load_npz,
+    load_pictures,
+    load_ptbxl,
+    load_volumes,
     load_wfdb,
     load_zarr,
+    save_edf,
     save_netcdf,
     save_nifti,
     save_npz,
+    save_pictures,
+    save_volume,
     save_zarr,
     to_mednf,
 )
@@ -128,13 +137,44 @@ def _latents(ending: str, folder: Path) -> Path:
     return path
 
 
-def _nifti(name: str, folder: Path) -> Path:
-    volume = xr.DataArray(
+def _volume_values() -> xr.DataArray:
+    return xr.DataArray(
         _RANDOM.random((4, 5, 6)).astype(np.float32),
         {dim: 2.0 * np.arange(size) for dim, size in zip("xyz", (4, 5, 6), strict=True)},
         ("x", "y", "z"),
     )
-    save_nifti(volume, folder / name)
+
+
+def _volume(name: str, write: Callable[[xr.DataArray, Path], None], folder: Path) -> Path:
+    write(_volume_values(), folder / name)
+    return folder / name
+
+
+def _bids(folder: Path) -> Path:
+    root = folder / "study"
+    anatomy = root / "sub-01" / "anat"
+    anatomy.mkdir(parents=True)
+    (root / "dataset_description.json").write_text('{"Name": "a", "BIDSVersion": "1.9.0"}')
+    (root / "participants.tsv").write_text("participant_id\tage\nsub-01\t40\n")
+    (anatomy / "sub-01_T1w.json").write_text('{"EchoTime": 0.03}')
+    save_nifti(_volume_values(), anatomy / "sub-01_T1w.nii")
+    return root
+
+
+def _recording() -> xr.DataArray:
+    values = np.sin(np.arange(500) / 20.0)[:, None] * [1.0, 0.5]
+    coords = {"time": np.arange(500) / 250, "channel": ["II", "V1"]}
+    return xr.DataArray(values, coords, ("time", "channel"), attrs={"units": "mV"})
+
+
+def _edf(name: str, folder: Path) -> Path:
+    save_edf(_recording(), folder / name)
+    return folder / name
+
+
+def _picture(name: str, folder: Path) -> Path:
+    colours = _RANDOM.integers(0, 255, (8, 9, 3)).astype(np.uint8)
+    save_pictures(xr.DataArray(colours, dims=("y", "x", "channel")), folder / name)
     return folder / name
 
 
@@ -175,6 +215,38 @@ def _dicom(folder: Path) -> Path:
     return series
 
 
+def _dicom_waveform(folder: Path) -> Path:
+    from pydicom import dcmread
+    from pydicom.data import get_testdata_file
+
+    dataset = dcmread(get_testdata_file("waveform_ecg.dcm", download=False))
+    for group in dataset.WaveformSequence:  # a second of it
+        n_bytes = int(group.SamplingFrequency) * group.NumberOfWaveformChannels * 2
+        group.WaveformData = group.WaveformData[:n_bytes]
+        group.NumberOfWaveformSamples = int(group.SamplingFrequency)
+    dataset.save_as(folder / "a.dcm")
+    return folder / "a.dcm"
+
+
+def _ptbxl(folder: Path) -> Path:
+    import wfdb
+
+    root = folder / "ptb-xl"
+    (root / "records100").mkdir(parents=True)
+    names = ["I", "II", "III", "AVR", "AVL", "AVF", *(f"V{place}" for place in range(1, 7))]
+    signals = {"fs": 100, "units": ["mV"] * 12, "sig_name": names, "fmt": ["16"] * 12}
+    signals |= {"p_signal": _RANDOM.random((1000, 12)), "write_dir": str(root / "records100")}
+    wfdb.wrsamp("00001_lr", **signals)
+    (root / "ptbxl_database.csv").write_text(
+        "ecg_id,patient_id,age,sex,strat_fold,scp_codes,recording_date,filename_lr,filename_hr\n"
+        "1,157.0,56.0,1,3,{'NORM': 100.0},1984-11-09 09:17:34,records100/00001_lr,none\n"
+    )
+    (root / "scp_statements.csv").write_text(
+        ",diagnostic,form,rhythm,diagnostic_class,diagnostic_subclass\nNORM,1.0,,,NORM,NORM\n"
+    )
+    return root
+
+
 def _heartbeats(folder: Path) -> Path:
     path = folder / "mitbih_train.csv"
     rows = np.column_stack([_RANDOM.random((3, 187)), np.arange(3.0)])
@@ -201,6 +273,7 @@ def _classic(values: xr.DataArray, path: Path) -> None:
 
 _published = partial(FunctaEncoder.from_medfuncta, omega=30.0, device="cpu")
 _records = partial(load_wfdb, length=100)
+_windows = partial(load_edf, length=100)
 
 FORMATS: dict[str, Format] = {
     "npy": Format(partial(_numpy, "a.npy", np.save), load_npz),
@@ -221,10 +294,21 @@ FORMATS: dict[str, Format] = {
     "netcdf": Format(partial(_saved, "a.nc", save_netcdf), load_netcdf, ("netCDF4",)),
     "netcdf, classic": Format(partial(_saved, "a.nc", _classic), load_netcdf, ("netCDF4",)),
     "zarr": Format(partial(_saved, "a.zarr", save_zarr), load_zarr, ("zarr",)),
-    "nii": Format(partial(_nifti, "a.nii"), load_nifti, ("nibabel",)),
-    "nii.gz": Format(partial(_nifti, "a.nii.gz"), load_nifti, ("nibabel",)),
+    "nii": Format(partial(_volume, "a.nii", save_nifti), load_nifti, ("nibabel",)),
+    "nii.gz": Format(partial(_volume, "a.nii.gz", save_nifti), load_nifti, ("nibabel",)),
+    "mgz": Format(partial(_volume, "a.mgz", save_volume), load_volumes, ("nibabel",)),
+    "analyze": Format(partial(_volume, "a.hdr", save_volume), load_volumes, ("nibabel",)),
+    "nrrd": Format(partial(_volume, "a.nrrd", save_volume), load_volumes, ("SimpleITK",)),
+    "mha": Format(partial(_volume, "a.mha", save_volume), load_volumes, ("SimpleITK",)),
+    "bids": Format(_bids, load_bids, ("nibabel",)),
+    "edf": Format(partial(_edf, "a.edf"), _windows, ("edfio",)),
+    "bdf": Format(partial(_edf, "a.bdf"), _windows, ("edfio",)),
+    "ptb-xl": Format(_ptbxl, load_ptbxl, ("wfdb",)),
+    "png": Format(partial(_picture, "a.png"), load_pictures, ("PIL",)),
+    "tiff": Format(partial(_picture, "a.tif"), load_pictures, ("tifffile",)),
     "wfdb": Format(_record, _records, ("wfdb",)),
     "dicom": Format(_dicom, load_dicom, ("pydicom",)),
+    "dicom waveform": Format(_dicom_waveform, load_dicom_waveforms, ("pydicom",)),
     "heartbeats": Format(_heartbeats, load_heartbeat_csv),
     "medmnist": Format(_medmnist, load_medmnist, ("medmnist",)),
     "mednf": Format(_mednf, load_mednf),

@@ -37,7 +37,8 @@ orientation, and puts 0 where a volume does not reach.
 
 An OUTPUT without an ending is a folder, with one NIfTI file per signal that
 opens aligned with the original, or one picture where signals were pictures;
-.nii, .nii.gz and pictures such as .png take exactly one signal.
+Volumes (.nii, .nii.gz, .mgz, .nrrd, .mha, ...), recordings (.hea, .edf, .bdf)
+and pictures such as .png take exactly one signal.
 
 LATENTS that say that another field made them are refused without --force."""
 
@@ -58,7 +59,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add_output(
         parser,
         "OUTPUT",
-        "what to write: .npz, .nc, .zarr, .nii(.gz), a picture, or a folder of files",
+        "what to write: .npz, .nc, .zarr, a volume, a recording, a picture, or a folder of files",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from neurfield.datasets import Container
 
 INPUT_HELP = (
-    "signals: a .npz, .npy, .nc, .nii(.gz) or .dcm file, a heartbeat .csv, a Zarr store, a WFDB "
-    "record, an .edf or .bdf file, a folder of NIfTI files, of WFDB records, of EDF files or of "
-    "DICOM images, the folder of PTB-XL, or one of the words "
-    "'digits', 'ecg' and 'phantoms' (signals that need no file)"
+    "signals: a NumPy, NetCDF, NIfTI, DICOM, EDF or BDF file, a picture, a volume (.mgz, .nrrd, "
+    ".mha, ...), a heartbeat .csv, a WFDB record, a Zarr store, a BIDS data set, the folder of "
+    "PTB-XL, a folder of volumes, recordings, DICOM files or pictures (in subfolders: one for each "
+    "class), or one of the words 'digits', 'ecg' and 'phantoms' (signals that need no file)"
 )
 
 
@@ -89,8 +89,8 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         "--lead",
         action="append",
         metavar="NAME",
-        help="WFDB, EDF, PTB-XL: name or place of a lead (default: 0; all of PTB-XL); several give "
-        "channels",
+        help="WFDB, EDF, PTB-XL, DICOM waveforms: name or place of a lead (default: the first; of "
+        "PTB-XL and DICOM all); several give channels",
     )
     _add_picture_options(group)
 

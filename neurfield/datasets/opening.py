@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from neurfield.datasets.records import is_record, load_wfdb
 from neurfield.datasets.synthetic_beats import synthetic_ecg
 from neurfield.datasets.synthetic_heads import phantoms
 from neurfield.datasets.volume_files import is_volume, load_volumes
-from neurfield.errors import MissingFileError
+from neurfield.errors import FileError, MissingFileError
 
 #: What readers return and the estimator takes.
 Container = xr.DataArray | xr.Dataset | list[xr.DataArray]
@@ -38,15 +39,89 @@ _BUILT_IN: dict[str, Callable[..., xr.DataArray]] = {
     "phantoms": phantoms,
 }
 
-#: What DICOM files hold.
-_DICOM: dict[str, tuple[str, Callable[..., Container]]] = {
-    "image": ("a DICOM image", load_dicom),
-    "waveform": ("a DICOM waveform", load_dicom_waveforms),
-}
 
-_EXPECTED = (
-    ".npz, .npy, .nc, a .zarr folder, .nii, .nii.gz, a WFDB record, .dcm, a heartbeat .csv, "
-    "a picture, or a folder of NIfTI files, of WFDB records, of DICOM images or of pictures"
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of file or folder in words, how it is told, and the function that reads it."""
+
+    words: str
+    fits: Callable[[Path], bool]
+    read: Callable[..., Container]
+
+
+def _ends(*endings: str) -> Callable[[Path], bool]:
+    return lambda path: path.name.endswith(endings)
+
+
+def _holds(fits: Callable[[Path], bool]) -> Callable[[Path], bool]:
+    return lambda folder: any(fits(path) for path in folder.iterdir())
+
+
+def _holds_dicom(kind: str) -> Callable[[Path], bool]:
+    # Series lie in folders of their own as often as not; the first file tells.
+    return lambda folder: reader_kind(sorted(folder.rglob("*"))) == kind
+
+
+#: The first that fits is it.
+_FILES = (
+    _Kind("a NIfTI file (.nii, .nii.gz)", is_nifti, load_nifti),
+    _Kind("a recording (.edf, .bdf)", is_edf, load_edf),
+    _Kind(
+        "a volume (.mgz, .mgh, .hdr with .img, .nrrd, .nhdr, .mha, .mhd)",
+        lambda path: is_volume(path) or path.suffix == ".img",
+        load_volumes,
+    ),
+    _Kind("a file of MedMNIST", is_medmnist, load_medmnist),
+    _Kind("a NumPy file (.npz, .npy)", _ends(".npz", ".npy"), load_npz),
+    _Kind("a NetCDF file (.nc)", _ends(".nc", ".nc4", ".cdf"), load_netcdf),
+    _Kind("a heartbeat table (.csv, .csv.gz)", _ends(".csv", ".csv.gz"), load_heartbeat_csv),
+    _Kind("a picture (such as .png, .tif)", is_picture, load_pictures),
+    _Kind(
+        "a DICOM waveform",
+        lambda path: is_dicom(path) and reader_kind([path]) == "waveform",
+        load_dicom_waveforms,
+    ),
+    _Kind(
+        "a DICOM image (.dcm)",
+        lambda path: path.suffix == ".dcm" or is_dicom(path),
+        load_dicom,
+    ),
+)
+
+#: Folders that are one thing, which the first that fits is.
+_FOLDERS = (
+    _Kind("a BIDS data set", is_bids, load_bids),
+    _Kind("a Zarr store", is_zarr, load_zarr),
+    _Kind("the database PTB-XL", is_ptbxl, load_ptbxl),
+)
+
+#: Folders of many things, of which there must be one kind.
+_FOLDERS_OF = (
+    _Kind(
+        "NIfTI files",
+        lambda folder: (
+            all(map(is_nifti, filter(is_volume, folder.iterdir()))) and _holds(is_nifti)(folder)
+        ),
+        load_nifti,
+    ),
+    _Kind(
+        "volumes of several formats",
+        _holds(lambda path: is_volume(path) and not is_nifti(path)),
+        load_volumes,
+    ),
+    _Kind("WFDB records", _holds(_ends(".hea")), load_wfdb),
+    _Kind("EDF and BDF recordings", _holds(is_edf), load_edf),
+    _Kind("DICOM images", _holds_dicom("image"), load_dicom),
+    _Kind("DICOM waveforms", _holds_dicom("waveform"), load_dicom_waveforms),
+)
+
+_RECORD = _Kind("a WFDB record", is_record, load_wfdb)
+#: Beside other files they are there to be looked at.
+_PICTURES = _Kind("pictures", holds_pictures, load_pictures)
+
+_EXPECTED = "; ".join(
+    [kind.words for kind in (*_FILES, _RECORD, *_FOLDERS)]
+    + [f"or a folder of {', '.join(kind.words for kind in (*_FOLDERS_OF, _PICTURES))}"]
 )
 
 
@@ -56,16 +131,18 @@ def open_signals(path: str | os.PathLike[str], **options: Any) -> Container:
     Parameters
     ----------
     path : path-like
-        A ``.npz``, ``.npy``, ``.nc``, ``.nii``, ``.nii.gz``, ``.dcm`` or heartbeat ``.csv`` file, a
-        Zarr store, a WFDB record, an ``.edf`` or ``.bdf`` file, the folder of PTB-XL, or a folder
-        of NIfTI files, of WFDB records, of EDF files or of DICOM images. A
-        ``.npz`` file that has the name of a set of MedMNIST is read as such, if the package
-        medmnist is there. The words ``digits``, ``ecg`` and ``phantoms``, if nothing of that name
-        is there, stand for :func:`digits`, :func:`synthetic_ecg` and :func:`phantoms`.
+        A NumPy, NetCDF, NIfTI, DICOM, EDF or BDF file, a picture, a volume such as ``.mgz``,
+        ``.nrrd`` or ``.mha``, a heartbeat ``.csv`` file, a WFDB record, a Zarr store, a BIDS data
+        set, the folder of PTB-XL, or a folder of NIfTI files, volumes, WFDB records, recordings,
+        DICOM images or waveforms or, without any of these, of pictures. A ``.npz`` file that has
+        the name of a set of MedMNIST is read as such, if the package medmnist is there. The words
+        ``digits``, ``ecg`` and ``phantoms``, if nothing of that name is there, stand for
+        :func:`digits`, :func:`synthetic_ecg` and :func:`phantoms`.
     **options
         Options of the reader: see :func:`load_npz`, :func:`load_medmnist`, :func:`load_netcdf`,
-        :func:`load_zarr`, :func:`load_nifti`, :func:`load_wfdb`, :func:`load_edf`,
-        :func:`load_ptbxl`, :func:`load_dicom` and :func:`load_heartbeat_csv`.
+        :func:`load_zarr`, :func:`load_nifti`, :func:`load_volumes`, :func:`load_bids`,
+        :func:`load_wfdb`, :func:`load_edf`, :func:`load_ptbxl`, :func:`load_dicom`,
+        :func:`load_dicom_waveforms`, :func:`load_pictures` and :func:`load_heartbeat_csv`.
 
     Returns
     -------
@@ -74,10 +151,12 @@ def open_signals(path: str | os.PathLike[str], **options: Any) -> Container:
 
     Raises
     ------
-    FileNotFoundError
+    MissingFileError
         If there is nothing of that name.
+    FileError
+        If the kind is not known or the file cannot be read.
     ValueError
-        If the kind is not known, the file cannot be read or the reader has no such option.
+        If the reader has no such option.
 
     Examples
     --------
@@ -85,82 +164,49 @@ def open_signals(path: str | os.PathLike[str], **options: Any) -> Container:
     ('sample', 'y', 'x')
     """
     source = Path(path)
-    kind, reader = _reader_of(source)
-    built_in = reader in _BUILT_IN.values()
-    parameters = inspect.signature(reader).parameters
+    kind = _kind_of(source)
+    built_in = kind.read in _BUILT_IN.values()
+    parameters = inspect.signature(kind.read).parameters
     offered = list(parameters)[0 if built_in else 1 :]
     # A reader that takes any names says itself which of them it knows.
     takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     for name in options:
         if name not in offered and not takes_any:
             raise ValueError(
-                f"{source}: {kind} has no option {name!r}; "
+                f"{source}: {kind.words} has no option {name!r}; "
                 + (f"it has {', '.join(offered)}" if offered else "it has none")
             )
-    return reader(**options) if built_in else reader(source, **options)
+    return kind.read(**options) if built_in else kind.read(source, **options)
 
 
-def _reader_of(source: Path) -> tuple[str, Callable[..., Container]]:
-    """Return the kind in words and the function that reads it."""
+def _kind_of(source: Path) -> _Kind:
     if source.is_dir():
-        return _reader_of_folder(source)
-    if is_record(source):
-        return "a WFDB record", load_wfdb
+        return _kind_of_folder(source)
+    if is_record(source):  # of which the name is often given without an ending
+        return _RECORD
     if not source.exists():
         if str(source) in _BUILT_IN:
-            return f"the built-in set {source}", _BUILT_IN[str(source)]
+            return _Kind(f"the built-in set {source}", Path.exists, _BUILT_IN[str(source)])
         raise MissingFileError(source, "no such file or folder")
     existing(source)  # no pipe or device, which looking at its beginning would wait for
-    if is_nifti(source):
-        return "a NIfTI file", load_nifti
-    if is_edf(source):
-        return "an EDF or BDF file", load_edf
-    if is_volume(source) or source.suffix == ".img":
-        return "a file of a volume", load_volumes
-    if is_medmnist(source):
-        return "a file of MedMNIST", load_medmnist
-    if source.suffix in (".npz", ".npy"):
-        return "a NumPy file", load_npz
-    if source.suffix in (".nc", ".nc4", ".cdf"):
-        return "a NetCDF file", load_netcdf
-    if source.suffix == ".csv" or source.name.endswith(".csv.gz"):
-        return "a heartbeat table", load_heartbeat_csv
-    if is_picture(source):
-        return "a picture", load_pictures
-    if source.suffix == ".dcm" or is_dicom(source):
-        return _DICOM[reader_kind([source]) or "image"]
-    raise ValueError(f"{source}: unknown kind of file; expected {_EXPECTED}")
+    for kind in _FILES:
+        if kind.fits(source):
+            return kind
+    raise FileError(source, f"unknown kind of file; expected {_EXPECTED}")
 
 
-def _reader_of_folder(source: Path) -> tuple[str, Callable[..., Container]]:
-    if is_bids(source):
-        return "a BIDS data set", load_bids
-    if is_zarr(source):
-        return "a Zarr store", load_zarr
+def _kind_of_folder(source: Path) -> _Kind:
+    for kind in _FOLDERS:
+        if kind.fits(source):
+            return kind
     if source.suffix == ".zarr":
-        raise ValueError(f"{source}: expected a Zarr store, but the folder holds no Zarr metadata")
-    if is_ptbxl(source):
-        return "the database PTB-XL", load_ptbxl
-    held: dict[str, Callable[..., Container]] = {}
-    if any(is_nifti(path) for path in source.iterdir()):
-        held["NIfTI files"] = load_nifti
-    if any(is_volume(path) and not is_nifti(path) for path in source.iterdir()):
-        # One reader for all, so that NIfTI files beside others are read too.
-        held = {"volumes": load_volumes}
-    if any(source.glob("*.hea")):
-        held["WFDB records"] = load_wfdb
-    if any(is_edf(path) for path in source.iterdir()):
-        held["EDF files"] = load_edf
-    # Series lie in folders of their own as often as not; the first file tells.
-    dicom = reader_kind(sorted(source.rglob("*")))
-    if dicom is not None:
-        kind, reader = _DICOM[dicom]
-        held[f"{kind.removeprefix('a ')}s"] = reader
-    if not held and holds_pictures(source):  # beside other files they are there to be looked at
-        held["pictures"] = load_pictures
-    if len(held) == 1:
-        ((kind, reader),) = held.items()
-        return f"a folder of {kind}", reader
-    if held:
-        raise ValueError(f"{source}: holds both {' and '.join(held)}; give the files by name")
-    raise ValueError(f"{source}: no signals found in this folder; expected {_EXPECTED}")
+        raise FileError(source, "expected a Zarr store, but the folder holds no Zarr metadata")
+    held = [kind for kind in _FOLDERS_OF if kind.fits(source)]
+    if not held and _PICTURES.fits(source):
+        held = [_PICTURES]
+    if len(held) > 1:
+        both = " and ".join(kind.words for kind in held)
+        raise FileError(source, f"holds both {both}; give the files by name")
+    if not held:
+        raise FileError(source, f"no signals found in this folder; expected {_EXPECTED}")
+    return _Kind(f"a folder of {held[0].words}", held[0].fits, held[0].read)

@@ -15,6 +15,8 @@ from neurfield.datasets.arrays import save_npz
 from neurfield.datasets.gridded import save_netcdf, save_zarr
 from neurfield.datasets.nifti import save_nifti, save_nifti_folder
 from neurfield.datasets.pictures import PICTURE_ENDINGS, save_pictures
+from neurfield.datasets.record_files import save_edf, save_wfdb
+from neurfield.datasets.volume_files import VOLUME_ENDINGS, save_volume
 from neurfield.errors import FileError
 from neurfield.signals.dataarrays import one_by_one
 
@@ -33,6 +35,9 @@ _FORMATS = (
     _Format((".nc",), save_netcdf, "array"),
     _Format((".zarr",), save_zarr, "array"),
     _Format((".nii", ".nii.gz"), save_nifti, "signal"),
+    _Format(VOLUME_ENDINGS, save_volume, "signal"),
+    _Format((".hea",), save_wfdb, "signal"),
+    _Format((".edf", ".bdf"), save_edf, "signal"),
     _Format(PICTURE_ENDINGS, save_pictures, "signal"),
 )
 
@@ -54,18 +59,19 @@ def save_signals(
     signals : DataArray with a ``sample`` dimension, or list of DataArray without
         Signals on one grid, or each on its own.
     path : path-like
-        A ``.npz``, ``.nc``, ``.nii`` or ``.nii.gz`` file, a picture such as ``.png`` or ``.tif``, a
-        ``.zarr`` folder, or a folder without an ending, of pictures where the names of the signals
-        end like pictures, and of NIfTI files otherwise.
+        A ``.npz``, ``.nc``, ``.nii``, ``.nii.gz``, ``.edf`` or ``.bdf`` file, the header ``.hea``
+        of a WFDB record, a volume such as ``.mgz``, ``.nrrd`` or ``.mha``, a picture such as
+        ``.png`` or ``.tif``, a ``.zarr`` folder, or a folder without an ending, of pictures where
+        the names of the signals end like pictures, and of NIfTI files otherwise.
     **options
         Options of the writer: see :func:`save_npz`, :func:`save_netcdf`, :func:`save_zarr`,
-        :func:`save_nifti` and :func:`save_pictures`.
+        :func:`save_nifti`, :func:`save_wfdb` and :func:`save_pictures`.
 
     Raises
     ------
     FileError
         If the ending tells no format, or the format cannot hold signals such as these: NetCDF and
-        Zarr only such on one grid, a NIfTI file or a picture only one.
+        Zarr only such on one grid, volumes, recordings and pictures only one.
     ValueError
         If the writer has no such option.
 

@@ -26,6 +26,9 @@ _MGH = (".mgz", ".mgh")
 _ANALYZE = (".hdr", ".img")
 _WORDS = ".nii, .nii.gz, .mgz, .mgh, .hdr, .img, .nrrd, .nhdr, .mha or .mhd"
 
+#: Endings of files of volumes beside those of NIfTI.
+VOLUME_ENDINGS = (*_MGH, *_ANALYZE, *ITK_KINDS)
+
 # Dtypes that other formats than NIfTI hold, from the smallest on.
 _MGH_DTYPES = (np.uint8, np.int16, np.int32, np.float32)
 _ANALYZE_DTYPES = (*_MGH_DTYPES, np.float64)

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from neurfield.datasets.leads import VOLTS, places_of
 from neurfield.errors import FileError
-
-_VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
 
 
 class Lead(NamedTuple):
@@ -39,8 +38,8 @@ class Lead(NamedTuple):
         values = samples * self.factor + self.baseline
         if self.unit == wanted:
             return values
-        if self.unit in _VOLTS and wanted in _VOLTS:
-            return values * (_VOLTS[self.unit] / _VOLTS[wanted])
+        if self.unit in VOLTS and wanted in VOLTS:
+            return values * (VOLTS[self.unit] / VOLTS[wanted])
         raise FileError(
             path,
             f"lead {self.name!r} is in {self.unit or 'no unit'} (ChannelSensitivityUnitsSequence), "
@@ -121,20 +120,10 @@ def choose(
         If there is no such lead.
     """
     names = [lead.name for lead in known]
-    like_names = [] if like is None else [lead.name for lead in like]
-    places: Sequence[int | str]
-    if asked is None:  # all, and in one order where they are the same
-        places = like_names if set(like_names) == set(names) else names
-    elif like is not None:
-        places = like_names
-    else:
-        places = [asked] if isinstance(asked, int | str) else asked
-    taken = []
-    for place in places:
-        if isinstance(place, int) and 0 <= place < len(known):
-            taken.append(known[place])
-        elif place in names:
-            taken.append(known[names.index(str(place))])
-        else:
-            raise FileError(path, f"has no lead {place!r}; its leads are {', '.join(names)}")
-    return taken
+    if asked is not None:
+        first = None if like is None else [lead.name for lead in like]
+        return [known[place] for place in places_of(path, names, asked, first)]
+    # All, and in one order where they are the same.
+    first = names if like is None else [lead.name for lead in like]
+    chosen = first if set(first) == set(names) else names
+    return [known[names.index(name)] for name in chosen]
