@@ -207,9 +207,9 @@ def test_waveforms_that_cannot_be_known_are_refused(tmp_path, elements, match):
 def test_a_file_that_lacks_a_lead_is_named(tmp_path):
     write_waveform(tmp_path / "1.dcm", group(TWO))
     write_waveform(tmp_path / "2.dcm", group([channel("Lead I"), channel("Lead V5")]))
-    with pytest.raises(FileError, match=r"2\.dcm: has no lead 'II'; its leads are I, V5"):
+    with pytest.raises(FileError, match=r"2\.dcm: no lead 'II', which lead 1 is .*; .* has I, V5"):
         load_dicom_waveforms(tmp_path, leads=1)
-    with pytest.raises(FileError, match=r"1\.dcm: has no lead 7"):
+    with pytest.raises(FileError, match=r"1\.dcm: no lead 7"):
         load_dicom_waveforms(tmp_path, leads=7)
 
 
