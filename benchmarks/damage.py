@@ -287,7 +287,7 @@ def _in_json(content: bytes, random: Random) -> bytes:
 
 def _change(document: Any, random: Random) -> None:
     """Replace or leave out a value, at any depth."""
-    while True:
+    while document:
         keys = list(document) if isinstance(document, dict) else list(range(len(document)))
         key = random.choice(keys)
         deeper = document[key]

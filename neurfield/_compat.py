@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 
 # The newest series in which each private name below was found and tried by the tests, which fail
 # when they run with a newer one: it has to be looked at, and then named here.
-NEWEST_TESTED = {"scikit-learn": "1.9", "xarray": "2026"}
+NEWEST_TESTED = {"pydicom": "3.0", "scikit-learn": "1.9", "xarray": "2026"}
 
 try:
     from sklearn.base import _fit_context as fit_context
@@ -43,6 +43,7 @@ __all__ = [
     "check_sample_weight",
     "fit_context",
     "is_in_memory",
+    "jpeg_parameters",
     "output_config",
     "validate_parameters",
     "validate_values",
@@ -69,6 +70,28 @@ def check_sample_weight(sample_weight: Any, n_samples: int) -> np.ndarray:
         sample_weight, samples, dtype=np.float64, copy=True, ensure_non_negative=True
     )
     return np.asarray(found)
+
+
+def jpeg_parameters(codestream: bytes) -> dict[str, Any]:
+    """Return what the header of a JPEG or JPEG-LS codestream says, as far as pydicom reads it.
+
+    Parameters
+    ----------
+    codestream : bytes
+        From its first marker on.
+
+    Returns
+    -------
+    dict
+        "height", "width", "components" and more; empty where pydicom does not know the codec, or
+        has no such function any more.
+    """
+    try:
+        from pydicom.pixels.utils import _get_jpg_parameters
+    except ImportError:
+        return {}
+    found: dict[str, Any] = _get_jpg_parameters(codestream)
+    return found
 
 
 def validate_parameters(estimator: BaseEstimator) -> None:

@@ -38,7 +38,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "field": [str, FieldSpec],
     "learner": [str, Learner],
     "transform_steps": [Interval(Integral, 1, MOST_STEPS, closed="both"), None],
-    "meta_lr": [Interval(Real, 0, _MOST_RATE, closed="neither"), None],
+    "meta_lr": [Interval(Real, 0, _MOST_RATE, closed="right"), None],
     "batch_size": [Interval(Integral, 1, None, closed="left"), None],
     "max_iter": [Interval(Integral, 1, None, closed="left"), None],
     "max_time": [Interval(Real, 0, None, closed="neither"), None],

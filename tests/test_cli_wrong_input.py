@@ -139,7 +139,7 @@ def test_a_folder_is_no_model_and_no_file_of_latents(capsys, made, tmp_path):
     (tmp_path / "folder.npz").mkdir()
     out = ("-o", tmp_path / "out.npz")
     assert "folder" in error_of(capsys, "info", tmp_path / "folder")
-    assert "folder.npz: latents must be in a file" in error_of(
+    assert "folder.npz: is a folder, not a file" in error_of(
         capsys, "decode", made / "m.field", tmp_path / "folder.npz", *out
     )
 
@@ -181,7 +181,7 @@ def test_grids_that_cannot_be_are_refused(capsys, made, tmp_path, option, said):
         ("--meta-lr 1e300", "'meta_lr'"),
         ("--meta-lr nan", "'meta_lr'"),
         ("--max-time nan", "'max_time'"),
-        ("--device meta", "device='meta' holds no values"),
+        ("--device meta", "device='meta' is not available"),
         ("--device nosuch", "device='nosuch' names no device"),
         ("--seed -1", "'random_state'"),
         ("--limit 0", "--limit must be at least 1"),

@@ -505,7 +505,7 @@ def test_open_signals_complains_clearly(tmp_path, images):
     with pytest.raises(FileNotFoundError, match=r"b\.npz: no such file or folder"):
         open_signals(tmp_path / "b.npz")
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(ValueError, match=r"a\.txt: unknown kind of file; expected \.npz"):
+    with pytest.raises(ValueError, match=r"a\.txt: unknown kind of file; expected .*\.npz"):
         open_signals(tmp_path / "a.txt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty: no signals found in this folder"):

@@ -222,7 +222,7 @@ def test_fitted_attributes_are_not_there_before_fit(small_encoder, name):
         ([np.zeros((0, 3))], r"X\[0\].*at least one value.*\(0, 3\)"),
         ([np.zeros(3), np.zeros(())], r"X\[1\].*at least one axis"),
         ([np.zeros(3), np.array(["a"])], r"X\[1\].*real numbers.*<U1"),
-        ([np.zeros(3), np.zeros(3, dtype=complex)], r"X\[1\].*real numbers.*complex128"),
+        ([np.zeros(3), np.zeros(3, dtype=complex)], r"X\[1\].*complex128"),
         ([np.zeros(3), xr.Dataset()], r"X\[1\]"),
     ],
     ids=lambda value: None if isinstance(value, str) else "",
@@ -355,22 +355,21 @@ def test_items_of_a_list_have_no_sample_dimension(small_encoder, labelled):
 
 
 @pytest.mark.parametrize(
-    "axis",
+    ("axis", "expected"),
     [
-        np.array(["a", "b", "c", "d", "e"]),
-        np.arange("2020-01-01", "2020-01-06", dtype="datetime64[D]"),
-        np.array([0.0, 1.0, np.nan, 3.0, 4.0]),
-        np.array([0.0, 1.0, np.inf, 3.0, 4.0]),
+        (np.array(["a", "b", "c", "d", "e"]), "real numbers, dates or durations"),
+        (np.array([0.0, 1.0, np.nan, 3.0, 4.0]), "finite numbers"),
+        (np.array([0.0, 1.0, np.inf, 3.0, 4.0]), "finite numbers"),
     ],
-    ids=["words", "dates", "NaN", "infinity"],
+    ids=["words", "NaN", "infinity"],
 )
-def test_coordinates_that_are_no_numbers(small_encoder, labelled, axis):
-    with pytest.raises(ValueError, match='coordinate "row" of X must be finite real numbers'):
+def test_coordinates_that_are_no_numbers(small_encoder, labelled, axis, expected):
+    with pytest.raises(ValueError, match=f'coordinate "row" of X must hold {expected}'):
         small_encoder().fit(labelled.assign_coords(row=axis))
 
 
 def test_labelled_values_that_are_no_numbers(small_encoder, labelled):
-    with pytest.raises(ValueError, match="values of X must be real numbers, got dtype complex128"):
+    with pytest.raises(ValueError, match="values of X have dtype complex128"):
         small_encoder().fit(labelled.astype(complex))
 
 

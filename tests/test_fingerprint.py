@@ -287,8 +287,8 @@ def test_what_is_wrong_with_a_file_of_latents_is_said(tmp_path, arrays, said):
     [
         ("", "must be finite, got none"),
         ("a,b\n", "must be finite, got none"),
-        ("a,a\n1,2\n", "one name a column"),
-        ("a,b\n1\n", "all rows as long"),
+        ("a,a\n1,2\n", "have one name"),
+        ("a,b\n1\n", "line 2 has 1 columns"),
         ("a,b\n1,one\n", "column 'b'"),
         ("a,b\n1,inf\n", "must be finite"),
     ],

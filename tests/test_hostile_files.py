@@ -325,7 +325,11 @@ def test_published_weights_that_ask_for_more_than_they_hold(tmp_path, asked, mes
 
 def test_latents_are_read_line_by_line_and_named(tmp_path):
     path = tmp_path / "z.csv"
-    for content, message in (("a,a\n1,2\n", "two columns"), ("a,b\n1\n", "shorter"), ("", "Stop")):
+    for content, message in (
+        ("a,a\n1,2\n", "one name"),
+        ("a,b\n1\n", "line 2 has 1 columns"),
+        ("", "finite"),
+    ):
         path.write_text(content)
         refused(LatentSet.read, path, message)
 

@@ -84,7 +84,9 @@ def test_headers_that_cannot_be_are_refused(name, change, volume, tmp_path):
 def test_axes_longer_than_any_are_refused_before_coordinates_are_made(volume, tmp_path):
     save_volume(volume, tmp_path / "a.mgz")
     rewrite(tmp_path / "a.mgz", with_field(4, ">3i", 2**30, 1, 1))
-    with pytest.raises(FileError, match=r"a\.mgz: claims 1073741824 voxels along one axis"):
+    with pytest.raises(
+        FileError, match=r"a\.mgz: (claims 1073741824 voxels|the volume that its header claims)"
+    ):
         load_volumes(tmp_path / "a.mgz")
     save_volume(volume, tmp_path / "a.nhdr")
     text = (tmp_path / "a.nhdr").read_text().replace("sizes: 6 6 6", "sizes: 1073741824 1 1")

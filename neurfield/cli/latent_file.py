@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from neurfield.errors import FileError
 from neurfield.provenance import FINGERPRINT, fingerprint_of
 
 ENDINGS = (".npz", ".nc", ".csv")
+_MOST_NAMES = 20  # of arrays that an error lists
 _DIMS: dict[str, tuple[str, ...]] = {
     "latents": ("sample", "feature"),
     "features": ("feature",),
@@ -100,12 +102,12 @@ class LatentSet:
         if path.suffix == ".csv":
             found = cls._from_csv(path)
         else:
-            arrays = _read_npz(path) if path.suffix == ".npz" else _read_netcdf(path)
+            arrays, held = _read_npz(path) if path.suffix == ".npz" else _read_netcdf(path)
             if "latents" not in arrays or arrays["latents"].ndim != 2:
                 raise FileError(
                     path,
                     "holds no two-dimensional array 'latents' as 'neurfield transform' writes it; "
-                    f"of what that writes, it holds {', '.join(arrays) or 'nothing'}",
+                    f"it holds {held or 'nothing'}",
                 )
             found = cls._from_arrays(arrays, path)
         if found.latents.dtype.kind not in "iuf":
@@ -188,7 +190,7 @@ class LatentSet:
                 known = dict(zip(header, row, strict=True))
                 for name, column in facts.items():
                     column.append(known.pop(name, ""))
-                latents.append(np.array(list(known.values()), dtype=np.float32))
+                latents.append(_numbers(path, rows.line_num, known))
         return cls(
             latents=np.array(latents, dtype=np.float32).reshape(len(latents), len(features)),
             features=features,
@@ -197,12 +199,24 @@ class LatentSet:
         )
 
 
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+def _numbers(path: Path, line: int, known: Mapping[str, str]) -> NDArray[np.float32]:
+    try:
+        return np.array(list(known.values()), dtype=np.float32)
+    except ValueError:
+        for name, text in known.items():
+            with reading(path, f"a table of latents (line {line}, column {name!r})"):
+                float(text)
+        raise
+
+
+def _read_npz(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
+    """Return the arrays of a set of latents, and the names of the first that there are."""
     with NumpyFile(path) as file:
-        return {name: file[name] for name in file if _is_known(name)}
+        held = ", ".join(islice(file, _MOST_NAMES))
+        return {name: file[name] for name in file if _is_known(name)}, held
 
 
-def _read_netcdf(path: Path) -> dict[str, NDArray[Any]]:
+def _read_netcdf(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
     require("netCDF4", "readers")
     with reading(path, "a file of latents"):
         engine = netcdf_engine(path, is_lazy=False)
@@ -211,7 +225,7 @@ def _read_netcdf(path: Path) -> dict[str, NDArray[Any]]:
         arrays = {ours: dataset[name].values for name, ours in names.items() if _is_known(ours)}
         if "latents" in dataset and (found := fingerprint_of(dataset["latents"])) is not None:
             arrays[FINGERPRINT] = np.array(found)
-    return arrays
+    return arrays, ", ".join(islice(map(str, names), _MOST_NAMES))
 
 
 def _grids_of(arrays: Mapping[str, NDArray[Any]], path: Path) -> list[dict[str, NDArray[Any]]]:

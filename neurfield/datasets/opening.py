@@ -47,6 +47,7 @@ class _Kind:
     words: str
     fits: Callable[[Path], bool]
     read: Callable[..., Container]
+    endings: str = ""  # by which it goes, for messages
 
 
 def _ends(*endings: str) -> Callable[[Path], bool]:
@@ -64,27 +65,29 @@ def _holds_dicom(kind: str) -> Callable[[Path], bool]:
 
 #: The first that fits is it.
 _FILES = (
-    _Kind("a NIfTI file (.nii, .nii.gz)", is_nifti, load_nifti),
-    _Kind("a recording (.edf, .bdf)", is_edf, load_edf),
+    _Kind("a NIfTI file", is_nifti, load_nifti, ".nii, .nii.gz"),
+    _Kind("a recording", is_edf, load_edf, ".edf, .bdf"),
     _Kind(
-        "a volume (.mgz, .mgh, .hdr with .img, .nrrd, .nhdr, .mha, .mhd)",
+        "a volume",
         lambda path: is_volume(path) or path.suffix == ".img",
         load_volumes,
+        ".mgz, .mgh, .hdr with .img, .nrrd, .nhdr, .mha, .mhd",
     ),
     _Kind("a file of MedMNIST", is_medmnist, load_medmnist),
-    _Kind("a NumPy file (.npz, .npy)", _ends(".npz", ".npy"), load_npz),
-    _Kind("a NetCDF file (.nc)", _ends(".nc", ".nc4", ".cdf"), load_netcdf),
-    _Kind("a heartbeat table (.csv, .csv.gz)", _ends(".csv", ".csv.gz"), load_heartbeat_csv),
-    _Kind("a picture (such as .png, .tif)", is_picture, load_pictures),
+    _Kind("a NumPy file", _ends(".npz", ".npy"), load_npz, ".npz, .npy"),
+    _Kind("a NetCDF file", _ends(".nc", ".nc4", ".cdf"), load_netcdf, ".nc"),
+    _Kind("a heartbeat table", _ends(".csv", ".csv.gz"), load_heartbeat_csv, ".csv, .csv.gz"),
+    _Kind("a picture", is_picture, load_pictures, "such as .png, .tif"),
     _Kind(
         "a DICOM waveform",
         lambda path: is_dicom(path) and reader_kind([path]) == "waveform",
         load_dicom_waveforms,
     ),
     _Kind(
-        "a DICOM image (.dcm)",
+        "a DICOM image",
         lambda path: path.suffix == ".dcm" or is_dicom(path),
         load_dicom,
+        ".dcm",
     ),
 )
 
@@ -120,7 +123,10 @@ _RECORD = _Kind("a WFDB record", is_record, load_wfdb)
 _PICTURES = _Kind("pictures", holds_pictures, load_pictures)
 
 _EXPECTED = "; ".join(
-    [kind.words for kind in (*_FILES, _RECORD, *_FOLDERS)]
+    [
+        f"{kind.words} ({kind.endings})" if kind.endings else kind.words
+        for kind in (*_FILES, _RECORD, *_FOLDERS)
+    ]
     + [f"or a folder of {', '.join(kind.words for kind in (*_FOLDERS_OF, _PICTURES))}"]
 )
 

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Collection
 from typing import Any
 
+from neurfield._compat import jpeg_parameters
 from neurfield.datasets.dicom.frames import Frame
 from neurfield.errors import FileError
 
@@ -55,8 +56,6 @@ def check_sizes(frame: Frame, dataset: Any, wanted: Collection[int]) -> None:
 
 def _size(coded: bytes) -> tuple[int, int, int] | None:
     """Return rows, columns and samples per pixel; None where a codec does not say."""
-    from pydicom.pixels.utils import _get_jpg_parameters
-
     start = coded.find(_JPEG_2000) if coded.startswith((_JPEG_2000, _BOXES)) else -1
     if start >= 0:
         # ISO/IEC 15444-1, A.5.1: the grid's size and the picture's offset in it, and after its
@@ -64,7 +63,7 @@ def _size(coded: bytes) -> tuple[int, int, int] | None:
         x, y, x_offset, y_offset = struct.unpack_from(">4I", coded, start + 8)
         (n_samples,) = struct.unpack_from(">H", coded, start + 40)
         return y - y_offset, x - x_offset, n_samples
-    found = _get_jpg_parameters(coded)
+    found = jpeg_parameters(coded)
     if "width" not in found:
         return None
     return found["height"], found["width"], found["components"]
