@@ -26,8 +26,8 @@ from neurfield.signals.patches import PatchGrid
 
 FORMAT = "neurfield"
 # 2 adds the prior and the posterior, 3 learnt step sizes, scale modulation, patches and the family
-# of the field, 4 specs; files of earlier versions are read too.
-VERSION = 4
+# of the field, 4 specs, 5 masks, times and labels of signals; earlier versions are read too.
+VERSION = 5
 _MOST_DIGITS = 9  # of a version
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

@@ -16,22 +16,11 @@ from neurfield.datasets._gridded_sizes import check_zarr, netcdf_engine
 from neurfield.datasets._lazy import complete
 from neurfield.datasets._storable import storable, with_multi_indexes
 from neurfield.errors import FileError
+from neurfield.signals.encodings import MEANING
 
 _ZARR_FILES = {"zarr.json", ".zgroup", ".zmetadata"}  # of either version of the format
 
 Chunks = dict[str, int] | Literal["auto"] | None
-
-# What of a variable's encoding says how numbers stand for values. The rest (chunks, compressors) is
-# about the file it was read from, which a Zarr store need not follow, and dask's blocks could not.
-_MEANING = {
-    "dtype",
-    "scale_factor",
-    "add_offset",
-    "_FillValue",
-    "missing_value",
-    "units",
-    "calendar",
-}
 
 
 def load_netcdf(
@@ -158,7 +147,7 @@ def save_zarr(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str]) -
     compressor = require("numcodecs", "readers").Zstd(level=3, checksum=True)
     dataset = storable(values)
     for array in dataset.variables.values():
-        meaning = {key: value for key, value in array.encoding.items() if key in _MEANING}
+        meaning = {key: value for key, value in array.encoding.items() if key in MEANING}
         array.encoding = meaning | {"compressors": [compressor]}
     with replacing(target) as temporary:
         # Version 2 of the format is read everywhere, and has text and consolidated metadata in its

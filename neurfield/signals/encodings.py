@@ -11,23 +11,13 @@ import xarray as xr
 if TYPE_CHECKING:
     from neurfield.signals.layout import Layout
 
-# What says how numbers stand for values, and how they are packed; the rest (the file's name,
-# compressors of one format alone) belongs to the file.
-_KEPT = (
-    "dtype",
-    "scale_factor",
-    "add_offset",
-    "_FillValue",
-    "missing_value",
-    "units",
-    "calendar",
-    "zlib",
-    "complevel",
-    "shuffle",
-    "chunksizes",
-)
-#: What of it makes other numbers of values.
+#: What of an encoding makes other numbers of values.
 PACKING = ("dtype", "scale_factor", "add_offset", "_FillValue", "missing_value")
+#: What says how numbers stand for values. The rest (chunks, compressors) is about one file, which a
+#: Zarr store need not follow, and dask's blocks could not.
+MEANING = (*PACKING, "units", "calendar")
+# And how they are packed, without the file's name and compressors of one format alone.
+_KEPT = (*MEANING, "zlib", "complevel", "shuffle", "chunksizes")
 VALUES = ""  # name of the values of a DataArray, which need not have one
 
 
