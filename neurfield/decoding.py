@@ -248,7 +248,12 @@ def _on_own_grids(
         found = [cast(values, dtype) for values in _on_grid(decoder, rows[row : row + 1], axes)]
         signals = [layout.label(values, axes, None).isel(sample=0) for values in found]
         if isinstance(grid, xr.DataArray):  # which signal this is, and where its volume lies
-            signals = [signal.assign_attrs(grid.attrs) for signal in signals]
+            facts = {
+                name: fact
+                for name, fact in grid.coords.items()
+                if fact.ndim == 0 and name not in signals[0].dims
+            }
+            signals = [one.assign_attrs(grid.attrs).assign_coords(facts) for one in signals]
         results.append(signals)
     return [list(signals) for signals in zip(*results, strict=True)]
 

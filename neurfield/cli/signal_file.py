@@ -38,6 +38,8 @@ def label(decoded: Decoded, found: LatentSet) -> Decoded:
             attrs["space"] = "aligned"  # with the volume encoded, which is all that is known here
         copy = signal.copy(deep=False)
         copy.attrs = attrs
+        if found.labels is not None:
+            copy = copy.assign_coords(label=found.labels[index])
         labelled.append(copy)
     return labelled
 
