@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neurfield.cli import main
-from neurfield.datasets import load_dicom_waveforms, open_signals
+from neurfield.datasets import load_dicom_waveforms, open_signals, save_wfdb
 from neurfield.errors import FileError, MissingFileError
 
 pydicom = pytest.importorskip("pydicom", reason='needs the extra "dicom"')
@@ -242,4 +242,4 @@ def test_one_lead_keeps_name_rate_and_start_when_written_as_wfdb(tmp_path):
     save_wfdb(lead, tmp_path / "ecg")
     record = wfdb.rdrecord(tmp_path / "ecg")
     assert (record.sig_name, record.fs) == (["V5"], lead.attrs["frequency"])
-    assert record.base_datetime.strftime("%Y%m%d%H%M%S") == dcmread(path).AcquisitionDateTime
+    assert record.base_datetime.strftime("%Y%m%d%H%M%S") == pydicom.dcmread(path).AcquisitionDateTime
