@@ -146,7 +146,8 @@ def test_one_lead_alone_keeps_its_name(tmp_path, mode):
     write(tmp_path, "a", ["II", "V5"], ["mV", "mV"])
     read = load_wfdb(tmp_path / "a", mode=mode, leads=1, length=50)
     (first, *_) = read if isinstance(read, list) else [read]
-    assert first["channel"].ndim == 0 and first["channel"].item() == "V5"
+    assert first["channel"].ndim == 0
+    assert first["channel"].item() == "V5"
 
 
 def test_one_lead_alone_is_written_under_its_name(tmp_path):

@@ -242,4 +242,6 @@ def test_one_lead_keeps_name_rate_and_start_when_written_as_wfdb(tmp_path):
     save_wfdb(lead, tmp_path / "ecg")
     record = wfdb.rdrecord(tmp_path / "ecg")
     assert (record.sig_name, record.fs) == (["V5"], lead.attrs["frequency"])
-    assert record.base_datetime.strftime("%Y%m%d%H%M%S") == pydicom.dcmread(path).AcquisitionDateTime
+    assert (
+        record.base_datetime.strftime("%Y%m%d%H%M%S") == pydicom.dcmread(path).AcquisitionDateTime
+    )
