@@ -253,7 +253,7 @@ def _on_own_grids(
     return [list(signals) for signals in zip(*results, strict=True)]
 
 
-def _described_by(grid: xr.DataArray, signal: xr.DataArray) -> xr.DataArray:
+def _described_by(grid: xr.DataArray, signal: Any) -> Any:
     """Return a decoded signal with the facts of the one whose grid it is on, not those of fit."""
     own = {
         name: fact
@@ -263,7 +263,7 @@ def _described_by(grid: xr.DataArray, signal: xr.DataArray) -> xr.DataArray:
     return without_facts(signal).assign_attrs(grid.attrs).assign_coords(own)
 
 
-def without_facts(signal: xr.DataArray) -> xr.DataArray:
+def without_facts(signal: Any) -> Any:
     """Return a signal without what is known of one signal alone, such as its labels over time."""
     facts = [
         name
