@@ -38,8 +38,8 @@ orientation, and puts 0 where a volume does not reach.
 An OUTPUT without an ending is a folder of one file for each signal, in the
 format that the signals came from where their names tell it, else NIfTI;
 volumes open aligned with the originals. Volumes (.nii, .nii.gz, .mgz, .nrrd,
-.mha, ...), recordings (.hea, .edf, .bdf) and pictures such as .png take exactly
-one signal.
+.mha, ...), recordings (.hea, .edf, .bdf) and pictures such as .png take
+exactly one signal.
 
 LATENTS that say that another field made them are refused without --force."""
 
