@@ -15,7 +15,7 @@ from neurfield.memory import room
 from neurfield.signals import CoordinateFrame, Layout, Signals, grid_points
 from neurfield.signals.coords import axes_from_coords, points_from
 from neurfield.signals.encodings import encode
-from neurfield.signals.layout import cast
+from neurfield.signals.layout import CHANNEL, cast
 from neurfield.signals.patches import Decoder
 
 _DERIVATIVE = "derivative"
@@ -248,9 +248,29 @@ def _on_own_grids(
         found = [cast(values, dtype) for values in _on_grid(decoder, rows[row : row + 1], axes)]
         signals = [layout.label(values, axes, None).isel(sample=0) for values in found]
         if isinstance(grid, xr.DataArray):  # which signal this is, and where its volume lies
-            signals = [signal.assign_attrs(grid.attrs) for signal in signals]
+            signals = [_described_by(grid, signal) for signal in signals]
         results.append(signals)
     return [list(signals) for signals in zip(*results, strict=True)]
+
+
+def _described_by(grid: xr.DataArray, signal: Any) -> Any:
+    """Return a decoded signal with the facts of the one whose grid it is on, not those of fit."""
+    own = {
+        name: fact
+        for name, fact in grid.coords.items()
+        if name not in signal.dims and set(fact.dims) <= {*signal.dims} - {CHANNEL}
+    }
+    return without_facts(signal).assign_attrs(grid.attrs).assign_coords(own)
+
+
+def without_facts(signal: Any) -> Any:
+    """Return a signal without what is known of one signal alone, such as its labels over time."""
+    facts = [
+        name
+        for name, fact in signal.coords.items()
+        if name not in (*signal.dims, CHANNEL) and CHANNEL not in fact.dims
+    ]
+    return signal.drop_vars(facts)
 
 
 def _warn_outside(frame: CoordinateFrame, axes: Sequence[np.ndarray]) -> None:

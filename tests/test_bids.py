@@ -218,3 +218,23 @@ def test_open_signals_knows_a_data_set_by_its_description(root):
     assert volume.chunks is not None
     with pytest.raises(ValueError, match="there is no entity 'leads'"):
         open_signals(root, leads=1)
+
+
+def test_facts_of_a_volume_come_back_with_what_is_decoded(tmp_path):
+    from neurfield import FunctaEncoder
+
+    anat = "sub-{0}/anat/sub-{0}_T1w.nii.gz"
+    for subject in ("01", "02"):
+        path = tmp_path / anat.format(subject)
+        path.parent.mkdir(parents=True)
+        rng = np.random.default_rng(int(subject))
+        nibabel.save(nibabel.Nifti1Image(rng.random((4, 4, 4)), np.eye(4)), path)
+    (tmp_path / "dataset_description.json").write_text("{}")
+    (tmp_path / "participants.tsv").write_text("participant_id\tgroup\nsub-01\tA\nsub-02\tB\n")
+    volumes = load_bids(tmp_path, label_column="group")
+    encoder = FunctaEncoder(latent_dim=2, hidden_dim=4, n_layers=2, max_iter=1, device="cpu")
+    decoded = encoder.fit(volumes).inverse_transform(encoder.transform(volumes), coords=volumes)
+    assert [(str(one["subject"].values), str(one["label"].values)) for one in decoded] == [
+        ("01", "A"),
+        ("02", "B"),
+    ]

@@ -88,3 +88,51 @@ def test_options_that_exclude_each_other_are_refused(recording, capsys, tmp_path
     arguments = ["fit", recording, "--windows", "--events", "-o", tmp_path / "a.field"]
     assert run(*arguments) == 2
     assert "give either --windows or --events, not both" in capsys.readouterr().err
+
+
+def test_any_option_of_a_reader_can_be_given(recording, tmp_path, capsys):
+    field, latents = tmp_path / "a.field", tmp_path / "z.npz"
+    options = ["--option", "mode=records", "--option", "leads=Fpz,Temp"]
+    assert run("fit", recording, "-o", field, *TINY, *options) == 0
+    assert run("transform", field, recording, "-o", latents, *options) == 0
+    assert run("decode", field, latents, "-o", tmp_path / "b.npz") == 0
+    assert "1000 × 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("subject=01", "01"),
+        ("subject=01,02", ["01", "02"]),
+        ("run=1", 1),
+        ("padding=0.5", 0.5),
+        ("padding=-9e3", -9000.0),
+        ("lazy=True", True),
+        ("clip=none", None),
+        ("clip=0,100", [0, 100]),
+        ("space=MNI152", "MNI152"),
+    ],
+)
+def test_values_of_options_are_what_they_look_like(text, value):
+    import argparse
+
+    from neurfield.cli.inputs import _options, add_input
+
+    parser = argparse.ArgumentParser()
+    add_input(parser)
+    given = _options(parser.parse_args(["somewhere", "--option", text]))
+    assert list(given.values()) == [value]
+    assert type(given.popitem()[1]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--option", "mode"], "must be NAME=VALUE, got 'mode'"),
+        (["--option", "unit=mV", "--unit", "uV"], "--option unit: is given twice"),
+        (["--option", "hue=red"], "has no option 'hue'; it has mode"),
+    ],
+)
+def test_options_that_cannot_be_are_named(options, message, recording, tmp_path, capsys):
+    assert run("fit", recording, "-o", tmp_path / "a.field", *TINY, *options) == 2
+    assert message in capsys.readouterr().err

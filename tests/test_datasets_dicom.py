@@ -245,3 +245,11 @@ def test_missing_library_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(ImportError, match=r'pydicom; .* pip install "neurfield\[dicom\]"'):
         load_dicom(tmp_path)
+
+
+def test_positions_say_what_they_refer_to():
+    from pydicom.data import get_testdata_file
+
+    (placed,) = load_dicom(get_testdata_file("CT_small.dcm"))
+    (unplaced,) = load_dicom(get_testdata_file("examples_rgb_color.dcm"))
+    assert (placed.attrs["space"], unplaced.attrs["space"]) == ("scanner", "unknown")

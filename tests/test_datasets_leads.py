@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from neurfield.datasets import load_wfdb
+from neurfield.datasets import load_wfdb, save_wfdb
 
 wfdb = pytest.importorskip("wfdb", reason='needs the extra "readers"')
 
@@ -139,3 +139,19 @@ def test_a_record_without_a_rate_is_refused(tmp_path):
     header.write_text(header.read_text().replace("r1 1 100", "r1 1 0", 1))
     with pytest.raises(ValueError, match=r"r1\.hea: samples per second must be positive, got 0"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["beats", "windows", "records"])
+def test_one_lead_alone_keeps_its_name(tmp_path, mode):
+    write(tmp_path, "a", ["II", "V5"], ["mV", "mV"])
+    read = load_wfdb(tmp_path / "a", mode=mode, leads=1, length=50)
+    (first, *_) = read if isinstance(read, list) else [read]
+    assert first["channel"].ndim == 0
+    assert first["channel"].item() == "V5"
+
+
+def test_one_lead_alone_is_written_under_its_name(tmp_path):
+    write(tmp_path, "a", ["II", "V5"], ["mV", "mV"], annotated=False)
+    (lead,) = load_wfdb(tmp_path / "a", mode="records", leads="V5", frequency=None)
+    save_wfdb(lead, tmp_path / "b")
+    assert wfdb.rdheader(str(tmp_path / "b")).sig_name == ["V5"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neurfield.cli import main
-from neurfield.datasets import load_dicom_waveforms, open_signals
+from neurfield.datasets import load_dicom_waveforms, open_signals, save_wfdb
 from neurfield.errors import FileError, MissingFileError
 
 pydicom = pytest.importorskip("pydicom", reason='needs the extra "dicom"')
@@ -233,3 +233,15 @@ def test_the_command_line_reads_waveforms(tmp_path):
     tiny = ["--latent-dim", "2", "--hidden-dim", "4", "--n-layers", "2", "--max-iter", "2"]
     assert main(["fit", str(path), "--lead", "II", "-o", str(target), *tiny, "-q"]) == 0
     assert target.exists()
+
+
+def test_one_lead_keeps_name_rate_and_start_when_written_as_wfdb(tmp_path):
+    wfdb = pytest.importorskip("wfdb")
+    path = get_testdata_file("waveform_ecg.dcm")
+    (lead,) = load_dicom_waveforms(path, leads="V5", group="RHYTHM")
+    save_wfdb(lead, tmp_path / "ecg")
+    record = wfdb.rdrecord(tmp_path / "ecg")
+    assert (record.sig_name, record.fs) == (["V5"], lead.attrs["frequency"])
+    assert (
+        record.base_datetime.strftime("%Y%m%d%H%M%S") == pydicom.dcmread(path).AcquisitionDateTime
+    )

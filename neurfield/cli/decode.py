@@ -35,10 +35,11 @@ from the first point to the last; --spacing puts points at a fixed distance,
 starting from the first. --like takes the voxel grid of a NIfTI file, in any
 orientation, and puts 0 where a volume does not reach.
 
-An OUTPUT without an ending is a folder, with one NIfTI file per signal that
-opens aligned with the original, or one picture where signals were pictures;
-Volumes (.nii, .nii.gz, .mgz, .nrrd, .mha, ...), recordings (.hea, .edf, .bdf)
-and pictures such as .png take exactly one signal.
+An OUTPUT without an ending is a folder of one file for each signal, in the
+format that the signals came from where their names tell it, else NIfTI;
+volumes open aligned with the originals. Volumes (.nii, .nii.gz, .mgz, .nrrd,
+.mha, ...), recordings (.hea, .edf, .bdf) and pictures such as .png take
+exactly one signal.
 
 LATENTS that say that another field made them are refused without --force."""
 

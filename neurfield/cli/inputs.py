@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,15 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         "PTB-XL and DICOM all); several give channels",
     )
     _add_picture_options(group)
+    group.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any option of the reader, under its name in Python, such as suffix=bold (BIDS), "
+        "fourth=time (volumes) or mode=records (WFDB, EDF); repeat it for several, values of a "
+        "list between commas",
+    )
 
 
 def _add_picture_options(group: argparse._ArgumentGroup) -> None:
@@ -244,4 +254,25 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     if args.lead:
         leads = [int(lead) if lead.isdigit() else lead for lead in args.lead]
         given["leads"] = leads[0] if len(leads) == 1 else leads
+    for text in args.option:
+        name, is_given, value = text.partition("=")
+        if not is_given or not name.isidentifier():
+            raise ValueError(f"--option must be NAME=VALUE, got {text!r}")
+        if name in given:
+            raise ValueError(f"--option {name}: is given twice")
+        parts = [_value(part) for part in value.split(",")]
+        given[name] = parts[0] if len(parts) == 1 else parts
     return given
+
+
+def _value(text: str) -> Any:
+    """Return what a text means in Python: None, a truth value, a number, or itself."""
+    words = {"none": None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    # Zeros in front make a name, such as that of subject 01.
+    if re.fullmatch(r"-?(0|[1-9]\d*)", text):
+        return int(text)
+    if re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?", text):
+        return float(text)
+    return text

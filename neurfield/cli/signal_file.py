@@ -5,6 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from neurfield.cli.latent_file import LatentSet
+from neurfield.decoding import without_facts
 
 Decoded = xr.DataArray | list[xr.DataArray]
 
@@ -18,6 +19,12 @@ _OWN_ATTRS = (
     "source",
     "label",
     "label_name",
+    "record",
+    "start",
+    "base_counter",
+    "series",
+    "stack",
+    "group",
 )
 
 
@@ -36,8 +43,10 @@ def label(decoded: Decoded, found: LatentSet) -> Decoded:
         if found.affines is not None:
             attrs["affine"] = found.affines[index].tolist()
             attrs["space"] = "aligned"  # with the volume encoded, which is all that is known here
-        copy = signal.copy(deep=False)
+        copy = without_facts(signal).copy(deep=False)
         copy.attrs = attrs
+        if found.labels is not None:
+            copy = copy.assign_coords(label=found.labels[index])
         labelled.append(copy)
     return labelled
 

@@ -51,7 +51,8 @@ def load_edf(
         Samples per second to resample to. By default that of the signals, which must be one.
     leads : int, str or sequence of them, default=0
         Place or name of the signal, annotations not counted. A place is that in the first file; in
-        others the signal of that name is read. A sequence gives a ``channel`` dimension.
+        others the signal of that name is read. One alone is a scalar ``channel``; a sequence
+        gives a dimension.
     unit : str, optional
         Unit of the values: ``V``, ``mV``, ``uV`` or ``nV`` of signals in any of these, or that
         which the files have. By default that of the first file.

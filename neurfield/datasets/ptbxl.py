@@ -56,8 +56,8 @@ def load_ptbxl(
     frequency : {100, 500}, default=100
         Samples per second; the database has its records in both.
     leads : int, str or sequence of them, optional
-        Place or name of the lead. By default all twelve. One lead that is not in a sequence gives
-        no ``channel`` dimension.
+        Place or name of the lead. By default all twelve. One lead that is not in a sequence is a
+        scalar ``channel``, without a dimension.
     split : {"train", "val", "test"}, optional
         Folds 1 to 8, 9 or 10, as the authors recommend them. No two share a patient.
     folds : sequence of int, optional
@@ -250,6 +250,7 @@ def _labelled(
     dims = ["sample", "channel", "time"]
     if isinstance(leads, int | str):
         values, dims = values[:, 0], ["sample", "time"]
+        coords["channel"] = names[0]
     else:
         coords["channel"] = labels_of(names, names)
     attrs = {"units": "mV", "frequency": float(frequency)}

@@ -45,7 +45,8 @@ def save_wfdb(signal: xr.DataArray, path: str | os.PathLike[str], *, fmt: str = 
         As :func:`load_wfdb` gives whole records, or as an encoder decodes them; NaN is written as
         an invalid sample. ``time`` in seconds, evenly spaced. ``attrs["units"]``, or ``unit`` over
         ``channel``, is the unit; ``attrs["start"]``, an ISO date and time, is that of time 0.
-        ``label`` over ``time``, if there, holds AAMI classes, which are written as annotations.
+        A scalar ``channel`` names a lead alone. ``label`` over ``time``, if there, holds AAMI
+        classes, which are written as annotations.
     path : path-like
         Path of the record, with or without ``.hea``; its signals and annotations lie beside it.
     fmt : {"16", "24", "32", "212"}, default="16"
@@ -210,7 +211,8 @@ def _record_of(signal: xr.DataArray) -> _Record:
     values = np.asarray(ordered.values, dtype=np.float64).reshape(ordered.sizes["time"], -1)
     if np.isinf(values).any():
         raise ValueError("signal must have finite values, or NaN; got infinities")
-    names = ["signal"]
+    alone = "channel" in ordered.coords and ordered["channel"].ndim == 0
+    names = [str(ordered["channel"].item()) if alone else "signal"]
     if "channel" in ordered.dims:
         labels = (
             ordered["channel"].values if "channel" in ordered.coords else range(values.shape[1])

@@ -70,7 +70,8 @@ def load_wfdb(
         Samples per second to resample to; None keeps those of the records.
     leads : int, str or sequence of them, default=0
         Place or name of the lead. A place is that in the first record; in others the lead of that
-        name is read. A sequence gives a ``channel`` dimension, even of one lead.
+        name is read. One alone is a scalar ``channel``; a sequence, even of one lead,
+        gives a dimension.
     unit : str, optional
         Unit of the values: ``V``, ``mV``, ``uV`` or ``nV`` of leads in any of these, or that which
         the records have. By default that of the first record.

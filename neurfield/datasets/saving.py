@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import xarray as xr
 
+from neurfield.datasets._saved_folder import save_folder
 from neurfield.datasets.arrays import save_npz
 from neurfield.datasets.gridded import save_netcdf, save_zarr
-from neurfield.datasets.nifti import save_nifti, save_nifti_folder
+from neurfield.datasets.nifti import save_nifti
 from neurfield.datasets.pictures import PICTURE_ENDINGS, save_pictures
 from neurfield.datasets.record_files import save_edf, save_wfdb
 from neurfield.datasets.volume_files import VOLUME_ENDINGS, save_volume
@@ -61,11 +62,13 @@ def save_signals(
     path : path-like
         A ``.npz``, ``.nc``, ``.nii``, ``.nii.gz``, ``.edf`` or ``.bdf`` file, the header ``.hea``
         of a WFDB record, a volume such as ``.mgz``, ``.nrrd`` or ``.mha``, a picture such as
-        ``.png`` or ``.tif``, a ``.zarr`` folder, or a folder without an ending, of pictures where
-        the names of the signals end like pictures, and of NIfTI files otherwise.
+        ``.png`` or ``.tif``, a ``.zarr`` folder, or a folder without an ending: of pictures, EDF
+        or BDF files, WFDB records or volumes of a format where signals, by their names and axes,
+        came from such, and of NIfTI files otherwise.
     **options
         Options of the writer: see :func:`save_npz`, :func:`save_netcdf`, :func:`save_zarr`,
-        :func:`save_nifti`, :func:`save_wfdb` and :func:`save_pictures`.
+        :func:`save_nifti`, :func:`save_volume`, :func:`save_wfdb`, :func:`save_edf` and
+        :func:`save_pictures`; a folder has ``dtype`` for pictures.
 
     Raises
     ------
@@ -87,7 +90,7 @@ def save_signals(
     """
     target = Path(path)
     if not target.suffix:
-        write, given = _folder_writer(signals), one_by_one(signals)
+        write, given = save_folder, one_by_one(signals)
     else:
         form = _format_of(target)
         write, given = form.write, _as_taken(signals, form.takes, target)
@@ -107,12 +110,6 @@ def _format_of(path: Path) -> _Format:
             return form
     known = ", ".join(ending for ending in SAVED_ENDINGS if ending)
     raise FileError(path, f"the ending must be one of {known}, or none for a folder")
-
-
-def _folder_writer(signals: xr.DataArray | Sequence[xr.DataArray]) -> Callable[..., Any]:
-    names = [str(signal.attrs.get("filename", "")) for signal in one_by_one(signals)]
-    pictures = all(name.lower().endswith(PICTURE_ENDINGS) for name in names)
-    return save_pictures if pictures else save_nifti_folder
 
 
 def _as_taken(

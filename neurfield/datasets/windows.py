@@ -290,9 +290,10 @@ def _labelled(
     scaled: bool,
     attrs: dict[str, Any],
 ) -> xr.DataArray:
-    """Return the array, with a dimension of channels only if a sequence of leads was asked for."""
+    """Return the array; one lead asked for alone is a scalar ``channel``, not a dimension."""
     if isinstance(leads, int | str):
         values = values[..., 0]
+        coords["channel"] = like.leads[0]
     else:
         dims = [*dims, "channel"]
         coords["channel"] = labels_of(leads, like.leads)

@@ -15,6 +15,7 @@ from neurfield.datasets._files import require
 from neurfield.datasets._lazy import lazy_array
 from neurfield.datasets.dicom.finding import headers
 from neurfield.datasets.dicom.frames import Frame, frames_of
+from neurfield.datasets.dicom.geometry import is_placed
 from neurfield.datasets.dicom.pixels import is_colour, is_inverted, read_values, unit_of
 from neurfield.datasets.dicom.stacks import Series, divide
 from neurfield.datasets.nifti import AXES, millimetres
@@ -60,7 +61,8 @@ def load_dicom(
         CT. Windows for display are not applied. Padding is NaN. Colour, of palettes and of YBR too,
         is RGB in three channels. ``attrs`` hold ``filename`` (the UID of the series), ``affine``
         (voxel index → patient position, a nested list of 4×4, with NIfTI's directions: right,
-        front, up; sheared where the gantry was tilted), ``modality``, ``series``, its description,
+        front, up; sheared where the gantry was tilted), ``space``, "unknown" of pictures that no
+        element places, ``modality``, ``series``, its description,
         ``photometric_interpretation`` of the values as returned, ``units``, if known, and for
         several stacks of one file ``stack``, what sets each apart.
 
@@ -166,6 +168,7 @@ def _attrs(uid: str, series: Series, invert: bool) -> dict[str, Any]:
     attrs = {
         "filename": uid,
         "affine": series.stack.affine.tolist(),
+        "space": "scanner" if is_placed(first) else "unknown",
         "modality": first.get("Modality") or "",
         "series": first.get("SeriesDescription") or "",
         "photometric_interpretation": interpretation,

@@ -36,7 +36,7 @@ def load_dicom_waveforms(
         warning lists which other files were passed over.
     leads : int, str or sequence of them, optional
         Places or names of leads, all by default. A place is that in the first group read; in others
-        the lead of that name is read. One alone gives no ``channel`` dimension.
+        the lead of that name is read. One alone is a scalar ``channel``, without a dimension.
     group : int or str, optional
         Place or label (MultiplexGroupLabel, such as ``"RHYTHM"`` or ``"MEDIAN BEAT"``) of the group
         to read of each file; all by default, one signal each.
@@ -47,8 +47,8 @@ def load_dicom_waveforms(
         Samples × sensitivity × correction factor + baseline, in the unit of the first signal;
         padding is NaN. ``time`` is in seconds, counted as the file counts it, with the time offset
         of the group; ``channel`` has the names of the sources, ``"I"`` for "Lead I (Einthoven)".
-        ``attrs`` hold ``filename``, ``group``, its label, ``originality``, ``modality`` and
-        ``units``, if known.
+        ``attrs`` hold ``filename``, ``group``, its label, ``originality``, ``modality``,
+        ``frequency``, ``start``, the local date and time of time 0, and ``units``, if known.
 
     Raises
     ------
@@ -176,6 +176,16 @@ def _samples(header: Header, item: Any, place: int, n_leads: int) -> NDArray[np.
     return values
 
 
+def _start_of(header: Header) -> dict[str, str]:
+    """Return when time 0 was, if the file says so to the second, as recordings have it."""
+    from pydicom.valuerep import DT
+
+    with reading(header.path, _WHAT):
+        stated = str(header.dataset.get("AcquisitionDateTime") or "")
+        moment = DT(stated) if len(stated) >= len("YYYYMMDDHHMMSS") else None
+    return {} if moment is None else {"start": moment.replace(tzinfo=None).isoformat()}
+
+
 def _signal(
     header: Header, group: _Group, taken: list[Lead], unit: str | None, alone: bool
 ) -> xr.DataArray:
@@ -194,6 +204,8 @@ def _signal(
         "group": group.label,
         "originality": group.originality,
         "modality": str(header.dataset.get("Modality") or ""),
+        "frequency": group.frequency,
+        **_start_of(header),
     }
     if unit is not None:
         attrs["units"] = unit
