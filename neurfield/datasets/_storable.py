@@ -79,6 +79,8 @@ def _plain_attr(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         value = (value.astype(str) if value.dtype.kind == "M" else value).tolist()
     if isinstance(value, str) or type(value) in (int, float):
+        # Names of files may hold bytes that are no text.
+        value = value.encode(errors="backslashreplace").decode() if type(value) is str else value
         return value if type(value) is not int or abs(value) < 2**63 else str(value)
     if isinstance(value, list | tuple) and [*{type(v) for v in value}] in ([int], [float], [str]):
         return list(value)
