@@ -486,3 +486,9 @@ def table(**columns):
 def test_tables_and_objects_say_what_in_them_is_no_number(small_encoder, signals, message):
     with pytest.raises(ValueError, match=message):
         small_encoder().fit(signals)
+
+
+def test_each_array_of_a_list_stands_on_the_labelled_grid_of_fit(small_encoder, X):
+    signals = xr.DataArray(X, {"row": 3.0 * np.arange(5)}, ("sample", "row", "col"))
+    encoder = small_encoder().fit(signals)
+    np.testing.assert_array_equal(encoder.transform(list(X)), encoder.transform(signals))
