@@ -548,3 +548,13 @@ def test_names_of_files_that_are_no_text_are_written_as_text(tmp_path, save):
     save(labelled().assign_attrs(source=b"caf\xe9.nii".decode(errors="surrogateescape")), path)
     found = (load_netcdf if save is save_netcdf else load_zarr)(path)
     assert found.attrs["source"] == "caf\\udce9.nii"
+
+
+@pytest.mark.parametrize(("save", "load"), [(save_netcdf, load_netcdf), (save_zarr, load_zarr)])
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_dates_between_those_of_the_file_are_not_wrapped_around(tmp_path, save, load, dtype):
+    dates = pd.date_range("2020-01-01", periods=12, freq="1317s")
+    signals = labelled().assign_coords(t=dates)
+    signals["t"].encoding = {"units": "hours since 1999-01-01", "dtype": np.dtype(dtype)}
+    save(signals, tmp_path / "signals")
+    assert (load(tmp_path / "signals")["t"].values == dates.values).all()

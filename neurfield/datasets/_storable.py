@@ -109,6 +109,8 @@ def _storable_array(array: xr.DataArray, has_half: bool) -> tuple[xr.DataArray, 
     if kind == "f" and (array.dtype.itemsize > 8 or (array.dtype.itemsize < 4 and not has_half)):
         array = array.astype(np.float64 if array.dtype.itemsize > 8 else np.float32)
         encoding.pop("dtype", None)
+    if kind in "mM" and np.dtype(encoding.get("dtype") or np.int64).itemsize < 8:
+        del encoding["dtype"]  # xarray wraps times around that need finer units than the encoding's
     if kind == "O" and is_in_memory(array.variable):
         array = _as_text(array)
     return _within(array, encoding) if kind in "iuf" else (array, encoding)
