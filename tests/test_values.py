@@ -2,10 +2,9 @@
 
 import copy
 import pickle
-
-import joblib
 import warnings
 
+import joblib
 import numpy as np
 import pytest
 import xarray as xr
