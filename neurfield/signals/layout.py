@@ -91,7 +91,7 @@ class Layout:
         """Take what was pickled, and the defaults of what an older version did not have."""
         makers = {f.name: f.default_factory for f in fields(self)}
         defaults = {name: make() for name, make in makers.items() if make is not MISSING}
-        self.__dict__.update(defaults | state)
+        self.__dict__.update({**defaults, **state})
 
     @property
     def n_axes(self) -> int:
