@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -32,7 +33,7 @@ from neurfield.signals import SignalGroup, Signals, Units, read_signals
 from neurfield.signals.accepted import as_container, real
 from neurfield.signals.labelled import is_xarray
 from neurfield.signals.layout import SAMPLE
-from neurfield.signals.missing import filled
+from neurfield.signals.missing import filled, holds_masks, unobserved
 from neurfield.waiting import short_waits
 
 _PART_OF_NYQUIST = 0.25  # highest frequency by default; the network makes higher ones of it
@@ -204,7 +205,9 @@ class NeuralField(BaseEstimator):
         (group,) = signals.groups
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         generator = torch.Generator().manual_seed(seed)
-        self.layout_ = signals.layout
+        self.layout_ = layout = signals.layout
+        if holds_masks(X):
+            self.layout_ = replace(layout, masked=unobserved(signals, layout)[0])
         self.units_ = Units.of(signals)
         self.device_ = str(device)
         self.field_ = self._make_field(group, generator).to(device)
@@ -242,7 +245,7 @@ class NeuralField(BaseEstimator):
 
         Returns
         -------
-        ndarray, DataArray or Dataset of float32
+        ndarray, DataArray or Dataset of float32, or float64 where values need it
             The container seen in fit; with ``coords``, an xarray object; with ``points``, an array
             of shape (n_points,) or (n_points, c).
 
@@ -381,7 +384,8 @@ class NeuralField(BaseEstimator):
         where = torch.as_tensor(coords, dtype=torch.float32, device=self.device_)
         n_points = max(1, at_once("signals", where.device) // self.field_.hidden_dim)
         blocks = [self.field_(block).cpu().double().numpy() for block in where.split(n_points)]
-        return self.units_.invert_values(np.concatenate(blocks)).astype(np.float32)
+        values = self.units_.invert_values(np.concatenate(blocks))
+        return values if self.units_.needs_double else values.astype(np.float32)
 
 
 def _nyquist_frequencies(group: SignalGroup) -> list[float]:

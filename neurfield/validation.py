@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.api.types import is_complex_dtype, is_numeric_dtype
 from sklearn.utils.validation import check_array, validate_data
 
 from neurfield._compat import check_sample_weight
@@ -24,6 +26,8 @@ from neurfield.signals.labelled import is_xarray
 from neurfield.signals.layout import SAMPLE
 from neurfield.signals.lists import is_list_of_signals
 from neurfield.signals.missing import filled, holds_masks, unobserved
+
+_MOST_WEIGHT = 1e30
 
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
@@ -83,14 +87,22 @@ def weighted(signals: Signals, sample_weight: Any) -> Signals:
     Raises
     ------
     ValueError
-        If it is no finite number for each signal, one is negative, or none is positive.
+        If it is no finite number for each signal, one is negative or beyond what single precision
+        can sum, or none is positive.
     """
     if sample_weight is None:
         return signals
-    weight = check_sample_weight(sample_weight, len(signals))
+    weight = check_sample_weight(filled(sample_weight), len(signals))
     kept = np.flatnonzero(weight > 0)
     if not len(kept):
         raise ValueError("sample_weight must be positive for one signal or more, got only zeros")
+    least, most = weight[kept].min(), weight[kept].max()
+    if not 1 / _MOST_WEIGHT <= least <= most <= _MOST_WEIGHT:
+        raise ValueError(
+            f"sample_weight must be zero or within {1 / _MOST_WEIGHT:g} to {_MOST_WEIGHT:g}, got "
+            f"{least:g} to {most:g}: single precision cannot sum others; it says as how many "
+            "signals each counts"
+        )
     chosen = signals if len(kept) == len(signals) else signals.subset(kept)
     once = bool((weight[kept] == 1.0).all())  # then not even rounding should differ
     return replace(chosen, sample_weight=None if once else weight[kept])
@@ -248,13 +260,18 @@ def _check_columns(X: Any, error: Exception) -> None:
     """Name the columns of a DataFrame that hold no numbers."""
     if not isinstance(X, pd.DataFrame):
         return
-    numbers = X.select_dtypes(["number", "bool"]).columns
-    if others := [name for name in X.columns if name not in numbers]:
-        raise ValueError(
-            f"columns {others[:5]} of X must hold real numbers, got "
-            f"{X[others[0]].dtype}, such as {X[others[0]].iloc[0]!r}; drop them, or make them the "
-            "index if they are labels"
-        ) from error
+    others = X.loc[:, [not (is_numeric_dtype(t) and not is_complex_dtype(t)) for t in X.dtypes]]
+    if others.empty:
+        return
+    first, names = others.iloc[:, 0], others.columns[:5].tolist()
+    if is_complex_dtype(first.dtype):
+        real(first, f"columns {names} of X")
+    strange = next((value for value in first if not isinstance(value, Real)), first.iloc[0])
+    raise ValueError(
+        f"columns {names} of X must hold real numbers, got {first.dtype}, such as {strange!r}; "
+        'drop them, make them the index if they are labels, or use .astype("Float64") if they are '
+        "numbers with gaps"
+    ) from error
 
 
 def _warn_of_labels(layout: Layout) -> None:

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -465,3 +466,29 @@ def test_nothing_of_the_above_comes_with_a_warning_of_numpy_or_torch(fitted, X):
         warnings.simplefilter("error")
         fitted.transform(X)
         fitted.inverse_transform(np.zeros((1, 4)), grid=(3, 3))
+
+
+def table(**columns):
+    return pd.DataFrame({"a": np.arange(6.0), "b": np.arange(6.0) + 1} | columns)
+
+
+@pytest.mark.parametrize(
+    ("signals", "message"),
+    [
+        (table(c=np.arange(6) + 1j), r"columns \['c'\] of X have dtype complex128"),
+        (table(c=[1, 2, pd.NA, 4, 5, 6]), r"columns \['c'\].*<NA>.*Float64"),
+        (table(c=list("uvwxyz")).rename(columns={"b": "c"}), r"columns \['c'\].*'u'"),
+        (pd.Series([np.arange(4.0)] * 6), "array of objects with ndarray"),
+        (np.array([np.arange(4.0), np.arange(3.0)], dtype=object), r"pass a list of arrays"),
+    ],
+    ids=["complex column", "numbers with gaps", "repeated name", "series", "ragged"],
+)
+def test_tables_and_objects_say_what_in_them_is_no_number(small_encoder, signals, message):
+    with pytest.raises(ValueError, match=message):
+        small_encoder().fit(signals)
+
+
+def test_each_array_of_a_list_stands_on_the_labelled_grid_of_fit(small_encoder, X):
+    signals = xr.DataArray(X, {"row": 3.0 * np.arange(5)}, ("sample", "row", "col"))
+    encoder = small_encoder().fit(signals)
+    np.testing.assert_array_equal(encoder.transform(list(X)), encoder.transform(signals))

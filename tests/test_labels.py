@@ -521,3 +521,40 @@ def test_dask_blocks_of_masked_values_are_not_observed(small_encoder):
     np.testing.assert_allclose(
         enc.transform(lazy).compute(), enc.transform(masked()), rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("kind", ["names", "dates"])
+def test_labels_of_single_signals_come_back(small_encoder, kind):
+    whole = labelled(sample=INDEXES[kind])
+    signals = [whole.isel(sample=i) for i in range(len(whole))]
+    encoder = small_encoder().set_output(transform="pandas").fit(signals)
+    latents = encoder.transform(signals)
+    assert latents.index.equals(INDEXES[kind])
+    decoded = encoder.inverse_transform(latents, observed=signals)
+    assert [x["sample"].item() for x in decoded] == [x["sample"].item() for x in signals]
+    with pytest.raises(ValueError, match="in their order"):
+        encoder.inverse_transform(latents, observed=signals[::-1])
+
+
+def test_a_label_that_all_single_signals_share_tells_none_apart(small_encoder):
+    signals = [x.isel(sample=0) for x in [labelled(sample=INDEXES["names"])] * 6]
+    encoder = small_encoder().set_output(transform="pandas").fit(signals)
+    assert encoder.transform(signals).index.equals(pd.RangeIndex(6))
+
+
+@pytest.mark.parametrize("save", [save_netcdf, save_zarr])
+def test_names_of_files_that_are_no_text_are_written_as_text(tmp_path, save):
+    path = tmp_path / "signals"
+    save(labelled().assign_attrs(source=b"caf\xe9.nii".decode(errors="surrogateescape")), path)
+    found = (load_netcdf if save is save_netcdf else load_zarr)(path)
+    assert found.attrs["source"] == "caf\\udce9.nii"
+
+
+@pytest.mark.parametrize(("save", "load"), [(save_netcdf, load_netcdf), (save_zarr, load_zarr)])
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_dates_between_those_of_the_file_are_not_wrapped_around(tmp_path, save, load, dtype):
+    dates = pd.date_range("2020-01-01", periods=12, freq="1317s")
+    signals = labelled().assign_coords(t=dates)
+    signals["t"].encoding = {"units": "hours since 1999-01-01", "dtype": np.dtype(dtype)}
+    save(signals, tmp_path / "signals")
+    assert (load(tmp_path / "signals")["t"].values == dates.values).all()

@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from neurfield import FunctaEncoder
+from neurfield.signals import Layout
 
 
 @pytest.fixture(scope="module")
@@ -445,3 +446,11 @@ def test_no_signals_are_kept(small_encoder):
     assert len(pickle.dumps(enc.fit(many))) < 1.1 * len(pickle.dumps(enc.fit(few)))
     enc.partial_fit(many)
     assert len(pickle.dumps(enc)) < 1.1 * len(pickle.dumps(small_encoder().partial_fit(few))) + 9e3
+
+
+def test_pickles_of_layouts_without_later_fields_have_their_defaults():
+    layout = Layout("array", False, ("x",), (np.arange(4.0),))
+    state = {n: v for n, v in vars(layout).items() if n not in ("times", "coords", "encodings")}
+    restored = object.__new__(Layout)
+    restored.__setstate__(state)
+    assert restored.to_dict() == layout.to_dict()

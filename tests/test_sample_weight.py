@@ -178,3 +178,28 @@ def test_weighted_statistics_are_those_of_repeated_rows(rng):
     np.testing.assert_allclose(covariance, expected.covariance_)
     found = quantile(rows, 0.9, weights.astype(float))
     assert found == np.quantile(repeated, 0.9, method="inverted_cdf")
+
+
+@pytest.mark.parametrize("chunks", [1, 4])
+def test_signals_of_weight_zero_leave_the_scaling_of_blocks_as_it_is(small_encoder, chunks):
+    values = shifted()
+    values[2] *= 50
+    signals = xr.DataArray(values, dims=("sample", "x"))
+    blocks = signals.chunk(sample=chunks)
+    expected = small_encoder().fit(signals, sample_weight=WEIGHTS)
+    found = small_encoder().fit(blocks, sample_weight=WEIGHTS)
+    assert found.codec_.units.scaler == expected.codec_.units.scaler
+    np.testing.assert_array_equal(found.transform(blocks), expected.transform(signals))
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.ma.masked_array(np.ones(6), [1, 0, 0, 0, 0, 0]), "NaN"),
+        (np.full(6, 1e38), "single precision"),
+        (np.full(6, 1e-320), "single precision"),
+    ],
+)
+def test_weights_that_nothing_can_be_made_of_are_refused(small_encoder, weight, message):
+    with pytest.raises(ValueError, match=message):
+        small_encoder().fit(shifted(), sample_weight=weight)

@@ -228,3 +228,17 @@ def test_places_that_do_not_fit_are_refused(wave):
 def test_a_rate_too_high_is_told(wave):
     with pytest.raises(ValueError, match="too high for this signal"):
         tiny("fourier", lr=1e30).fit(wave)
+
+
+def test_masked_values_come_back_masked():
+    signal = np.ma.masked_greater(np.sin(np.arange(48.0)).reshape(8, 6), 0.9)
+    field = tiny().fit(signal)
+    np.testing.assert_array_equal(field.predict().mask, signal.mask)
+    assert not np.ma.is_masked(field.predict(grid=(5, 5)))
+
+
+def test_values_beyond_single_precision_stay_finite():
+    signal = 1e300 * np.sin(np.arange(48.0)).reshape(8, 6)
+    field = tiny().fit(signal)
+    assert np.isfinite(field.predict()).all()
+    assert field.score(signal) == pytest.approx(tiny().fit(signal / 1e300).score(signal / 1e300))

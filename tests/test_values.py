@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import joblib
 import numpy as np
@@ -247,3 +248,19 @@ def test_fit_changes_neither_parameters_nor_signals(case):
     fitted.partial_fit(X)
     assert joblib.hash(fitted.get_params(deep=False)) == parameters
     assert_same([X], [signals])
+
+
+def test_values_farther_apart_than_float64_holds_are_refused_before_training(small_encoder):
+    signals = 1.5e308 * np.sin(np.arange(48.0)).reshape(4, 12)
+    with pytest.raises(ValueError, match="farther apart than float64"):
+        small_encoder().fit(signals)
+
+
+def test_great_values_are_scaled_without_a_warning(small_encoder):
+    signals = [x * 2e307 for x in np.random.default_rng(0).normal(size=(6, 12)).clip(-2, 2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        encoder = small_encoder().fit(signals)
+        decoded = encoder.inverse_transform(encoder.transform(signals))
+    assert np.isfinite(decoded).all()
+    assert np.abs(decoded).max() > 1e306

@@ -79,6 +79,8 @@ def _plain_attr(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         value = (value.astype(str) if value.dtype.kind == "M" else value).tolist()
     if isinstance(value, str) or type(value) in (int, float):
+        # Names of files may hold bytes that are no text.
+        value = value.encode(errors="backslashreplace").decode() if type(value) is str else value
         return value if type(value) is not int or abs(value) < 2**63 else str(value)
     if isinstance(value, list | tuple) and [*{type(v) for v in value}] in ([int], [float], [str]):
         return list(value)
@@ -107,6 +109,8 @@ def _storable_array(array: xr.DataArray, has_half: bool) -> tuple[xr.DataArray, 
     if kind == "f" and (array.dtype.itemsize > 8 or (array.dtype.itemsize < 4 and not has_half)):
         array = array.astype(np.float64 if array.dtype.itemsize > 8 else np.float32)
         encoding.pop("dtype", None)
+    if kind in "mM" and np.dtype(encoding.get("dtype") or np.int64).itemsize < 8:
+        del encoding["dtype"]  # xarray wraps times around that need finer units than the encoding's
     if kind == "O" and is_in_memory(array.variable):
         array = _as_text(array)
     return _within(array, encoding) if kind in "iuf" else (array, encoding)

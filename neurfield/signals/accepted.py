@@ -31,6 +31,8 @@ def as_container(X: Any) -> Any:
         raise ValueError(f"X must be {_CONTAINERS}, got {type(X).__name__}: {X!r:.60}")
     if type(X).__name__ == "DataTree":
         raise ValueError(f"X must be {_CONTAINERS}, got a DataTree; pass one of its Datasets")
+    if getattr(getattr(X, "dtype", None), "kind", "") == "O" and not hasattr(X, "dims"):
+        _check_objects(X)
     return X
 
 
@@ -72,6 +74,16 @@ def _of_tensor(X: Any) -> Any:
         raise ValueError(f"X must hold values, got a tensor on the device {str(X.device)!r}")
     held = X.detach().cpu()
     return np.asarray(held.float() if str(held.dtype) == "torch.bfloat16" else held)
+
+
+def _check_objects(X: Any) -> None:
+    """Refuse an array, or a column, whose items are signals instead of numbers."""
+    for item in np.asarray(X).flat[:1]:
+        if np.iterable(item) and not isinstance(item, str | bytes):
+            raise ValueError(
+                f"X must be {_CONTAINERS}, got an array of objects with {type(item).__name__} in "
+                "it; pass a list of arrays, [np.asarray(x) for x in X]"
+            )
 
 
 def _check_items(items: list[Any]) -> None:

@@ -49,7 +49,7 @@ def sample_coordinates(X: Any) -> xr.Coordinates | None:
     Parameters
     ----------
     X : container of signals or of latents
-        Arrays and lists have no labels.
+        Arrays have no labels; DataArrays in a list may each have a scalar ``sample``.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def sample_coordinates(X: Any) -> xr.Coordinates | None:
         other = [name for name, c in X.coords.items() if c.dims != (_SAMPLE,)]
         found = X.coords.to_dataset().drop_vars(other).coords
         return found if len(found) else None
-    index = getattr(X, "index", None)
+    index = _index_of_items(X) if isinstance(X, list | tuple) else getattr(X, "index", None)
     if isinstance(index, pd.MultiIndex):
         return xr.Coordinates.from_pandas_multiindex(index, _SAMPLE)
     if index is None or callable(index):
@@ -69,10 +69,23 @@ def sample_coordinates(X: Any) -> xr.Coordinates | None:
 
 
 def index_of_samples(X: Any) -> pd.Index | None:
-    """Return the index of a DataFrame, or that along ``sample`` of an xarray object."""
+    """Return the index of a DataFrame, or the labels ``sample`` of xarray objects."""
     if isinstance(X, xr.DataArray | xr.Dataset):
         return X.indexes.get(_SAMPLE)
+    if isinstance(X, list | tuple):
+        return _index_of_items(X)
     return X.index if isinstance(X, pd.DataFrame) else None
+
+
+def _index_of_items(X: list[Any] | tuple[Any, ...]) -> pd.Index | None:
+    """Return the scalar ``sample`` of each DataArray of a list, where they tell them apart."""
+    if not all(isinstance(x, xr.DataArray) and _SAMPLE in x.coords for x in X):
+        return None
+    labels = [x.coords[_SAMPLE].to_numpy()[()] for x in X if not x.coords[_SAMPLE].ndim]
+    if len(labels) < len(X):
+        return None
+    index = pd.Index(labels, name=_SAMPLE, tupleize_cols=False)
+    return index if index.is_unique else None
 
 
 def label_array(labels: Any) -> np.ndarray:

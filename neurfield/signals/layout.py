@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -86,6 +86,12 @@ class Layout:
     masked: np.ndarray | None = None
     coords: Mapping[str, xr.Variable] = field(default_factory=dict)
     encodings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take what was pickled, and the defaults of what an older version did not have."""
+        makers = {f.name: f.default_factory for f in fields(self)}
+        defaults = {name: make() for name, make in makers.items() if make is not MISSING}
+        self.__dict__.update({**defaults, **state})
 
     @property
     def n_axes(self) -> int:

@@ -168,6 +168,16 @@ class LazyValues:
         """Number of observed values of each signal, by a pass over all values."""
         return self.source.survey.observed[self.rows]
 
+    @property
+    def sample(self) -> np.ndarray:
+        """Every k-th point, of shape (m, c), by a pass over all values of the source."""
+        sample, n_signals = self.source.survey.sample, self.source.shape[0]
+        if len(self) == n_signals:
+            return sample
+        n_points = int(np.prod(self.source.shape[1:-1]))
+        signal_of = np.arange(len(sample)) * self.source.every // n_points
+        return sample[np.isin(signal_of, self.rows)]
+
     def take(self, rows: np.ndarray) -> LazyValues:
         """Return some of the signals, given in ascending order, without reading them."""
         return LazyValues(self.source, self.rows[rows])
@@ -286,7 +296,7 @@ def count_observed(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
 def thinned(values: Values, every: int) -> np.ndarray:
     """Return every k-th point of some signals, of shape (m, c), without copying them all."""
     if isinstance(values, LazyValues):
-        return values.source.survey.sample
+        return values.sample
     if values.flags.c_contiguous:
         return values.reshape(-1, values.shape[-1])[::every]
     sample, passed = [], 0

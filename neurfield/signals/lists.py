@@ -38,7 +38,7 @@ def read_list(X: Sequence[Any], channel_axis: int | None, expected: Layout | Non
         try:
             if is_xarray(item) != is_xarray(X[0]):
                 raise ValueError("a list must hold arrays or DataArrays, not both")
-            layout, member = _read_item(item, channel_axis, first or expected)
+            layout, member = _read_item(item, channel_axis, expected or first)
             if first is None:
                 first, attrs, coords = layout, dict(layout.attrs), dict(layout.coords)
             check_agreement(layout, first, "in X[0]")

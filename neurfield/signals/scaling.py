@@ -11,6 +11,7 @@ import numpy as np
 _MOST_VALUES = 4_000_000  # enough for percentiles; larger data sets are sampled evenly
 _TAILS, _MIDDLE = (0.5, 99.5), (5.0, 95.0)  # percentiles
 _FAR, _RARE = 5.0, 1e-3  # from where on values are outliers, in widths of the middle; their share
+_WIDEST = np.finfo(np.float64).max / 4  # half the range that values may have, with room to decode
 _MOST_FAR = 4.0  # times as far, from where on a warning is due
 # A constant is a fill value where it is so common, and so far from other values in their ranges;
 # labels of classes have fewer values.
@@ -60,7 +61,7 @@ class ValueScaler:
         Raises
         ------
         ValueError
-            If a channel has no observed value.
+            If a channel has no observed value, or float64 cannot hold its range.
         """
         n_channels = blocks[0].shape[-1]
         flat = [block.reshape(-1, n_channels) for block in blocks]
@@ -71,7 +72,9 @@ class ValueScaler:
             observed = sample[:, channel][~np.isnan(sample[:, channel])]
             if observed.size == 0:
                 raise ValueError(f"channel {channel} of X has no observed value")
-            observed = _without_outliers(_without_fills(observed, channel), channel)
+            _check_span(observed, channel)
+            with np.errstate(over="ignore"):  # an infinite reach leaves nothing out
+                observed = _without_outliers(_without_fills(observed, channel), channel)
             low, high = np.percentile(observed, _TAILS)
             least, most = observed.min(), observed.max()
             if high - low <= 1e-3 * (most - least):
@@ -97,6 +100,16 @@ class ValueScaler:
         values = scaled * self.scale
         values += self.offset
         return values
+
+
+def _check_span(observed: np.ndarray, channel: int) -> None:
+    """Refuse values whose range overflows, as their scaled values would be NaN."""
+    least, most = observed.min(), observed.max()
+    if most / 2 - least / 2 > _WIDEST:
+        raise ValueError(
+            f"the values of X (channel {channel}) lie from {least:g} to {most:g}, farther apart "
+            "than float64 can hold; divide them, or put NaN in the place of fill values"
+        )
 
 
 def _without_outliers(observed: np.ndarray, channel: int) -> np.ndarray:

@@ -154,7 +154,7 @@ class Units:
         scale = self.value_scale
         magnitude = np.maximum(np.abs(self.scaler.lower), np.abs(self.scaler.upper))
         narrow = (magnitude > _MOST_SINGLE) | (scale < 1.0 / _MOST_SINGLE)
-        return bool((narrow | (magnitude > _MOST_WIDTHS * scale)).any())
+        return bool((narrow | (magnitude / _MOST_WIDTHS > scale)).any())
 
     def warn_outside(self, points_lower: np.ndarray, points_upper: np.ndarray) -> None:
         """Warn when coordinates leave the extent seen in fit.
