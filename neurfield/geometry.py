@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -81,8 +82,12 @@ def affine_of(volume: xr.DataArray) -> NDArray[np.float64]:
     >>> affine_of(xr.DataArray(np.zeros(3), dims="x")).diagonal()
     array([1., 1., 1., 1.])
     """
-    stored = volume.attrs.get("affine")
-    affine = np.eye(4) if stored is None else np.asarray(stored, dtype=np.float64)
+    stored = volume.attrs.get("affine", np.eye(4))
+    try:  # NetCDF and Zarr hold lists of lists as text
+        numbers = json.loads(stored) if isinstance(stored, str) else stored
+        affine = np.asarray(numbers, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"attrs['affine'] must be a 4×4 matrix, got {stored!r:.80}") from None
     if (fault := affine_fault(affine)) is not None:
         raise ValueError(f"attrs['affine']: {fault}")
     return affine

@@ -120,6 +120,21 @@ def test_npz_of_signals_of_various_shapes(tmp_path, images):
         np.testing.assert_array_equal(file["coord_y_0001"], [0, 0.5, 1])
 
 
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+def test_npz_of_a_list_comes_back_with_what_is_known_of_each(tmp_path, images, mmap_mode):
+    affine = np.diag([2.0, 1.0, 1.0, 1.0]).tolist()
+    first = images[0].drop_vars(["label"], errors="ignore").assign_coords(label="a", age=40)
+    second = images[1, :3].assign_coords(label="b").assign_attrs(affine=affine, filename="b")
+    dated = xr.DataArray(
+        np.arange(3.0), {"time": np.array(["2024-01-01", "2024-01-02", "2024-01-05"], "M8[ns]")}
+    )
+    save_npz([first, second, dated], tmp_path / "a.npz")
+    found = load_npz(tmp_path / "a.npz", mmap_mode=mmap_mode)
+    for signal, stored in zip((first, second, dated), found, strict=True):
+        xr.testing.assert_identical(stored, signal)
+    assert len(open_signals(tmp_path / "a.npz")) == 3
+
+
 def test_npz_never_loads_pickles(tmp_path):
     np.savez(tmp_path / "a.npz", X=np.array([[{}, {}]], dtype=object))
     for mmap_mode in (None, "r"):

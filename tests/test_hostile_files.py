@@ -39,7 +39,7 @@ def soon():
     assert time.process_time() - started < 2.0
 
 
-def refused(read, path, message=""):
+def refused(read, path, message=None):
     with pytest.raises(FileError, match=message) as error:
         read(path)
     assert str(error.value.path).startswith(str(path))

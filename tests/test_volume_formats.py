@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from neurfield.datasets import load_nifti, load_volumes, open_signals, save_nifti, save_volume
+from neurfield.datasets import (
+    load_nifti,
+    load_volumes,
+    open_signals,
+    save_nifti,
+    save_signals,
+    save_volume,
+)
 from neurfield.errors import FileError, MissingFileError
 
 nibabel = pytest.importorskip("nibabel", reason='needs the extra "readers"')
@@ -341,3 +348,16 @@ def test_load_nifti_and_load_volumes_read_the_same(tmp_path):
     save_volume(volume_with(TURN), tmp_path / "a.nii.gz")
     (one,), (other,) = load_nifti(tmp_path), load_volumes(tmp_path)
     xr.testing.assert_identical(one, other)
+
+
+@pytest.mark.parametrize("ending", [".npz", ".nc", ".zarr"])
+def test_files_of_arrays_keep_where_a_volume_lies(ending, tmp_path):
+    turned = np.array([[0.0, -1.0, 0.2], [1.0, 0.0, 0.0], [0.0, 0.2, 1.0]])
+    volume = volume_with(turned)
+    stored = volume.expand_dims("sample") if ending != ".npz" else [volume]
+    save_signals(stored, tmp_path / f"a{ending}")
+    found = open_signals(tmp_path / f"a{ending}")[0]
+    save_nifti(found, tmp_path / "a.nii")
+    image = nibabel.load(tmp_path / "a.nii")
+    np.testing.assert_allclose(image.affine, volume.attrs["affine"], atol=1e-6)
+    np.testing.assert_array_equal(image.get_fdata(), volume)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Hashable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,9 +15,10 @@ from numpy.typing import NDArray
 from neurfield.atomic import replacing
 from neurfield.datasets._files import existing, reading
 from neurfield.datasets._numpy_file import MmapMode, NumpyFile
-from neurfield.datasets._storable import plain_attrs, with_multi_indexes, without_multi_indexes
+from neurfield.datasets._storable import with_multi_indexes, without_multi_indexes
 from neurfield.errors import FileError
 from neurfield.provenance import FINGERPRINT
+from neurfield.signals.attributes import from_json, to_json
 
 #: Names of the coordinate axes of an array without names, by their number.
 AXIS_NAMES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
@@ -40,7 +39,7 @@ def load_npz(
     split: str | None = None,
     channel_axis: int | None = None,
     mmap_mode: MmapMode = None,
-) -> xr.DataArray:
+) -> xr.DataArray | list[xr.DataArray]:
     """Read signals from a ``.npz`` or ``.npy`` file.
 
     Parameters
@@ -68,7 +67,8 @@ def load_npz(
         ``<split>_labels``, ``<key>_labels``, ``labels``, ``label``, ``targets``, ``target`` or
         ``y``, become the coordinate ``label``; k labels per signal, (n_samples, k), the coordinates
         ``label_0`` to ``label_<k-1>``. ``attrs`` hold ``source``, the name of the file, and
-        ``split`` where one was chosen, beside those that :func:`save_npz` stored.
+        ``split`` where one was chosen, beside those that :func:`save_npz` stored. Where that stored
+        a list, so does this return one.
 
     Raises
     ------
@@ -94,7 +94,28 @@ def load_npz(
     if key is not None and split is not None:
         raise ValueError(f"give either key or split, got key={key!r} and split={split!r}")
     with NumpyFile(existing(path)) as arrays:
+        if key is None and split is None and _DIMS_KEY + _numbered(0) in arrays:
+            return _each(arrays, mmap_mode)
         return _labelled(arrays, _choose(arrays, key, split), channel_axis, mmap_mode)
+
+
+def _each(arrays: NumpyFile, mmap_mode: MmapMode) -> list[xr.DataArray]:
+    """Return the signals of a list that :func:`save_npz` stored."""
+    signals: list[xr.DataArray] = []
+    while _DIMS_KEY + (ending := _numbered(len(signals))) in arrays:
+        dims = [str(dim) for dim in np.atleast_1d(arrays[_DIMS_KEY + ending])]
+        with reading(arrays.path, f"signals that save_npz wrote (values{ending})"):
+            name = f"values{ending}"
+            values = arrays[name] if mmap_mode is None else arrays.mapped(name, mmap_mode)
+            stored = {dim: arrays.get(f"{_COORD_PREFIX}{dim}{ending}") for dim in dims}
+            coords = {dim: axis for dim, axis in stored.items() if axis is not None}
+            signals.append(xr.DataArray(values, coords, dims, name="values"))
+        signals[-1] = _with_beside(signals[-1], arrays, ending)
+    return signals
+
+
+def _numbered(place: int) -> str:
+    return f"_{place:04d}"
 
 
 def _labelled(
@@ -133,8 +154,8 @@ def save_npz(values: xr.DataArray | list[xr.DataArray], path: str | os.PathLike[
     values : DataArray or list of DataArray
         One DataArray with a ``sample`` dimension is stored as ``values``, with ``dims``, one
         ``coord_<dim>`` per axis, ``labels``, other coordinates of up to one dimension, name and
-        attributes, so that :func:`load_npz` gives it back. Of a list, each signal is stored as
-        ``values_0000``, ``values_0001``, ..., with ``coord_<dim>_0000``, ... .
+        attributes, so that :func:`load_npz` gives it back. Of a list, each signal is stored so as
+        ``values_0000``, ``values_0001``, ..., with ``dims_0000``, ``coord_<dim>_0000``, ... .
     path : path-like
         File to write.
 
@@ -155,24 +176,43 @@ def save_npz(values: xr.DataArray | list[xr.DataArray], path: str | os.PathLike[
     """
     content: dict[str, NDArray[np.generic]] = {}
     if isinstance(values, xr.DataArray):
-        levels = without_multi_indexes(values.to_dataset(name="values"))
-        signals = levels["values"]
-        content["values"] = signals.values
-        content[_DIMS_KEY] = np.array([str(dim) for dim in signals.dims])
-        content |= _axes(signals, "") | _beside(values, signals, levels.attrs)
-        if "label" in signals.coords and "label" not in signals.dims:
-            content["labels"] = _plain(signals["label"].values)
+        content = _content(values, "")
     else:
         if not isinstance(values, list | tuple):
             raise TypeError(
                 "values must be a DataArray or a list of them, got "
                 f'{type(values).__name__}; of a Dataset, pass values.to_dataarray(dim="channel")'
             )
-        for index, signal in enumerate(values):
-            content[f"values_{index:04d}"] = signal.values
-            content |= _axes(signal, f"_{index:04d}")
+        for place, signal in enumerate(values):
+            content |= _content(signal, _numbered(place))
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, allow_pickle=False, **content)
+
+
+def _content(values: xr.DataArray, ending: str) -> dict[str, NDArray[np.generic]]:
+    """Return what is stored of signals on one grid, or of one signal, under names that end so."""
+    levels = without_multi_indexes(values.to_dataset(name="values"))
+    signals = levels["values"]
+    content = {
+        f"values{ending}": signals.values,
+        f"{_DIMS_KEY}{ending}": np.array([str(dim) for dim in signals.dims], dtype=str),
+        **_axes(signals, ending),
+    }
+    others = {
+        str(name): coord for name, coord in signals.coords.items() if name not in signals.dims
+    }
+    if not ending and "label" in others:  # where other programs look for them
+        content["labels"] = _plain(others.pop("label").values)
+    stored = {name: coord for name, coord in others.items() if coord.ndim <= 1}
+    described = {
+        "name": None if values.name is None else str(values.name),
+        "attrs": to_json(dict(values.attrs)),
+        "index": dict(levels.attrs),
+        "dims": {name: [str(dim) for dim in coord.dims] for name, coord in stored.items()},
+        "coord_attrs": {str(n): to_json(dict(c.attrs)) for n, c in signals.coords.items()},
+    }
+    content |= {f"{_COORD_PREFIX}{n}{ending}": _plain(coord.values) for n, coord in stored.items()}
+    return content | {_BESIDE_KEY + ending: np.array(json.dumps(described))}
 
 
 def _choose(arrays: NumpyFile, key: str | None, split: str | None) -> str:
@@ -257,40 +297,21 @@ def _labels(
     return {}
 
 
-def _beside(
-    values: xr.DataArray, signals: xr.DataArray, index: Mapping[Hashable, Any]
-) -> dict[str, NDArray[np.generic]]:
-    """Return coordinates beside the axes, and what describes them and the whole."""
-    others = {
-        str(name): coord
-        for name, coord in signals.coords.items()
-        if name not in (*signals.dims, "label") and coord.ndim <= 1
-    }
-    described = {
-        "name": None if values.name is None else str(values.name),
-        "attrs": plain_attrs(values.attrs),
-        "index": dict(index),
-        "dims": {name: [str(dim) for dim in coord.dims] for name, coord in others.items()},
-        "coord_attrs": {str(n): plain_attrs(c.attrs) for n, c in signals.coords.items()},
-    }
-    stored = {_COORD_PREFIX + name: _plain(coord.values) for name, coord in others.items()}
-    return stored | {_BESIDE_KEY: np.array(json.dumps(described))}
-
-
-def _with_beside(signals: xr.DataArray, arrays: NumpyFile) -> xr.DataArray:
-    """Undo :func:`_beside`."""
-    held = arrays.get(_BESIDE_KEY)
+def _with_beside(signals: xr.DataArray, arrays: NumpyFile, ending: str = "") -> xr.DataArray:
+    """Return signals with the coordinates beside the axes, and what describes them."""
+    held = arrays.get(_BESIDE_KEY + ending)
     if held is None or held.dtype.kind != "U":
         return signals
     with reading(arrays.path, f"a file of save_npz (array {_BESIDE_KEY!r})"):
         described = json.loads(str(held))
         for name, dims in described["dims"].items():
-            signals = signals.assign_coords({name: (dims, arrays[_COORD_PREFIX + name])})
+            stored = arrays[f"{_COORD_PREFIX}{name}{ending}"]
+            signals = signals.assign_coords({name: (dims, stored)})
         for name, attrs in described["coord_attrs"].items():
-            signals[name].attrs.update(attrs)
+            signals[name].attrs.update(from_json(attrs))
         whole = signals.to_dataset(name="values").assign_attrs(described["index"])
         signals = with_multi_indexes(whole)["values"].rename(described["name"])
-        return signals.assign_attrs({**described["attrs"], **signals.attrs})
+        return signals.assign_attrs({**from_json(described["attrs"]), **signals.attrs})
 
 
 def _axes(signal: xr.DataArray, ending: str) -> dict[str, NDArray[np.generic]]:

@@ -93,6 +93,7 @@ def load_medmnist(
             )
         _fetch(known, path)
     images = load_npz(path, split=split, mmap_mode=mmap_mode)
+    assert isinstance(images, xr.DataArray)  # as a split always is
     _check(path, images, known)
     names = [known["label"][key] for key in sorted(known["label"], key=int)]
     unnamed = [name for name in images.coords if str(name).startswith("label_")]
