@@ -53,6 +53,7 @@ SIZES = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of a process from /proc")
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_peaks_are_foretold_within_30_percent(size, tmp_path):
     arguments = [str(tmp_path / "one.field"), *map(json.dumps, SIZES[size])]

@@ -287,6 +287,7 @@ np.save(out, encoder.partial_fit(X).transform(X))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.slow
 def test_a_killed_pass_is_resumed_in_a_fresh_process(encoder, X, tmp_path):
     np.save(tmp_path / "X.npy", X)
     encoder.fit(X).save(tmp_path / "model.field")

@@ -52,8 +52,9 @@ if __name__ == "__main__":
         ("threading", ""),
         ("loky", ""),
         ("multiprocessing", "fork"),
-        ("multiprocessing", "forkserver"),
-        ("multiprocessing", "spawn"),
+        # Each of these starts several fresh interpreters.
+        pytest.param("multiprocessing", "forkserver", marks=pytest.mark.slow),
+        pytest.param("multiprocessing", "spawn", marks=pytest.mark.slow),
     ],
 )
 def test_workers_answer_with_the_same_latents(backend, method, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neurfield.datasets._files import existing, reading, require
+from neurfield.datasets._files import existing_file, reading, require
 from neurfield.datasets._stored_volume import Frames, StoredVolume, check_shape, value_dtype
 from neurfield.datasets._voxel_grid import VoxelGrid
 from neurfield.errors import FileError
@@ -179,10 +179,11 @@ def _data_file(path: Path, fields: dict[str, str]) -> Path | None:
         return path
     if name.upper().startswith("LIST") or "%" in name:
         return None
-    data = existing(path.parent / name)
-    if not data.is_file():
-        raise FileError(path, f"its values are said to be in {data}, which is no file")
-    return data
+    data = path.parent / name
+    try:
+        return existing_file(data)
+    except FileError as error:
+        raise type(error)(path, f"its values should be in {data}: {error.reason}") from error
 
 
 def _check_size(path: Path, data: Path | None, fields: dict[str, str], claimed: int) -> None:

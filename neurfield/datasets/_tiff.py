@@ -79,7 +79,13 @@ def read_tiff(path: Path, drops_alpha: bool = False) -> Picture:
         If it cannot be read as it is stored.
     """
     tifffile = require("tifffile", "pictures")
-    with reading(path, "a TIFF picture"), tifffile.TiffFile(path) as file:
+    # Of a damaged file, tags may contradict each other and the values.
+    with reading(path, "a TIFF picture"):
+        return _read(path, tifffile, drops_alpha)
+
+
+def _read(path: Path, tifffile: Any, drops_alpha: bool) -> Picture:
+    with tifffile.TiffFile(path) as file:
         if len(file.series) != 1:
             raise FileError(
                 path, f"holds {len(file.series)} pictures of various sizes; write each to a file"
