@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ ITK_KINDS = {
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 _HEADER = 2**16  # bytes in which the fields of a header lie
+_MOST_AXES = 5
 _DEFLATE = 1032  # times at most that compression makes anything smaller
 
 
@@ -49,6 +51,7 @@ def open_with_itk(path: Path) -> StoredVolume:
     what, _ = ITK_KINDS[path.suffix]
     itk = require("SimpleITK", "itk")
     fields = _fields(path)
+    _check_axes(path, fields)
     data = _data_file(path, fields)
     reader = _reader(path)
     with reading(path, what):
@@ -118,6 +121,20 @@ def _fields(path: Path) -> dict[str, str]:
         if name.strip() == "ElementDataFile":
             break
     return found
+
+
+def _check_axes(path: Path, fields: dict[str, str]) -> None:
+    """Refuse numbers of axes, and of voxels along them, in which ITK gets lost or ends it all."""
+    counts = [fields.get(name) for name in ("ndims", "dimension", "elementnumberofchannels")]
+    sizes = (fields.get("dimsize") or fields.get("sizes") or "").split()
+    for text in [*(count for count in counts if count is not None), *sizes]:
+        if not re.fullmatch(r"\+?0*[1-9]\d{0,17}", text, re.ASCII):
+            raise FileError(path, f"has {text[:20]!r} where a number of axes or voxels belongs")
+    n_axes = fields.get("ndims") or fields.get("dimension")
+    if n_axes is None or int(n_axes) != len(sizes) or int(n_axes) > _MOST_AXES:
+        raise FileError(
+            path, f"has {len(sizes)} sizes of {n_axes} axes, of which there may be {_MOST_AXES}"
+        )
 
 
 def _dtype(pixel: str) -> np.dtype[Any]:

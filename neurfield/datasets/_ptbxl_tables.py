@@ -157,7 +157,7 @@ def _named(text: str) -> str:
 
 def _whole(text: str) -> int:
     number = float(text)  # some releases have 15709.0
-    if number != int(number):
+    if not number.is_integer():  # nor finite
         raise ValueError
     return int(number)
 

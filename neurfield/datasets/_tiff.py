@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from neurfield.errors import FileError
 from neurfield.limits import check_unpacked
 
 TIFF_ENDINGS = (".tif", ".tiff")
+
+_PAGE = 102  # bytes at least, of a directory of the eight tags that every page has
 
 _AXES = {"Y": "y", "X": "x", "Z": "z", "C": "c", "S": "c"}
 _UNITS = {
@@ -86,6 +89,7 @@ def read_tiff(path: Path, drops_alpha: bool = False) -> Picture:
 
 def _read(path: Path, tifffile: Any, drops_alpha: bool) -> Picture:
     with tifffile.TiffFile(path) as file:
+        _check_pages(path, file)
         if len(file.series) != 1:
             raise FileError(
                 path, f"holds {len(file.series)} pictures of various sizes; write each to a file"
@@ -96,7 +100,12 @@ def _read(path: Path, tifffile: Any, drops_alpha: bool) -> Picture:
         kind = page.photometric.name
         if kind in _NOT_GREY:
             raise FileError(path, f"is stored as {kind}; convert it to grey or RGB")
-        values, axes = series.asarray(), "".join(_AXES.get(a, a) for a in series.axes)
+        values = series.asarray()
+        if not values.size:
+            raise FileError(path, f"holds no pixels: its shape is {series.shape}")
+        if values.shape != series.shape:  # tifffile gives what there is
+            raise FileError(path, f"is cut off: shape {series.shape} is said, {values.shape} there")
+        axes = "".join(_AXES.get(a, a) for a in series.axes)
         spacing = _imagej_spacing(file, page) if file.is_imagej else _ome_spacing(file, tifffile)
         orientation = page.tags.get(274)
         turn = 1 if orientation is None else int(orientation.value)
@@ -118,6 +127,14 @@ def _read(path: Path, tifffile: Any, drops_alpha: bool) -> Picture:
     if "c" in axes and values.shape[axes.index("c")] == 1:
         values, axes = values.squeeze(axes.index("c")), axes.replace("c", "")
     return Picture(values, axes, spacing)
+
+
+def _check_pages(path: Path, file: Any) -> None:
+    """Refuse a chain of pages that leads back into itself, which tifffile follows for hours."""
+    most = path.stat().st_size // _PAGE + 1
+    with suppress(IndexError):
+        file.pages[most]
+        raise FileError(path, f"has over {most} pages, more than its bytes can hold")
 
 
 def without_alpha(path: Path, values: np.ndarray, drops: bool) -> np.ndarray:
