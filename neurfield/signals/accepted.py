@@ -79,7 +79,7 @@ def _of_tensor(X: Any) -> Any:
 def _check_objects(X: Any) -> None:
     """Refuse an array, or a column, whose items are signals instead of numbers."""
     for item in np.asarray(X).flat[:1]:
-        if np.iterable(item) and not isinstance(item, str | bytes):
+        if hasattr(item, "__array__") or isinstance(item, list | tuple):
             raise ValueError(
                 f"X must be {_CONTAINERS}, got an array of objects with {type(item).__name__} in "
                 "it; pass a list of arrays, [np.asarray(x) for x in X]"
