@@ -162,7 +162,10 @@ def noleap():
 REFUSED = {
     "numbers after dates": (np.arange(12.0), "must hold dates as before, got numbers"),
     "durations after dates": (AXES["durations"], "must hold dates as before, got durations"),
-    "time zone": (pd.date_range("2024", periods=12, tz="Europe/Berlin"), "time zone Europe/Berlin"),
+    "time zone": (
+        pd.date_range("2024", periods=12, tz="Europe/Berlin"),
+        "(time zone Europe/Berlin|must hold real numbers, dates or durations)",  # of older xarray
+    ),
     "NaT": (np.append(AXES["dates"][1:], np.datetime64("NaT")), "none of them NaN or NaT"),
     "other calendar": (noleap(), "calendar 'noleap'.*convert_calendar"),
     "labels": (list("abcdefghijkl"), r'labels have no distances: call the dimension "channel"'),

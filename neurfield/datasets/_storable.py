@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,15 +17,16 @@ from neurfield.signals.encodings import PACKING, holds
 _INDEX = "multi_index"  # attribute with the names of the levels
 
 
-def storable(values: xr.DataArray | xr.Dataset, has_half: bool = True) -> xr.Dataset:
-    """Return a Dataset that NetCDF and Zarr can hold, with the same values.
+def storable(values: xr.DataArray | xr.Dataset, form: Literal["netcdf", "zarr"]) -> xr.Dataset:
+    """Return a Dataset that a format can hold, with the same values.
 
     Parameters
     ----------
     values : DataArray or Dataset
         Signals; they are left as they are.
-    has_half : bool, default=True
-        Whether the format has floating-point numbers of 16 bits.
+    form : {"netcdf", "zarr"}
+        NetCDF has no floating-point numbers of 16 bits, and the JSON of Zarr's attributes neither
+        infinities nor NaN.
 
     Raises
     ------
@@ -39,11 +40,12 @@ def storable(values: xr.DataArray | xr.Dataset, has_half: bool = True) -> xr.Dat
     dataset = without_multi_indexes(dataset)
     changed, encodings = {}, {}
     for name in dataset.variables:
-        found, encodings[name] = _storable_array(dataset[name], has_half)
+        found, encodings[name] = _storable_array(dataset[name], form == "zarr")
         if found.variable is not dataset[name].variable:
             changed[name] = (found.dims, found.variable.data)
-    attrs = {name: plain_attrs(array.attrs) for name, array in dataset.variables.items()}
-    dataset = dataset.assign(changed).assign_attrs(plain_attrs(dataset.attrs))
+    plain = partial(_plain_attrs, in_json=form == "zarr")
+    attrs = {name: plain(array.attrs) for name, array in dataset.variables.items()}
+    dataset = dataset.assign(changed).assign_attrs(plain(dataset.attrs))
     for name, array in dataset.variables.items():
         array.attrs, array.encoding = attrs[name], encodings[name]
     return dataset
@@ -70,9 +72,15 @@ def with_multi_indexes(dataset: xr.Dataset) -> xr.Dataset:
         return dataset
 
 
-def plain_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+def _plain_attrs(attrs: Mapping[Any, Any], in_json: bool) -> dict[str, Any]:
     """Return attributes as numbers, text and lists of either; all others as JSON or their text."""
-    return {str(name): _plain_attr(value) for name, value in attrs.items()}
+    plain = {str(name): _plain_attr(value) for name, value in attrs.items()}
+    return {n: str(v) if in_json and not _is_finite(v) else v for n, v in plain.items()}
+
+
+def _is_finite(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return all(isinstance(item, str) or np.isfinite(item) for item in items)
 
 
 def _plain_attr(value: Any) -> Any:

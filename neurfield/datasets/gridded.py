@@ -118,7 +118,7 @@ def save_netcdf(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str])
         File to write.
     """
     require("netCDF4", "readers")
-    dataset = storable(values, has_half=False)
+    dataset = storable(values, "netcdf")
     with replacing(path) as temporary:
         _write(dataset, partial(dataset.to_netcdf, temporary))
 
@@ -145,7 +145,7 @@ def save_zarr(values: xr.DataArray | xr.Dataset, path: str | os.PathLike[str]) -
         raise FileExistsError(f"{target}: is a folder of something else than a Zarr store")
     # A damaged chunk must not be read as numbers: Blosc, the default, notices most but not all.
     compressor = require("numcodecs", "readers").Zstd(level=3, checksum=True)
-    dataset = storable(values)
+    dataset = storable(values, "zarr")
     for array in dataset.variables.values():
         meaning = {key: value for key, value in array.encoding.items() if key in MEANING}
         array.encoding = meaning | {"compressors": [compressor]}
