@@ -31,7 +31,7 @@ def test_every_cell_names_a_test_or_says_why_not(row):
     assert len(row) == len(COLUMNS)
     for column, cell in zip(COLUMNS[1:], row[1:], strict=True):
         named = NAMED.findall(cell)
-        assert named or re.fullmatch(r"—( \(.+\))?", cell), f"{column}: {cell!r} names no test"
+        assert named or re.fullmatch(r"— \(.+\)", cell), f"{column}: {cell!r} names no test"
         for module, test in named:
             assert test in functions_of(module), f"{column}: {module}.py has no {test}"
 
