@@ -16,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neurfield.atomic import replacing
+from neurfield.datasets._edf_file import ENDINGS
 from neurfield.datasets._files import require
 from neurfield.datasets.aami import AAMI_CLASSES
 from neurfield.errors import FileError, MissingFileError
@@ -161,7 +162,7 @@ def save_edf(signal: xr.DataArray, path: str | os.PathLike[str]) -> None:
     edfio = require("edfio", "eeg")
     target = Path(path)
     kind = target.suffix.lower()
-    if kind not in (".edf", ".bdf"):
+    if kind not in ENDINGS:
         raise ValueError(f"path must end in .edf or .bdf, got {target}")
     record = _record_of(signal)
     if not np.isfinite(record.values).all():

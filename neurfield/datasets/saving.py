@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
+from neurfield.datasets._edf_file import ENDINGS as EDF_ENDINGS
 from neurfield.datasets._saved_folder import save_folder
 from neurfield.datasets.arrays import save_npz
 from neurfield.datasets.gridded import save_netcdf, save_zarr
@@ -38,7 +39,7 @@ _FORMATS = (
     _Format((".nii", ".nii.gz"), save_nifti, "signal"),
     _Format(VOLUME_ENDINGS, save_volume, "signal"),
     _Format((".hea",), save_wfdb, "signal"),
-    _Format((".edf", ".bdf"), save_edf, "signal"),
+    _Format(EDF_ENDINGS, save_edf, "signal"),
     _Format(PICTURE_ENDINGS, save_pictures, "signal"),
 )
 
