@@ -12,6 +12,7 @@ from typing import Any
 import xarray as xr
 
 from neurfield.datasets._files import existing
+from neurfield.datasets._options import check_options
 from neurfield.datasets.arrays import load_npz
 from neurfield.datasets.bids import is_bids, load_bids
 from neurfield.datasets.bundled import digits
@@ -175,13 +176,8 @@ def open_signals(path: str | os.PathLike[str], **options: Any) -> Container:
     parameters = inspect.signature(kind.read).parameters
     offered = list(parameters)[0 if built_in else 1 :]
     # A reader that takes any names says itself which of them it knows.
-    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
-    for name in options:
-        if name not in offered and not takes_any:
-            raise ValueError(
-                f"{source}: {kind.words} has no option {name!r}; "
-                + (f"it has {', '.join(offered)}" if offered else "it has none")
-            )
+    if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        check_options(source, kind.words, options, offered)
     return kind.read(**options) if built_in else kind.read(source, **options)
 
 
