@@ -111,8 +111,7 @@ def _checkpoint(folder: Path) -> Path:
 
 
 def _resume(path: Path) -> None:
-    if path.stat().st_size or path.exists():
-        _encoder(checkpoint=path).fit(_IMAGES)
+    _encoder(checkpoint=path).fit(_IMAGES)
 
 
 def _weights(folder: Path) -> Path:

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from neurfield import FunctaEncoder
     from neurfield.datasets import Container
@@ -198,6 +196,8 @@ def count(signals: Container) -> int:
 
 def labels_of(signals: Container) -> Any | None:
     """Return one label per signal, of shape (n_samples,), or None."""
+    import numpy as np
+
     if isinstance(signals, list):
         labels = [signal.coords.get("label") for signal in signals]
         if any(label is None or label.ndim for label in labels):

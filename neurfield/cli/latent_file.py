@@ -217,9 +217,7 @@ def _read_npz(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
 
 
 def _read_netcdf(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
-    require("netCDF4", "readers")
-    with reading(path, "a file of latents"):
-        engine = netcdf_engine(path, is_lazy=False)
+    engine = netcdf_engine(path, is_lazy=False)
     with reading(path, "a file of latents"), xr.open_dataset(path, engine=engine) as dataset:
         names = {name: _KEYS.get(name, str(name)) for name in dataset.variables}
         arrays = {ours: dataset[name].values for name, ours in names.items() if _is_known(ours)}

@@ -62,8 +62,8 @@ class Entry(NamedTuple):
     classes: tuple[str, ...]
 
 
-def read_entries(folder: Path, frequency: int, label: str) -> list[Entry]:
-    """Return all records of the table.
+def read_tables(folder: Path, frequency: int, label: str) -> tuple[list[Entry], list[str]]:
+    """Return all records of the table, and the names of all classes that they may have.
 
     Parameters
     ----------
@@ -104,12 +104,7 @@ def read_entries(folder: Path, frequency: int, label: str) -> list[Entry]:
         )
     if not entries:
         raise FileError(path, "has no records")
-    return entries
-
-
-def classes_of(folder: Path, label: str) -> list[str]:
-    """Return the names of all classes that a kind of statements has."""
-    return sorted(set(_statements(folder, label).values()))
+    return entries, sorted(set(class_of.values()))
 
 
 def _statements(folder: Path, label: str) -> dict[str, str]:

@@ -11,13 +11,12 @@ from typing import Any
 
 import xarray as xr
 
+from neurfield.datasets._edf_file import ENDINGS as EDF_ENDINGS
 from neurfield.datasets.nifti import save_nifti_folder
 from neurfield.datasets.pictures import PICTURE_ENDINGS, save_pictures
 from neurfield.datasets.record_files import save_edf, save_wfdb
 from neurfield.datasets.volume_files import VOLUME_ENDINGS, save_volume
 from neurfield.errors import FileError, MissingFileError
-
-_EDF = (".edf", ".bdf")
 
 
 def save_folder(
@@ -59,14 +58,14 @@ def save_folder(
 
 def _record_name(stored: str, place: int) -> str:
     name = Path(stored).name
-    if name.lower().endswith(_EDF):
+    if name.lower().endswith(EDF_ENDINGS):
         return name
     # All that WFDB allows in the name of a record.
     return (re.sub(r"[^-\w]", "_", name, flags=re.ASCII) or f"signal_{place:04d}") + ".hea"
 
 
 def _write_one(signal: xr.DataArray, path: Path) -> None:
-    if path.suffix.lower() in _EDF:
+    if path.suffix.lower() in EDF_ENDINGS:
         save_edf(signal, path)
     elif path.suffix == ".hea":
         save_wfdb(signal, path)

@@ -170,7 +170,9 @@ def _segments(header: Header) -> Iterator[tuple[int, int, Header | None]]:
             continue
         part = None
         if name != "~":
-            part = read.setdefault(name, read.get(name) or _segment(header, name))
+            if name not in read:
+                read[name] = _segment(header, name)
+            part = read[name]
             if part.record.sig_len not in (None, length):
                 raise FileError(
                     part.path,

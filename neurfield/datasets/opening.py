@@ -12,6 +12,7 @@ from typing import Any
 import xarray as xr
 
 from neurfield.datasets._files import existing
+from neurfield.datasets._options import check_options
 from neurfield.datasets.arrays import load_npz
 from neurfield.datasets.bids import is_bids, load_bids
 from neurfield.datasets.bundled import digits
@@ -58,11 +59,6 @@ def _holds(fits: Callable[[Path], bool]) -> Callable[[Path], bool]:
     return lambda folder: any(fits(path) for path in folder.iterdir())
 
 
-def _holds_dicom(kind: str) -> Callable[[Path], bool]:
-    # Series lie in folders of their own as often as not; the first file tells.
-    return lambda folder: reader_kind(sorted(folder.rglob("*"))) == kind
-
-
 #: The first that fits is it.
 _FILES = (
     _Kind("a NIfTI file", is_nifti, load_nifti, ".nii, .nii.gz"),
@@ -80,7 +76,7 @@ _FILES = (
     _Kind("a picture", is_picture, load_pictures, "such as .png, .tif"),
     _Kind(
         "a DICOM waveform",
-        lambda path: is_dicom(path) and reader_kind([path]) == "waveform",
+        lambda path: reader_kind([path]) == "waveform",
         load_dicom_waveforms,
     ),
     _Kind(
@@ -114,20 +110,25 @@ _FOLDERS_OF = (
     ),
     _Kind("WFDB records", _holds(_ends(".hea")), load_wfdb),
     _Kind("EDF and BDF recordings", _holds(is_edf), load_edf),
-    _Kind("DICOM images", _holds_dicom("image"), load_dicom),
-    _Kind("DICOM waveforms", _holds_dicom("waveform"), load_dicom_waveforms),
 )
+
+#: Folders of DICOM files, by what the first of them is.
+_FOLDERS_OF_DICOM = {
+    "image": _Kind("DICOM images", Path.is_dir, load_dicom),
+    "waveform": _Kind("DICOM waveforms", Path.is_dir, load_dicom_waveforms),
+}
 
 _RECORD = _Kind("a WFDB record", is_record, load_wfdb)
 #: Beside other files they are there to be looked at.
 _PICTURES = _Kind("pictures", holds_pictures, load_pictures)
 
+_OF_MANY = (*_FOLDERS_OF, *_FOLDERS_OF_DICOM.values(), _PICTURES)
 _EXPECTED = "; ".join(
     [
         f"{kind.words} ({kind.endings})" if kind.endings else kind.words
         for kind in (*_FILES, _RECORD, *_FOLDERS)
     ]
-    + [f"or a folder of {', '.join(kind.words for kind in (*_FOLDERS_OF, _PICTURES))}"]
+    + [f"or a folder of {', '.join(kind.words for kind in _OF_MANY)}"]
 )
 
 
@@ -175,13 +176,8 @@ def open_signals(path: str | os.PathLike[str], **options: Any) -> Container:
     parameters = inspect.signature(kind.read).parameters
     offered = list(parameters)[0 if built_in else 1 :]
     # A reader that takes any names says itself which of them it knows.
-    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
-    for name in options:
-        if name not in offered and not takes_any:
-            raise ValueError(
-                f"{source}: {kind.words} has no option {name!r}; "
-                + (f"it has {', '.join(offered)}" if offered else "it has none")
-            )
+    if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        check_options(source, kind.words, options, offered)
     return kind.read(**options) if built_in else kind.read(source, **options)
 
 
@@ -208,6 +204,9 @@ def _kind_of_folder(source: Path) -> _Kind:
     if source.suffix == ".zarr":
         raise FileError(source, "expected a Zarr store, but the folder holds no Zarr metadata")
     held = [kind for kind in _FOLDERS_OF if kind.fits(source)]
+    # Series lie in folders of their own as often as not.
+    if (dicom := reader_kind(sorted(source.rglob("*")))) is not None:
+        held.append(_FOLDERS_OF_DICOM[dicom])
     if not held and _PICTURES.fits(source):
         held = [_PICTURES]
     if len(held) > 1:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from neurfield.datasets._files import require
 from neurfield.datasets._lazy import lazy_array
-from neurfield.datasets._ptbxl_tables import DATABASE, KINDS, Entry, classes_of, read_entries
+from neurfield.datasets._ptbxl_tables import DATABASE, KINDS, Entry, read_tables
 from neurfield.datasets._wfdb_header import read_header
 from neurfield.datasets._wfdb_signals import read_leads
-from neurfield.datasets.leads import as_list, labels_of
+from neurfield.datasets.leads import as_list, labels_of, places_of
 from neurfield.errors import FileError, MissingFileError
 
 _SECONDS = 10
@@ -132,7 +132,7 @@ def load_ptbxl(
         as_list(leads)
     chosen = _folds(split, folds)
     source = Path(folder)
-    entries = read_entries(source, frequency, label)
+    entries, classes = read_tables(source, frequency, label)
     taken = [entry for entry in entries if chosen is None or entry.fold in chosen]
     if split is not None:
         _check_patients(source, entries, chosen or ())
@@ -150,7 +150,6 @@ def load_ptbxl(
         shape = (len(wanted), frequency * _SECONDS)
         arrays = [lazy_array(partial(read, block), (len(block), *shape)) for block in blocks]
         values = require("dask.array", "readers").concatenate(arrays)
-    classes = classes_of(source, label)
     found = _labelled(values, taken, leads, wanted, frequency, classes)
     return found.assign_attrs(_ORIGIN if split is None else {"split": split, **_ORIGIN})
 
@@ -199,12 +198,7 @@ def _lead_names(first: Entry, leads: int | str | Sequence[int | str] | None) -> 
     names = read_header(first.path).names
     if leads is None:
         return names
-    asked = as_list(leads)
-    for lead in asked:
-        known = 0 <= lead < len(names) if isinstance(lead, int) else lead in names
-        if not known:
-            raise FileError(first.path, f"no lead {lead!r}; the record has {', '.join(names)}")
-    return [names[lead] if isinstance(lead, int) else lead for lead in asked]
+    return [names[place] for place in places_of(first.path, names, leads)]
 
 
 def _read(

@@ -8,17 +8,17 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neurfield.atomic import replacing
+from neurfield.atomic import replacing, replacing_all
+from neurfield.datasets._edf_file import ENDINGS
 from neurfield.datasets._files import require
 from neurfield.datasets.aami import AAMI_CLASSES
-from neurfield.errors import FileError, MissingFileError
+from neurfield.errors import FileError
 
 _FORMATS = ("16", "24", "32", "212")
 _MOST_BYTES_IN_RECORD = 61_440  # EDF's data records have no more
@@ -95,14 +95,13 @@ def save_wfdb(signal: xr.DataArray, path: str | os.PathLike[str], *, fmt: str = 
                 f"signal: label must hold AAMI classes ({', '.join(AAMI_CLASSES)}) to be written "
                 f"as annotations, got {text!r}; drop it with drop_vars('label')"
             )
-    if not target.parent.is_dir():
-        raise MissingFileError(target.parent, f"no such folder to write {target.name} into")
     notes = target.with_name(f"{target.name}.atr")
     if notes.exists() and not record.marks:
         raise FileError(notes, "is there already and would seem to belong to what is written")
     dated = isinstance(record.start, datetime.datetime)
     start = {"base_datetime" if dated else "base_time": record.start}
-    with TemporaryDirectory(dir=target.parent, prefix=".writing-") as staging:
+    # The header comes last: without it there is no record.
+    with replacing_all(target, lambda file: file.suffix == ".hea") as staged:
         wfdb.wrsamp(
             target.name,
             fs=record.frequency,
@@ -110,7 +109,7 @@ def save_wfdb(signal: xr.DataArray, path: str | os.PathLike[str], *, fmt: str = 
             sig_name=record.names,
             p_signal=record.values,
             fmt=[fmt] * len(units),
-            write_dir=staging,
+            write_dir=str(staged.parent),
             **({} if record.start is None else start),
         )
         if record.marks:
@@ -119,11 +118,8 @@ def save_wfdb(signal: xr.DataArray, path: str | os.PathLike[str], *, fmt: str = 
                 "atr",
                 np.array([round(onset * record.frequency) for onset, _, _ in record.marks]),
                 symbol=[text for _, _, text in record.marks],
-                write_dir=staging,
+                write_dir=str(staged.parent),
             )
-        # The header comes last: without it there is no record.
-        for written in sorted(Path(staging).iterdir(), key=lambda file: file.suffix == ".hea"):
-            os.replace(written, target.with_name(written.name))
 
 
 def save_edf(signal: xr.DataArray, path: str | os.PathLike[str]) -> None:
@@ -161,7 +157,7 @@ def save_edf(signal: xr.DataArray, path: str | os.PathLike[str]) -> None:
     edfio = require("edfio", "eeg")
     target = Path(path)
     kind = target.suffix.lower()
-    if kind not in (".edf", ".bdf"):
+    if kind not in ENDINGS:
         raise ValueError(f"path must end in .edf or .bdf, got {target}")
     record = _record_of(signal)
     if not np.isfinite(record.values).all():

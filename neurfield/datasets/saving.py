@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import xarray as xr
 
+from neurfield.datasets._edf_file import ENDINGS as EDF_ENDINGS
+from neurfield.datasets._options import check_options
 from neurfield.datasets._saved_folder import save_folder
 from neurfield.datasets.arrays import save_npz
 from neurfield.datasets.gridded import save_netcdf, save_zarr
@@ -38,7 +40,7 @@ _FORMATS = (
     _Format((".nii", ".nii.gz"), save_nifti, "signal"),
     _Format(VOLUME_ENDINGS, save_volume, "signal"),
     _Format((".hea",), save_wfdb, "signal"),
-    _Format((".edf", ".bdf"), save_edf, "signal"),
+    _Format(EDF_ENDINGS, save_edf, "signal"),
     _Format(PICTURE_ENDINGS, save_pictures, "signal"),
 )
 
@@ -95,12 +97,7 @@ def save_signals(
         form = _format_of(target)
         write, given = form.write, _as_taken(signals, form.takes, target)
     offered = [*inspect.signature(write).parameters][2:]
-    for name in options:
-        if name not in offered:
-            raise ValueError(
-                f"{target}: {write.__name__} has no option {name!r}; "
-                + (f"it has {', '.join(offered)}" if offered else "it has none")
-            )
+    check_options(target, write.__name__, options, offered)
     write(given, target, **options)
 
 
