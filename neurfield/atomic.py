@@ -8,12 +8,9 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
-
-from neurfield.errors import MissingFileError
 
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)  # what a folder answers that another is moved onto
 _REMOVALS = 50  # attempts, while threads of a library still write into what is removed
@@ -70,36 +67,6 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(temporary, target)
     finally:
         _remove(temporary)
-
-
-@contextmanager
-def replacing_all(target: Path, is_last: Callable[[Path], bool]) -> Iterator[Path]:
-    """Yield a path in a folder of its own, from which all files move beside `target` at the end.
-
-    Parameters
-    ----------
-    target : Path
-        One of several files that belong together, such as a header.
-    is_last : callable
-        Tells which file comes last: the header, so that it never speaks of values that are not
-        there.
-
-    Yields
-    ------
-    Path
-        Where the block is to write that file, and others beside it.
-
-    Raises
-    ------
-    MissingFileError
-        If there is no folder to write into.
-    """
-    if not target.parent.is_dir():
-        raise MissingFileError(target.parent, f"no such folder to write {target.name} into")
-    with TemporaryDirectory(dir=target.parent, prefix=".writing-") as staging:
-        yield Path(staging) / target.name
-        for file in sorted(Path(staging).iterdir(), key=is_last):
-            os.replace(file, target.parent / file.name)
 
 
 def _is_special(path: Path) -> bool:

@@ -8,17 +8,18 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neurfield.atomic import replacing, replacing_all
+from neurfield.atomic import replacing
 from neurfield.datasets._edf_file import ENDINGS
 from neurfield.datasets._files import require
 from neurfield.datasets.aami import AAMI_CLASSES
-from neurfield.errors import FileError
+from neurfield.errors import FileError, MissingFileError
 
 _FORMATS = ("16", "24", "32", "212")
 _MOST_BYTES_IN_RECORD = 61_440  # EDF's data records have no more
@@ -95,13 +96,14 @@ def save_wfdb(signal: xr.DataArray, path: str | os.PathLike[str], *, fmt: str = 
                 f"signal: label must hold AAMI classes ({', '.join(AAMI_CLASSES)}) to be written "
                 f"as annotations, got {text!r}; drop it with drop_vars('label')"
             )
+    if not target.parent.is_dir():
+        raise MissingFileError(target.parent, f"no such folder to write {target.name} into")
     notes = target.with_name(f"{target.name}.atr")
     if notes.exists() and not record.marks:
         raise FileError(notes, "is there already and would seem to belong to what is written")
     dated = isinstance(record.start, datetime.datetime)
     start = {"base_datetime" if dated else "base_time": record.start}
-    # The header comes last: without it there is no record.
-    with replacing_all(target, lambda file: file.suffix == ".hea") as staged:
+    with TemporaryDirectory(dir=target.parent, prefix=".writing-") as staging:
         wfdb.wrsamp(
             target.name,
             fs=record.frequency,
@@ -109,7 +111,7 @@ def save_wfdb(signal: xr.DataArray, path: str | os.PathLike[str], *, fmt: str = 
             sig_name=record.names,
             p_signal=record.values,
             fmt=[fmt] * len(units),
-            write_dir=str(staged.parent),
+            write_dir=staging,
             **({} if record.start is None else start),
         )
         if record.marks:
@@ -118,8 +120,11 @@ def save_wfdb(signal: xr.DataArray, path: str | os.PathLike[str], *, fmt: str = 
                 "atr",
                 np.array([round(onset * record.frequency) for onset, _, _ in record.marks]),
                 symbol=[text for _, _, text in record.marks],
-                write_dir=str(staged.parent),
+                write_dir=staging,
             )
+        # The header comes last: without it there is no record.
+        for written in sorted(Path(staging).iterdir(), key=lambda file: file.suffix == ".hea"):
+            os.replace(written, target.with_name(written.name))
 
 
 def save_edf(signal: xr.DataArray, path: str | os.PathLike[str]) -> None:

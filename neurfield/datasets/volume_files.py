@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neurfield.atomic import replacing, replacing_all
+from neurfield.atomic import replacing
 from neurfield.datasets._files import require
 from neurfield.datasets._itk_volume import ITK_KINDS, open_with_itk, write_with_itk
 from neurfield.datasets._nibabel_volume import open_with_nibabel
 from neurfield.datasets._stored_volume import check_options, files_in, labelled
 from neurfield.datasets._voxel_grid import VoxelGrid, voxel_grid
 from neurfield.datasets.nifti import is_nifti, save_nifti
-from neurfield.errors import FileError
+from neurfield.errors import FileError, MissingFileError
 
 _MGH = (".mgz", ".mgh")
 _ANALYZE = (".hdr", ".img")
@@ -139,7 +141,7 @@ def save_volume(values: xr.DataArray, path: str | os.PathLike[str]) -> None:
             with replacing(target) as temporary:
                 write_with_itk(grid, values, temporary)
         else:
-            with replacing_all(target, is_volume) as temporary:
+            with _replacing_all(target) as temporary:
                 write_with_itk(grid, values, temporary)
     elif target.suffix in _MGH:
         image = _mgh(grid, values, target)
@@ -147,7 +149,7 @@ def save_volume(values: xr.DataArray, path: str | os.PathLike[str]) -> None:
             image.to_filename(temporary)
     else:
         image = _analyze(grid, target)
-        with replacing_all(target, is_volume) as temporary:
+        with _replacing_all(target) as temporary:
             image.to_filename(temporary)
 
 
@@ -204,3 +206,15 @@ def _held(data: NDArray[Any], dtypes: Iterable[Any], target: Path) -> NDArray[An
         f"{target}: this format holds no {data.dtype}, only "
         f"{', '.join(map(str, allowed))}; values.astype makes it one of them"
     )
+
+
+@contextmanager
+def _replacing_all(target: Path) -> Iterator[Path]:
+    """Yield a path in a folder of its own, from which all files move beside `target` at the end."""
+    if not target.parent.is_dir():
+        raise MissingFileError(target.parent, f"no such folder to write {target.name} into")
+    with TemporaryDirectory(dir=target.parent, prefix=".writing-") as staging:
+        yield Path(staging) / target.name
+        # The header comes last, so that it never speaks of values that are not there.
+        for file in sorted(Path(staging).iterdir(), key=lambda file: is_volume(file)):
+            os.replace(file, target.parent / file.name)
