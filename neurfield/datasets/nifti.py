@@ -17,8 +17,6 @@ from neurfield.datasets._nibabel_volume import open_with_nibabel
 from neurfield.datasets._stored_volume import check_options, files_in, labelled
 from neurfield.datasets._voxel_grid import VoxelGrid, voxel_grid
 from neurfield.errors import MissingFileError
-from neurfield.geometry import AXES as AXES
-from neurfield.geometry import millimetres as millimetres
 from neurfield.geometry import voxel_sizes
 
 _ENDINGS = (".nii.gz", ".nii")
