@@ -96,9 +96,9 @@ def write_with_itk(grid: VoxelGrid, values: xr.DataArray, path: Path) -> None:
         raise ValueError(f"{path}: this format holds no times of frames; a NIfTI file does")
     itk = require("SimpleITK", "itk")
     vector = "channel" in values.dims
+    data = _reversed(grid.data, vector)
+    image = itk.GetImageFromArray(np.ascontiguousarray(data), isVector=vector)
     n_axes = grid.data.ndim - vector
-    axes = [*reversed(range(n_axes)), *([n_axes] if vector else [])]
-    image = itk.GetImageFromArray(np.ascontiguousarray(grid.data.transpose(axes)), isVector=vector)
     sizes = voxel_sizes(grid.affine)
     directions = (_LPS_TO_RAS[:, None] * grid.affine[:3, :3] / sizes)[:n_axes, :n_axes]
     image.SetSpacing(sizes[:n_axes].tolist())
@@ -230,7 +230,11 @@ def _values(
     image = _reader(path).Execute()
     # Without a copy, so it must not outlive the image.
     values = require("SimpleITK", "itk").GetArrayViewFromImage(image)
-    n_axes = values.ndim - vector
-    axes = [*reversed(range(n_axes)), *([n_axes] if vector else [])]
-    found = values.transpose(axes).astype(dtype)
+    found = _reversed(values, vector).astype(dtype)
     return found if (slope, intercept) == (1.0, 0.0) else found * slope + intercept
+
+
+def _reversed(values: NDArray[Any], vector: bool) -> NDArray[Any]:
+    """Return values with their axes in the other order, components last in either."""
+    n_axes = values.ndim - vector
+    return values.transpose([*reversed(range(n_axes)), *range(n_axes, values.ndim)])
