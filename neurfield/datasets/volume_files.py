@@ -167,7 +167,6 @@ def _open(path: Path) -> Any:
         return open_with_itk(path)
     if not (is_nifti(path) or path.suffix in (*_MGH, *_ANALYZE)):
         raise FileError(path, f"unknown kind of file; expected {_WORDS}")
-    require("nibabel", "readers")
     return open_with_nibabel(path)
 
 
