@@ -17,7 +17,7 @@ from neurfield.datasets._stored_volume import Frames, StoredVolume, check_shape,
 from neurfield.datasets._voxel_grid import VoxelGrid
 from neurfield.errors import FileError
 from neurfield.geometry import LENGTHS, voxel_sizes
-from neurfield.limits import check_unpacked
+from neurfield.limits import DEFLATED, check_unpacked
 
 #: Kind of file and ITK's reader of it, by ending.
 ITK_KINDS = {
@@ -32,7 +32,6 @@ _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 _HEADER = 2**16  # bytes in which the fields of a header lie
 _MOST_AXES = 5
-_DEFLATE = 1032  # times at most that compression makes anything smaller
 
 
 def open_with_itk(path: Path) -> StoredVolume:
@@ -210,7 +209,7 @@ def _check_size(path: Path, data: Path | None, fields: dict[str, str], claimed: 
         return
     packed = fields.get("compresseddata", "").lower() == "true"
     packed = packed or fields.get("encoding", "raw") != "raw"
-    most = data.stat().st_size * (_DEFLATE if packed else 1)
+    most = data.stat().st_size * (DEFLATED if packed else 1)
     if claimed > most:
         raise FileError(
             path, f"is cut off: its header claims {claimed} bytes, {most} are there at most"
