@@ -93,6 +93,32 @@ def affine_of(volume: xr.DataArray) -> NDArray[np.float64]:
     return affine
 
 
+def affine_from(
+    affine: NDArray[np.float64], first: NDArray[np.float64], steps: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the affine of another grid along the same axes.
+
+    Parameters
+    ----------
+    affine : array of shape (4, 4)
+        Voxel index → position in millimetres, of the grid that coordinates belong to.
+    first : array of shape (3,)
+        Coordinates of the other grid's first voxel, in millimetres.
+    steps : array of shape (3,)
+        Its steps in millimetres, negative where coordinates descend.
+
+    Examples
+    --------
+    >>> affine_from(np.diag([2.0, 2.0, 2.0, 1.0]), np.array([6.0, 0, 0]), np.array([1.0, 2, 2]))[0]
+    array([1., 0., 0., 6.])
+    """
+    sizes = voxel_sizes(affine)
+    to_index = np.eye(4)
+    to_index[range(3), range(3)] = steps / sizes
+    to_index[:3, 3] = first / sizes
+    return np.asarray(affine @ to_index)
+
+
 def millimetres(shape: Sequence[int], affine: NDArray[np.float64]) -> dict[str, Any]:
     """Return coordinates along x, y and z, in xarray's form: voxel index × voxel size.
 

@@ -10,6 +10,9 @@ from neurfield.errors import FileError
 #: Variable of the environment that raises, or lowers, the limit.
 VARIABLE = "NEURFIELD_MAX_BYTES"
 
+#: How many times smaller than its content a deflated file, such as of gzip, is at most.
+DEFLATED = 1032
+
 _LEAST = 2**30  # whatever the file's size, so much is always allowed
 _GROWTH = 20  # real images, masks and recordings hardly ever pack better
 

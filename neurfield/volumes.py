@@ -10,7 +10,15 @@ import numpy.typing as npt
 import xarray as xr
 from sklearn.utils.validation import check_is_fitted
 
-from neurfield.geometry import AXES, affine_fault, affine_of, millimetres, step_of, voxel_sizes
+from neurfield.geometry import (
+    AXES,
+    affine_fault,
+    affine_from,
+    affine_of,
+    millimetres,
+    step_of,
+    voxel_sizes,
+)
 from neurfield.signals import grid_points
 from neurfield.validation import validated_latents
 
@@ -135,11 +143,8 @@ def _own_map(
     if spacing is not None:
         steps = np.sign(steps) * _checked_spacing(spacing)
     first, last = (np.array([volume[axis].values[end] for axis in AXES]) for end in (0, -1))
-    to_index = np.eye(4)
-    to_index[range(3), range(3)] = steps / voxel_sizes(original)
-    to_index[:3, 3] = first / voxel_sizes(original)
     shape = tuple(int(n) + 1 for n in np.floor((last - first) / steps + 1e-6))
-    return shape, original @ to_index
+    return shape, affine_from(original, first, steps)
 
 
 def _steps(volume: xr.DataArray) -> np.ndarray:

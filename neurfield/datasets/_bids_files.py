@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neurfield.datasets._files import reading
+from neurfield.datasets.nifti import is_nifti
 from neurfield.errors import FileError
 
 #: Entities of BIDS by the words that options and coordinates have, in the order of file names.
@@ -91,17 +92,15 @@ def bids_files(base: Path) -> Iterator[BidsFile]:
     """
     found = [path for depth in ("*/*", "*/*/*") for path in base.glob(f"sub-*/{depth}")]
     for path in sorted(found):
-        if path.name.startswith(".") or not path.name.endswith((".nii", ".nii.gz")):
+        if not is_nifti(path):
             continue
-        *pairs, suffix = path.name.removesuffix(".gz").removesuffix(".nii").split("_")
-        keys = dict(pair.split("-", 1) for pair in pairs if "-" in pair)
+        keys, suffix = _parts(path.name.removesuffix(".gz").removesuffix(".nii"))
         folders = path.relative_to(base).parts
         if f"sub-{keys.get('sub')}" != folders[0] or (
             folders[1].startswith("ses-") and f"ses-{keys.get('ses')}" != folders[1]
         ):
             raise FileError(path, "is named for another subject or session than its folder")
-        entities = {_WORDS.get(key, key): value for key, value in keys.items()}
-        yield BidsFile(path, entities, suffix, path.parent.name)
+        yield BidsFile(path, _in_words(keys), suffix, path.parent.name)
 
 
 def metadata(file: BidsFile, base: Path) -> dict[str, Any]:
@@ -121,9 +120,8 @@ def metadata(file: BidsFile, base: Path) -> dict[str, Any]:
     for folder in reversed(folders):
         matches = []
         for path in folder.glob(f"*{file.suffix}.json"):
-            *pairs, suffix = path.stem.split("_")
-            keys = dict(pair.split("-", 1) for pair in pairs if "-" in pair)
-            entities = {_WORDS.get(key, key): value for key, value in keys.items()}
+            keys, suffix = _parts(path.stem)
+            entities = _in_words(keys)
             if suffix == file.suffix and entities.items() <= file.entities.items():
                 matches.append((len(entities), path))
         for _, path in sorted(matches):
@@ -168,6 +166,16 @@ def participants(base: Path) -> dict[str, dict[str, Any]]:
         name: {column: values[index] for column, values in columns.items()}
         for index, name in enumerate(names)
     }
+
+
+def _parts(stem: str) -> tuple[dict[str, str], str]:
+    """Return the values in a name by their keys, such as "sub", and its suffix."""
+    *pairs, suffix = stem.split("_")
+    return dict(pair.split("-", 1) for pair in pairs if "-" in pair), suffix
+
+
+def _in_words(keys: dict[str, str]) -> dict[str, str]:
+    return {_WORDS.get(key, key): value for key, value in keys.items()}
 
 
 def _typed(values: list[str]) -> list[Any]:

@@ -17,7 +17,7 @@ from neurfield.datasets._stored_volume import Frames, StoredVolume, check_shape,
 from neurfield.datasets._voxel_grid import VoxelGrid
 from neurfield.errors import FileError
 from neurfield.geometry import LENGTHS, voxel_sizes
-from neurfield.limits import check_unpacked
+from neurfield.limits import DEFLATED, check_unpacked
 
 #: Kind of file and ITK's reader of it, by ending.
 ITK_KINDS = {
@@ -32,7 +32,6 @@ _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 _HEADER = 2**16  # bytes in which the fields of a header lie
 _MOST_AXES = 5
-_DEFLATE = 1032  # times at most that compression makes anything smaller
 
 
 def open_with_itk(path: Path) -> StoredVolume:
@@ -96,9 +95,9 @@ def write_with_itk(grid: VoxelGrid, values: xr.DataArray, path: Path) -> None:
         raise ValueError(f"{path}: this format holds no times of frames; a NIfTI file does")
     itk = require("SimpleITK", "itk")
     vector = "channel" in values.dims
+    data = _reversed(grid.data, vector)
+    image = itk.GetImageFromArray(np.ascontiguousarray(data), isVector=vector)
     n_axes = grid.data.ndim - vector
-    axes = [*reversed(range(n_axes)), *([n_axes] if vector else [])]
-    image = itk.GetImageFromArray(np.ascontiguousarray(grid.data.transpose(axes)), isVector=vector)
     sizes = voxel_sizes(grid.affine)
     directions = (_LPS_TO_RAS[:, None] * grid.affine[:3, :3] / sizes)[:n_axes, :n_axes]
     image.SetSpacing(sizes[:n_axes].tolist())
@@ -210,7 +209,7 @@ def _check_size(path: Path, data: Path | None, fields: dict[str, str], claimed: 
         return
     packed = fields.get("compresseddata", "").lower() == "true"
     packed = packed or fields.get("encoding", "raw") != "raw"
-    most = data.stat().st_size * (_DEFLATE if packed else 1)
+    most = data.stat().st_size * (DEFLATED if packed else 1)
     if claimed > most:
         raise FileError(
             path, f"is cut off: its header claims {claimed} bytes, {most} are there at most"
@@ -230,7 +229,11 @@ def _values(
     image = _reader(path).Execute()
     # Without a copy, so it must not outlive the image.
     values = require("SimpleITK", "itk").GetArrayViewFromImage(image)
-    n_axes = values.ndim - vector
-    axes = [*reversed(range(n_axes)), *([n_axes] if vector else [])]
-    found = values.transpose(axes).astype(dtype)
+    found = _reversed(values, vector).astype(dtype)
     return found if (slope, intercept) == (1.0, 0.0) else found * slope + intercept
+
+
+def _reversed(values: NDArray[Any], vector: bool) -> NDArray[Any]:
+    """Return values with their axes in the other order, components last in either."""
+    n_axes = values.ndim - vector
+    return values.transpose([*reversed(range(n_axes)), *range(n_axes, values.ndim)])

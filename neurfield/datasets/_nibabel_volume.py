@@ -16,7 +16,7 @@ from neurfield.datasets._files import existing, reading, require
 from neurfield.datasets._stored_volume import Frames, StoredVolume, check_shape, value_dtype
 from neurfield.errors import FileError
 from neurfield.geometry import voxel_sizes
-from neurfield.limits import check_unpacked
+from neurfield.limits import DEFLATED, check_unpacked
 
 #: Which of a NIfTI file's two affines a caller wants.
 Form = Literal["sform", "qform"] | None
@@ -41,7 +41,6 @@ _KINDS = {
 _PACKED = (".gz", ".mgz")
 _HEADER = 2**22  # bytes from the start in which header and extensions must lie
 _MGH_HEADER = 284  # bytes before the values of an MGH file
-_GZIP = 1032  # times at most that deflate makes anything smaller
 _WORTH_COUNTING = 2**26  # bytes of content from which packed files are counted before they are read
 
 
@@ -244,7 +243,7 @@ def _check_size(image: Any, path: Path, what: str, count: bool) -> None:
     found = data.stat().st_size
     if data.suffix in _PACKED:
         check_unpacked(data, claimed, "the volume that its header claims")
-        found = min(claimed, _GZIP * found)
+        found = min(claimed, DEFLATED * found)
         if count and _WORTH_COUNTING < claimed == found:
             with _opened(data) as file:
                 found = 0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,8 +11,9 @@ import xarray as xr
 from neurfield.atomic import replacing
 from neurfield.datasets._files import require
 from neurfield.datasets._raster import RASTER_ENDINGS
+from neurfield.datasets._staging import moving_into
 from neurfield.datasets._tiff import TIFF_ENDINGS
-from neurfield.errors import FileError, MissingFileError
+from neurfield.errors import FileError
 from neurfield.signals.layout import cast
 
 _OME_UNITS = {"um": "µm", "nm": "nm", "mm": "mm", "cm": "cm", "m": "m", "in": "in"}
@@ -44,18 +43,13 @@ def write_folder(signals: list[xr.DataArray], folder: Path, dtype: Any) -> None:
     for name in names:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise FileError(folder, f"{name!r} is no name of a file in it")
-    if not folder.parent.is_dir():
-        raise MissingFileError(folder.parent, f"no such folder to make {folder.name} in")
     if folder.exists() and not folder.is_dir():
         raise FileError(folder, "is a file, and pictures go into a folder")
-    with TemporaryDirectory(dir=folder.parent, prefix=".writing-") as staging:
+    with moving_into(folder, beside=folder.parent) as staging:
         for name, signal in zip(names, signals, strict=True):
-            written = Path(staging) / name
+            written = staging / name
             written.parent.mkdir(parents=True, exist_ok=True)
             write_one(signal, written, dtype)
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(Path(staging) / name, folder / name)
 
 
 def write_one(signal: xr.DataArray, path: Path, dtype: Any) -> None:

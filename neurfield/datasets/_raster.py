@@ -50,7 +50,8 @@ def read_raster(path: Path, drops_alpha: bool = False) -> Picture:
             image.seek(frame)
             _check_depth(path, image)
             frames.append(_values(path, ImageOps.exif_transpose(image), drops_alpha))
-    whole = frames[0] if n_frames == 1 else np.stack(_alike(frames))
+    frames = _alike(frames)
+    whole = frames[0] if n_frames == 1 else np.stack(frames)
     axes = "yx" if frames[0].ndim == 2 else "yxc"
     return Picture(whole, axes if n_frames == 1 else f"t{axes}")
 
@@ -89,5 +90,4 @@ def _alike(frames: list[np.ndarray]) -> list[np.ndarray]:
     """Give grey frames the three channels that others of the same animation have."""
     if all(frame.ndim == frames[0].ndim for frame in frames):
         return frames
-    frames[:] = [np.stack([f] * 3, axis=-1) if f.ndim == 2 else f for f in frames]
-    return frames
+    return [np.stack([f] * 3, axis=-1) if f.ndim == 2 else f for f in frames]

@@ -6,17 +6,17 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import xarray as xr
 
 from neurfield.datasets._edf_file import ENDINGS as EDF_ENDINGS
+from neurfield.datasets._staging import moving_into
 from neurfield.datasets.nifti import save_nifti_folder
 from neurfield.datasets.pictures import PICTURE_ENDINGS, save_pictures
 from neurfield.datasets.record_files import save_edf, save_wfdb
 from neurfield.datasets.volume_files import VOLUME_ENDINGS, save_volume
-from neurfield.errors import FileError, MissingFileError
+from neurfield.errors import FileError
 
 
 def save_folder(
@@ -76,21 +76,15 @@ def _write_one(signal: xr.DataArray, path: Path) -> None:
 def _write_each(signals: Sequence[xr.DataArray], names: list[str], folder: Path) -> None:
     if len({Path(name).stem for name in names}) < len(names):
         names = [f"{place:04d}_{name}" for place, name in enumerate(names)]
-    if not folder.parent.is_dir():
-        raise MissingFileError(folder.parent, f"no such folder to make {folder.name} in")
     if folder.exists() and not folder.is_dir():
         raise FileError(folder, "is a file, and signals of one file each go into a folder")
-    with TemporaryDirectory(dir=folder.parent, prefix=".writing-") as staging:
+    with moving_into(folder, beside=folder.parent, is_last=lambda f: f.name in names) as staging:
         for signal, name in zip(signals, names, strict=True):
-            _write_one(signal, Path(staging) / name)
-        written = {file.name for file in Path(staging).iterdir()}
+            _write_one(signal, staging / name)
+        written = {file.name for file in staging.iterdir()}
         for record in (name.removesuffix(".hea") for name in names if name.endswith(".hea")):
             notes = f"{record}.atr"
             if (folder / notes).exists() and notes not in written:
                 raise FileError(
                     folder / notes, "is there already and would seem to belong to what is written"
                 )
-        folder.mkdir(exist_ok=True)
-        # Headers come last, so that none speaks of values that are not there.
-        for name in sorted(written, key=lambda name: name in names):
-            os.replace(Path(staging) / name, folder / name)

@@ -11,7 +11,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neurfield.datasets._stored_volume import Frames
-from neurfield.geometry import AXES, FRAME_AXES, affine_of, length_unit, step_of, voxel_sizes
+from neurfield.geometry import (
+    AXES,
+    FRAME_AXES,
+    affine_from,
+    affine_of,
+    length_unit,
+    step_of,
+    voxel_sizes,
+)
 
 # Units of time that coordinates are given in, in seconds.
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "min": 60.0}
@@ -81,8 +89,7 @@ def voxel_grid(values: xr.DataArray, target: Path) -> VoxelGrid:
 def _affine(values: xr.DataArray) -> NDArray[np.float64]:
     """Return the affine of the grid on which the values stand."""
     original = affine_of(values)
-    sizes = voxel_sizes(original)
-    steps, first = sizes.copy(), np.zeros(3)
+    steps, first = voxel_sizes(original), np.zeros(3)
     for index, axis in enumerate(AXES):
         if axis not in values.coords:
             continue
@@ -93,10 +100,7 @@ def _affine(values: xr.DataArray) -> NDArray[np.float64]:
         first[index] = positions[0]
         if len(positions) > 1:
             steps[index] = step_of(positions, axis)
-    to_index = np.eye(4)
-    to_index[range(3), range(3)] = steps / sizes
-    to_index[:3, 3] = first / sizes
-    return np.asarray(original @ to_index)
+    return affine_from(original, first, steps)
 
 
 def _frames(values: xr.DataArray, axis: str | None) -> Frames:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -14,11 +13,9 @@ import xarray as xr
 from neurfield.atomic import replacing
 from neurfield.datasets._files import require
 from neurfield.datasets._nibabel_volume import open_with_nibabel
+from neurfield.datasets._staging import moving_into
 from neurfield.datasets._stored_volume import check_options, files_in, labelled
 from neurfield.datasets._voxel_grid import VoxelGrid, voxel_grid
-from neurfield.errors import MissingFileError
-from neurfield.geometry import AXES as AXES
-from neurfield.geometry import millimetres as millimetres
 from neurfield.geometry import voxel_sizes
 
 _ENDINGS = (".nii.gz", ".nii")
@@ -179,14 +176,10 @@ def save_nifti_folder(
     ]
     if len(set(names)) < len(names):
         names = [f"{index:04d}_{name}" for index, name in enumerate(names)]
-    if not target.parent.is_dir():
-        raise MissingFileError(target.parent, f"no such folder to make {target.name} in")
-    with TemporaryDirectory(dir=target.parent, prefix=".writing-") as staging:
+    with moving_into(target, beside=target.parent) as staging:
         for volume, name in zip(volumes, names, strict=True):
-            save_nifti(volume, Path(staging) / name)
-        target.mkdir(exist_ok=True)
-        for name in names:
-            os.replace(Path(staging) / name, target / name)
+            save_nifti(volume, staging / name)
+        target.mkdir(exist_ok=True)  # also for no volumes at all
     return [target / name for name in names]
 
 

@@ -8,7 +8,6 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from neurfield.atomic import replacing
 from neurfield.datasets._edf_file import ENDINGS
 from neurfield.datasets._files import require
+from neurfield.datasets._staging import moving_into
 from neurfield.datasets.aami import AAMI_CLASSES
 from neurfield.errors import FileError, MissingFileError
 
@@ -103,7 +103,9 @@ def save_wfdb(signal: xr.DataArray, path: str | os.PathLike[str], *, fmt: str = 
         raise FileError(notes, "is there already and would seem to belong to what is written")
     dated = isinstance(record.start, datetime.datetime)
     start = {"base_datetime" if dated else "base_time": record.start}
-    with TemporaryDirectory(dir=target.parent, prefix=".writing-") as staging:
+    folder = target.parent
+    # The header comes last: without it there is no record.
+    with moving_into(folder, beside=folder, is_last=lambda f: f.suffix == ".hea") as staging:
         wfdb.wrsamp(
             target.name,
             fs=record.frequency,
@@ -111,7 +113,7 @@ def save_wfdb(signal: xr.DataArray, path: str | os.PathLike[str], *, fmt: str = 
             sig_name=record.names,
             p_signal=record.values,
             fmt=[fmt] * len(units),
-            write_dir=staging,
+            write_dir=str(staging),
             **({} if record.start is None else start),
         )
         if record.marks:
@@ -120,11 +122,8 @@ def save_wfdb(signal: xr.DataArray, path: str | os.PathLike[str], *, fmt: str = 
                 "atr",
                 np.array([round(onset * record.frequency) for onset, _, _ in record.marks]),
                 symbol=[text for _, _, text in record.marks],
-                write_dir=staging,
+                write_dir=str(staging),
             )
-        # The header comes last: without it there is no record.
-        for written in sorted(Path(staging).iterdir(), key=lambda file: file.suffix == ".hea"):
-            os.replace(written, target.with_name(written.name))
 
 
 def save_edf(signal: xr.DataArray, path: str | os.PathLike[str]) -> None:

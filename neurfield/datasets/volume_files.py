@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ from neurfield.atomic import replacing
 from neurfield.datasets._files import require
 from neurfield.datasets._itk_volume import ITK_KINDS, open_with_itk, write_with_itk
 from neurfield.datasets._nibabel_volume import open_with_nibabel
+from neurfield.datasets._staging import moving_into
 from neurfield.datasets._stored_volume import check_options, files_in, labelled
 from neurfield.datasets._voxel_grid import VoxelGrid, voxel_grid
 from neurfield.datasets.nifti import is_nifti, save_nifti
@@ -167,7 +167,6 @@ def _open(path: Path) -> Any:
         return open_with_itk(path)
     if not (is_nifti(path) or path.suffix in (*_MGH, *_ANALYZE)):
         raise FileError(path, f"unknown kind of file; expected {_WORDS}")
-    require("nibabel", "readers")
     return open_with_nibabel(path)
 
 
@@ -213,8 +212,5 @@ def _replacing_all(target: Path) -> Iterator[Path]:
     """Yield a path in a folder of its own, from which all files move beside `target` at the end."""
     if not target.parent.is_dir():
         raise MissingFileError(target.parent, f"no such folder to write {target.name} into")
-    with TemporaryDirectory(dir=target.parent, prefix=".writing-") as staging:
-        yield Path(staging) / target.name
-        # The header comes last, so that it never speaks of values that are not there.
-        for file in sorted(Path(staging).iterdir(), key=lambda file: is_volume(file)):
-            os.replace(file, target.parent / file.name)
+    with moving_into(target.parent, beside=target.parent, is_last=is_volume) as staging:
+        yield staging / target.name

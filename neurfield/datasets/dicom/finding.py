@@ -92,7 +92,7 @@ def headers(
         if path in seen:
             raise ValueError(f"paths must name each file once, got {path} twice")
         seen.add(path)
-        header = _open(existing(path))
+        header = _open(_checked(existing(path)))
         held = _kind(header)
         if held != kind:
             raise FileError(path, f"holds no {kind} but {_article(held)} {held}{_other(held)}")
@@ -154,14 +154,19 @@ def _is_beside(path: Path) -> bool:
     return hidden or path.name.lower() in _BESIDE_NAMES or path.suffix.lower() in _BESIDE
 
 
-def _open(path: Path) -> Header:
-    """Return a file's header, which is read by force only where the file looks like DICOM."""
+def _checked(path: Path) -> Path:
+    """Return a path, of which the file must look like DICOM."""
     if not is_dicom(path):
         raise FileError(
             path,
             "could not be read as a DICOM file: it has neither the mark DICM after 128 bytes nor "
             "an element of DICOM at its start; is it truncated or of another kind?",
         )
+    return path
+
+
+def _open(path: Path) -> Header:
+    """Return a file's header, read by force: only a file that looks like DICOM may be given."""
     pydicom = require("pydicom", "dicom")
     with reading(path, _WHAT):
         deflated = _is_deflated(path)

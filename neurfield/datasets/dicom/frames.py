@@ -136,30 +136,30 @@ def frames_of(header: Header) -> list[Frame]:
                 f"PerFrameFunctionalGroupsSequence describes {len(each)} frames, but "
                 f"NumberOfFrames is {n_frames}; is it truncated?",
             )
+        common |= _read(path, dataset, _GROUPED) | _read_grouped(path, dataset)
         if not each:
-            alone = common | _read_grouped(path, [dataset])
-            return [Frame(path, index, alone, {}) for index in range(n_frames)]
-        shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
+            return [Frame(path, index, common, {}) for index in range(n_frames)]
+        # What a frame's own group says goes before what all share, and that before the file.
+        common |= _read_grouped(path, (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0])
         pointers = _pointers(dataset)
         return [
             Frame(
                 path,
                 index,
-                common | _read_grouped(path, [group, shared, dataset]),
+                common | _read_grouped(path, group),
                 _dimensions(path, group, pointers),
             )
             for index, group in enumerate(each)
         ]
 
 
-def _read_grouped(path: Path, groups: list[Any]) -> dict[str, Any]:
-    """Return the elements of a frame, of the first group that has them; the last is the file."""
-    elements = _read(path, groups[-1], _GROUPED)
-    for group in reversed(groups):
-        for name in dict.fromkeys(_GROUPED.values()):
-            for item in (group.get(name) or [])[:1]:
-                held = [keyword for keyword, of in _GROUPED.items() if of == name]
-                elements |= _read(path, item, held)
+def _read_grouped(path: Path, group: Any) -> dict[str, Any]:
+    """Return the elements that the sequences of a functional group, or of a file, hold."""
+    elements: dict[str, Any] = {}
+    for name in dict.fromkeys(_GROUPED.values()):
+        for item in (group.get(name) or [])[:1]:
+            held = [keyword for keyword, of in _GROUPED.items() if of == name]
+            elements |= _read(path, item, held)
     return elements
 
 

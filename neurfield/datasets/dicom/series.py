@@ -18,8 +18,8 @@ from neurfield.datasets.dicom.frames import Frame, frames_of
 from neurfield.datasets.dicom.geometry import is_placed
 from neurfield.datasets.dicom.pixels import is_colour, is_inverted, read_values, unit_of
 from neurfield.datasets.dicom.stacks import Series, divide
-from neurfield.datasets.nifti import AXES, millimetres
 from neurfield.errors import FileError
+from neurfield.geometry import AXES, millimetres
 
 
 def load_dicom(
