@@ -25,7 +25,7 @@ def coordinates_beside(X: xr.DataArray, axis_names: tuple[str, ...]) -> dict[str
     axis_names : tuple of str
         Names of the coordinate axes.
     """
-    places = {*axis_names, _CHANNEL}
+    places, indexes = {*axis_names, _CHANNEL}, X.indexes  # made anew whenever it is asked for
     return {
         str(name): coord.variable.copy()
         for name, coord in X.coords.items()
@@ -34,13 +34,8 @@ def coordinates_beside(X: xr.DataArray, axis_names: tuple[str, ...]) -> dict[str
         and set(coord.dims) <= places
         and coord.ndim <= _MOST_AXES
         and is_in_memory(coord.variable)
-        and not isinstance(X.indexes.get(name), pd.MultiIndex)
-        and name not in _levels(X)
+        and not isinstance(indexes.get(name), pd.MultiIndex)  # nor one of its levels
     }
-
-
-def _levels(X: xr.DataArray) -> set[Any]:
-    return {n for index in X.indexes.values() for n in index.names if index.nlevels > 1}
 
 
 def sample_coordinates(X: Any) -> xr.Coordinates | None:
