@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import xarray as xr
+from xarray.indexes import PandasMultiIndex
 
 from neurfield._compat import is_in_memory
 from neurfield.signals.layout import CHANNEL, SAMPLE
@@ -24,7 +25,7 @@ def coordinates_beside(X: xr.DataArray, axis_names: tuple[str, ...]) -> dict[str
     axis_names : tuple of str
         Names of the coordinate axes.
     """
-    places, indexes = {*axis_names, CHANNEL}, X.indexes  # made anew whenever it is asked for
+    places, indexes = {*axis_names, CHANNEL}, X.xindexes
     return {
         str(name): coord.variable.copy()
         for name, coord in X.coords.items()
@@ -33,7 +34,7 @@ def coordinates_beside(X: xr.DataArray, axis_names: tuple[str, ...]) -> dict[str
         and set(coord.dims) <= places
         and coord.ndim <= _MOST_AXES
         and is_in_memory(coord.variable)
-        and not isinstance(indexes.get(name), pd.MultiIndex)  # nor one of its levels
+        and not isinstance(indexes.get(name), PandasMultiIndex)  # nor one of its levels
     }
 
 
