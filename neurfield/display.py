@@ -71,8 +71,10 @@ def labelled(encoder: Any, latents: np.ndarray, X: Any) -> Any:
         Of an xarray object with a coordinate ``sample``, that becomes the index. scikit-learn
         itself takes over the index of a DataFrame.
     """
+    if output_config("transform", encoder).get("dense") != "pandas":
+        return latents
     index = index_of_samples(X)
-    if index is None or output_config("transform", encoder).get("dense") != "pandas":
+    if index is None:
         return latents
     import pandas as pd
 

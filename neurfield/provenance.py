@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import wraps
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neurfield.spec import plain
+
+if TYPE_CHECKING:
+    from neurfield.codec import Codec
 
 #: Name of the attribute, or of the array in a file, that tells which field latents are of.
 FINGERPRINT = "field_fingerprint"
@@ -58,15 +61,15 @@ def fingerprint_of(latents: Any) -> str | None:
     return None if found is None else str(found)
 
 
-def check_origin(found: str | None, own: str, what: str, instead: str) -> None:
+def check_origin(found: str | None, codec: Codec, what: str, instead: str) -> None:
     """Refuse latents of another field than the one that is to decode them.
 
     Parameters
     ----------
     found : str or None
         Fingerprint that the latents have; None where they have none, which passes.
-    own : str
-        Fingerprint of the field.
+    codec : Codec
+        Of the field; its weights are only gone through where there is something to compare.
     what : str
         What holds the latents, such as "X".
     instead : str
@@ -77,7 +80,7 @@ def check_origin(found: str | None, own: str, what: str, instead: str) -> None:
     ValueError
         If it is another.
     """
-    if found is not None and found != own:
+    if found is not None and found != (own := codec.fingerprint):
         raise ValueError(
             f"{what} holds latents of the field {found}, and this field is {own}: another one, or "
             "the same before or after more training; decode them with the encoder that made them, "
@@ -101,7 +104,7 @@ def _traced(transform: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(transform)
     def traced(self: Any, X: Any) -> Any:
         latents = transform(self, X)
-        if hasattr(latents, "attrs"):
+        if hasattr(latents, "attrs") and FINGERPRINT not in latents.attrs:
             latents.attrs[FINGERPRINT] = self.codec_.fingerprint
         return latents
 

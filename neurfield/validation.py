@@ -230,7 +230,7 @@ def check_field(encoder: FunctaEncoder, latents: Any, name: str) -> None:
     """
     check_origin(
         fingerprint_of(latents),
-        encoder.codec_.fingerprint,
+        encoder.codec_,
         name,
         "pass a plain array, which says nothing of a field",
     )

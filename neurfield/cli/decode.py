@@ -115,7 +115,7 @@ def _check(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namespace) -
     """Refuse latents that the field cannot decode, or that another field made."""
     from neurfield.provenance import check_origin
 
-    length, own = encoder.codec_.latent_size, encoder.codec_.fingerprint
+    length = encoder.codec_.latent_size
     if found.latents.shape[1] != length:
         raise FileError(
             args.latents,
@@ -130,8 +130,8 @@ def _check(encoder: FunctaEncoder, found: LatentSet, args: argparse.Namespace) -
             stacklevel=2,
         )
     elif not args.force:
-        check_origin(found.fingerprint, own, f"{args.latents}", "force it with --force")
-    elif found.fingerprint != own:
+        check_origin(found.fingerprint, encoder.codec_, f"{args.latents}", "force it with --force")
+    elif found.fingerprint != encoder.codec_.fingerprint:
         warnings.warn(
             f"{args.latents} holds latents of another field than {args.model}: what they decode to "
             "means nothing, unless the two are almost the same",

@@ -71,7 +71,7 @@ def save_latents(
     if encoder is not None:
         check_origin(
             fingerprint_of(latents),
-            encoder.codec_.fingerprint,
+            encoder.codec_,
             "latents",
             "give the array without attrs",
         )

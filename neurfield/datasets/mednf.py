@@ -145,7 +145,7 @@ def to_mednf(
     if encoder is not None:
         check_origin(
             fingerprint_of(dataset["latents"]),
-            encoder.codec_.fingerprint,
+            encoder.codec_,
             "dataset",
             "drop the attrs of its latents",
         )

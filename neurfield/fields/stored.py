@@ -60,12 +60,28 @@ def field_of_weights(
     ]
     if wrong:
         raise ValueError(f"weights do not fit together: {'; '.join(wrong[:3])}")
-    for name, weight in weights.items():
-        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
-            raise ValueError(f"weights must be finite, {name} holds some that are not")
+    check_finite(weights)
     field = module(**arguments).to(dtype)
     field.load_state_dict(dict(weights))
     return field
+
+
+def check_finite(weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that no training leaves.
+
+    Parameters
+    ----------
+    weights : mapping of str to Tensor
+        A state dict.
+
+    Raises
+    ------
+    ValueError
+        If one is NaN or infinite.
+    """
+    for name, weight in weights.items():
+        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+            raise ValueError(f"weights must be finite, {name} holds some that are not")
 
 
 def _check_sizes(arguments: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:

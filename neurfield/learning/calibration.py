@@ -177,8 +177,7 @@ def _calibrate(
     trials = [trial for trial in trials if np.isfinite(trial[2]).any()]
     if not trials:
         return  # a single point: nothing can be hidden while something is seen
-    weight = sample.context.sample_weight
-    counts = None if weight is None else weight.double().cpu().numpy()
+    counts = sample.sample_weight
     levels = np.stack([misfit / np.maximum(free, 1.0) for misfit, free, _, _ in trials])
     every = None if counts is None else np.broadcast_to(counts, levels.shape)
     spread = np.average(np.square(levels - np.average(levels, weights=every)), weights=every)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from neurfield.atomic import replacing
 from neurfield.errors import FileError, existing_file, reading
+from neurfield.fields.stored import check_finite
 from neurfield.interop import read_torch
 from neurfield.learning.outer_loop import TrainingState
 
@@ -140,8 +141,8 @@ def _check(state: dict[str, Any]) -> None:
     for name in ("loss_curve", "psnr_curve", "validation_curve"):
         if not all(type(value) in (int, float) for value in training[name]):
             raise ValueError(f"{name} must be a list of numbers")
-    _check_finite(state["weights"].values())
-    _check_finite(training["best_weights"].values())
+    check_finite(state["weights"])
+    check_finite(training["best_weights"])
     if type(state["seed"]) is not int:
         raise ValueError("seed must be a whole number")
     torch.Generator().manual_seed(state["seed"])
@@ -153,9 +154,3 @@ def _check(state: dict[str, Any]) -> None:
             numbers = [window["n_drawn"], *window["window"], *window["queue"]]
             if not all(type(number) is int and number >= 0 for number in numbers):
                 raise ValueError("draws must be whole numbers")
-
-
-def _check_finite(weights: Iterable[Tensor]) -> None:
-    for weight in weights:
-        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
-            raise ValueError("weights must be finite")

@@ -101,6 +101,12 @@ class PriorSample:
     deformed: Tensor | None = None
     effort: float = 1.0
 
+    @property
+    def sample_weight(self) -> np.ndarray | None:
+        """As how many signals each counts, in double precision; None = all once."""
+        weight = self.context.sample_weight
+        return None if weight is None else weight.double().cpu().numpy()
+
     def few(self) -> PriorSample:
         """Return as many of the signals as it takes to measure errors of the full field."""
         few = slice(error_signals(self.context.n_points, self.effort))
@@ -230,7 +236,7 @@ def estimate_prior(field: Field, sample: PriorSample) -> LatentPrior | None:
         return None
     known = [sample.latents] if sample.deformed is None else [sample.latents, sample.deformed]
     latents = torch.cat(known).double().cpu().numpy()
-    weight = _weight_of(sample)
+    weight = sample.sample_weight
     mean, shrunk = shrunk_covariance(
         latents, None if weight is None else np.tile(weight, len(latents) // len(weight))
     )
@@ -250,11 +256,6 @@ def estimate_prior(field: Field, sample: PriorSample) -> LatentPrior | None:
     few = part.context.sample_weight
     mse = float(sum_over_signals(squares, few)) / float(sum_over_signals(counts, few))
     return LatentPrior(mean, covariance, max(mse, floor))
-
-
-def _weight_of(sample: PriorSample) -> np.ndarray | None:
-    weight = sample.context.sample_weight
-    return None if weight is None else weight.double().cpu().numpy()
 
 
 @torch.no_grad()

@@ -24,8 +24,7 @@ def as_container(X: Any) -> Any:
     """
     if isinstance(X, list | tuple):
         items = [_of_tensor(item) for item in X]
-        _check_items(items)
-        return items
+        return _checked_items(items)
     X = _of_tensor(X)
     if not hasattr(X, "shape") and not hasattr(X, "__array__") and not hasattr(X, "dims"):
         raise ValueError(f"X must be {_CONTAINERS}, got {type(X).__name__}: {X!r:.60}")
@@ -86,8 +85,8 @@ def _check_objects(X: Any) -> None:
             )
 
 
-def _check_items(items: list[Any]) -> None:
-    """Refuse lists of which NumPy would make an array of objects, or none."""
+def _checked_items(items: list[Any]) -> Any:
+    """Return a list of signals, or the array that nested lists are; refuse all others."""
     for i, item in enumerate(items):
         is_number = isinstance(item, int | float | np.number)
         if not (is_number or hasattr(item, "__array__") or isinstance(item, list | tuple)):
@@ -96,9 +95,9 @@ def _check_items(items: list[Any]) -> None:
                 f"X must be {_CONTAINERS}, got a list with {type(item).__name__} as X[{i}]{dense}"
             )
     if any(isinstance(item, np.ndarray) or hasattr(item, "dims") for item in items):
-        return  # signals of their own shapes
+        return items  # signals of their own shapes
     try:
-        np.asarray(items)
+        return np.asarray(items)
     except ValueError as error:
         raise ValueError(
             "X must be an array, but its nested lists are not all of one length; for signals of "

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
+from xarray.indexes import PandasMultiIndex
 
 from neurfield._compat import is_in_memory
+from neurfield.signals.layout import CHANNEL, SAMPLE
 
-_SAMPLE, _CHANNEL = "sample", "channel"
 _MOST_AXES = 2  # such as latitude over y and x; what has more is as large as the signals
 
 
@@ -25,7 +25,7 @@ def coordinates_beside(X: xr.DataArray, axis_names: tuple[str, ...]) -> dict[str
     axis_names : tuple of str
         Names of the coordinate axes.
     """
-    places = {*axis_names, _CHANNEL}
+    places, indexes = {*axis_names, CHANNEL}, X.xindexes
     return {
         str(name): coord.variable.copy()
         for name, coord in X.coords.items()
@@ -34,13 +34,8 @@ def coordinates_beside(X: xr.DataArray, axis_names: tuple[str, ...]) -> dict[str
         and set(coord.dims) <= places
         and coord.ndim <= _MOST_AXES
         and is_in_memory(coord.variable)
-        and not isinstance(X.indexes.get(name), pd.MultiIndex)
-        and name not in _levels(X)
+        and not isinstance(indexes.get(name), PandasMultiIndex)  # nor one of its levels
     }
-
-
-def _levels(X: xr.DataArray) -> set[Any]:
-    return {n for index in X.indexes.values() for n in index.names if index.nlevels > 1}
 
 
 def sample_coordinates(X: Any) -> xr.Coordinates | None:
@@ -57,21 +52,21 @@ def sample_coordinates(X: Any) -> xr.Coordinates | None:
         Along ``sample``, with the levels of a MultiIndex; None where there is none.
     """
     if isinstance(X, xr.DataArray | xr.Dataset):
-        other = [name for name, c in X.coords.items() if c.dims != (_SAMPLE,)]
+        other = [name for name, c in X.coords.items() if c.dims != (SAMPLE,)]
         found = X.coords.to_dataset().drop_vars(other).coords
         return found if len(found) else None
     index = _index_of_items(X) if isinstance(X, list | tuple) else getattr(X, "index", None)
     if isinstance(index, pd.MultiIndex):
-        return xr.Coordinates.from_pandas_multiindex(index, _SAMPLE)
+        return xr.Coordinates.from_pandas_multiindex(index, SAMPLE)
     if index is None or callable(index):
         return None
-    return xr.Coordinates({_SAMPLE: (_SAMPLE, index)})
+    return xr.Coordinates({SAMPLE: (SAMPLE, index)})
 
 
 def index_of_samples(X: Any) -> pd.Index | None:
     """Return the index of a DataFrame, or the labels ``sample`` of xarray objects."""
     if isinstance(X, xr.DataArray | xr.Dataset):
-        return X.indexes.get(_SAMPLE)
+        return X.indexes.get(SAMPLE)
     if isinstance(X, list | tuple):
         return _index_of_items(X)
     return X.index if isinstance(X, pd.DataFrame) else None
@@ -79,30 +74,13 @@ def index_of_samples(X: Any) -> pd.Index | None:
 
 def _index_of_items(X: list[Any] | tuple[Any, ...]) -> pd.Index | None:
     """Return the scalar ``sample`` of each DataArray of a list, where they tell them apart."""
-    if not all(isinstance(x, xr.DataArray) and _SAMPLE in x.coords for x in X):
+    if not all(isinstance(x, xr.DataArray) and SAMPLE in x.coords for x in X):
         return None
-    labels = [x.coords[_SAMPLE].to_numpy()[()] for x in X if not x.coords[_SAMPLE].ndim]
+    labels = [x.coords[SAMPLE].to_numpy()[()] for x in X if not x.coords[SAMPLE].ndim]
     if len(labels) < len(X):
         return None
-    index = pd.Index(labels, name=_SAMPLE, tupleize_cols=False)
+    index = pd.Index(labels, name=SAMPLE, tupleize_cols=False)
     return index if index.is_unique else None
-
-
-def label_array(labels: Any) -> np.ndarray:
-    """Return labels as an array that keeps them as they are, of whatever types.
-
-    Examples
-    --------
-    >>> label_array(["II", 2])
-    array(['II', 2], dtype=object)
-    """
-    held = list(labels)
-    kinds = {type(label) for label in held}
-    if len(kinds) == 1 and not kinds & {tuple, list}:
-        return np.asarray(held)
-    array = np.empty(len(held), dtype=object)
-    array[:] = held
-    return array
 
 
 def same(coords: Mapping[str, xr.Variable], other: Mapping[str, xr.Variable]) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def encode(found: Any, layout: Layout) -> Any:
 
 def _set(variable: xr.DataArray, encoding: Mapping[str, Any], is_axis: bool) -> None:
     kept = dict(encoding)
-    if variable.dtype.kind in "iuf" and not holds(kept, variable.to_numpy(), exactly=is_axis):
+    numeric = bool(kept) and variable.dtype.kind in "iuf"
+    if numeric and not holds(kept, variable.to_numpy(), exactly=is_axis):
         kept = {name: value for name, value in kept.items() if name not in PACKING}
     sizes = kept.get("chunksizes") or ()
     if len(sizes) != variable.ndim or any(

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import xarray as xr
 
 from neurfield.signals.attributes import from_json, to_json
-from neurfield.signals.beside import label_array
 from neurfield.signals.times import TimeAxis
 
 SAMPLE, CHANNEL, POINT = "sample", "channel", "point"
@@ -270,6 +269,23 @@ def _ends(axis: np.ndarray) -> tuple[float, float]:
     """Return the least and the greatest coordinate, in the order in which the axis runs."""
     ends = float(axis.min()), float(axis.max())
     return ends[::-1] if axis[0] > axis[-1] else ends
+
+
+def label_array(labels: Any) -> np.ndarray:
+    """Return labels as an array that keeps them as they are, of whatever types.
+
+    Examples
+    --------
+    >>> label_array(["II", 2])
+    array(['II', 2], dtype=object)
+    """
+    held = list(labels)
+    kinds = {type(label) for label in held}
+    if len(kinds) == 1 and not kinds & {tuple, list}:
+        return np.asarray(held)
+    array = np.empty(len(held), dtype=object)
+    array[:] = held
+    return array
 
 
 def cast(values: np.ndarray, dtype: npt.DTypeLike | None) -> np.ndarray:
