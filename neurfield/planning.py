@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sklearn.utils import check_random_state
 
 from neurfield._compat import Interval, StrOptions
@@ -28,6 +29,7 @@ from neurfield.spec import plain
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
 
+_UNEVEN = 0.01  # steps by which points of an even axis may be off
 _MOST_RATE = 1e30  # which single precision holds with room for its square roots
 
 CONSTRAINTS: dict[str, list[Any]] = {
@@ -109,7 +111,7 @@ def check_parameters(encoder: FunctaEncoder) -> None:
     check_omega(encoder.omega)
     field = FieldSpec.of(encoder.field)
     field.check()
-    Learner.of(encoder.learner).check()
+    _learner_of(encoder).check()
     if (early_stopping := _early_stopping(encoder)) is not None:
         early_stopping.check()
     _check_effects(encoder, field)
@@ -186,7 +188,7 @@ def make_learner(
     for name in ("n_layers", "residual_scale", "output_scale"):
         chosen[name] = plain(shape.get(name))
     problem = problem_of(pieces, encoder.latent_dim)
-    return Learner.of(encoder.learner).for_problem(problem, chosen, before)
+    return _learner_of(encoder).for_problem(problem, chosen, before)
 
 
 def make_plan(
@@ -231,6 +233,7 @@ def make_plan(
     spec, layout = FieldSpec.of(encoder.field), signals.layout
     shared = {
         **_shared(encoder),
+        **_shape(spec, pieces),
         "n_layers": settings.n_layers,
         "residual_scale": settings.residual_scale,
         "output_scale": settings.output_scale,
@@ -264,6 +267,40 @@ def make_plan(
         memory_budget=encoder.memory_budget,
         pass_from=pass_from,
     )
+
+
+def _learner_of(encoder: FunctaEncoder) -> Learner:
+    """Return the learner, by default the one that the field asks for."""
+    learner, spec = Learner.of(encoder.learner), FieldSpec.of(encoder.field)
+    if encoder.learner == "varpro" and spec.usual_learner is not None:
+        return Learner.named(spec.usual_learner)()
+    families = learner.families
+    if spec.usual_learner not in (None, learner.name) or (
+        families is not None and spec.name not in families
+    ):
+        raise ValueError(
+            f"learner={learner.name!r} cannot train field={spec.name!r}: leave the learner at its "
+            "default"
+        )
+    return learner
+
+
+def _shape(spec: FieldSpec, signals: Signals) -> dict[str, Any]:
+    """Return the samples of a signal along each axis, for fields that have cells on their grid."""
+    if "shape" not in spec.arguments():
+        return {}
+    group, names = signals.groups[0], signals.layout.axis_names
+    if group.is_scattered or len(signals.groups) > 1:
+        what = "scattered points" if group.is_scattered else f"{len(signals.groups)} grids"
+        raise ValueError(f"field={spec.name!r} needs signals on one common grid, got {what}")
+    for name, axis in zip(names, group.axes, strict=True):
+        steps = np.diff(axis)
+        if len(steps) and np.abs(steps - steps.mean()).max() > _UNEVEN * abs(steps.mean()):
+            raise ValueError(
+                f"field={spec.name!r} needs evenly spaced axes, so that all cells are alike; axis "
+                f'"{name}" has steps from {steps.min():g} to {steps.max():g}'
+            )
+    return {"shape": tuple(len(axis) for axis in group.axes)}
 
 
 def _shared(encoder: FunctaEncoder) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from neurfield.fields.fourier import (
     gaussian_frequencies,
     positional_frequencies,
 )
+from neurfield.fields.lapped import Lapped, LappedField
 from neurfield.fields.low_rank import LowRank, LowRankSiren
 from neurfield.fields.plain_siren import PlainSiren
 from neurfield.fields.schedule import omega_schedule
@@ -21,6 +22,8 @@ __all__ = [
     "FieldSpec",
     "FourierFeatureMLP",
     "Linearization",
+    "Lapped",
+    "LappedField",
     "LowRank",
     "LowRankSiren",
     "ModulatedSiren",

@@ -26,9 +26,12 @@ class FieldSpec(Spec):
         What ``FunctaEncoder(field=...)`` takes.
     module : type of Field
         Called with ``in_dim``, ``out_dim``, the options, and ``generator`` if it takes one.
+    usual_learner : str or None
+        Name of the only learner that trains it; None = any.
     """
 
     kind: ClassVar[str] = "field"
+    usual_learner: ClassVar[str | None] = None
     module: ClassVar[type[Field]]
 
     @classmethod

@@ -177,9 +177,12 @@ class Learner(Spec, ABC):
         What ``FunctaEncoder(learner=...)`` takes.
     settings : Settings
         What all learners have in common; there once the learner knows its problem.
+    families : tuple of str or None
+        Names of the fields that it trains, where it does not train all of them.
     """
 
     kind: ClassVar[str] = "learner"
+    families: ClassVar[tuple[str, ...] | None] = None
     settings: Settings
 
     def defaults(self, problem: Problem) -> Settings:

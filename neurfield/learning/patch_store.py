@@ -51,7 +51,7 @@ class PatchStore(ContextStore):
         super().__init__(signals.subset(observed), units, dtype, device)
 
     def draw(self, n_signals: int, n_points: int | None, generator: torch.Generator) -> Context:
-        drawn = self._drawn(n_signals, generator)
+        drawn = self.drawn(n_signals, generator)
         rows = self.row_of[drawn]
         (grid,) = self.grids
         values = grid.group.values

@@ -1,0 +1,164 @@
+"""Cells on a grid of samples: windows of a signal, and signals added up from windows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells of equal side that cover a grid, each with a window of twice its side.
+
+    Windows of neighbours overlap by half. At its borders the signal is continued by reflection, so
+    that the windows of the outermost cells end there: :meth:`windows` reads the signal and its
+    mirror image, :meth:`overlap` folds what was put beyond a border back, and the one is the
+    transpose of the other. A window is the same everywhere, whatever the size of the signal.
+
+    Parameters
+    ----------
+    shape : tuple of d int
+        Samples of the signal along each axis.
+    side : tuple of d int
+        Samples of a cell along each axis, at most as many as the signal has. Where the shape is no
+        multiple of it, cells are centred on the signal and the windows at the borders fold more.
+
+    Examples
+    --------
+    >>> cells = Cells((8,), (4,))
+    >>> cells.counts
+    (2,)
+    >>> cells.windows(torch.arange(8.0).reshape(1, 1, 8))[0].tolist()
+    [[1.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 7.0, 6.0]]
+    """
+
+    shape: tuple[int, ...]
+    side: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for size, side in zip(self.shape, self.side, strict=True):
+            if not 1 <= side <= size:
+                raise ValueError(
+                    f"cells must have from one sample to as many as the signal, {self.shape}, "
+                    f"got {self.side}"
+                )
+
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """Number of cells along each axis."""
+        return tuple(-(-size // side) for size, side in zip(self.shape, self.side, strict=True))
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return math.prod(self.counts)
+
+    @property
+    def window_size(self) -> int:
+        """Samples of a window, of one channel."""
+        return math.prod(2 * side for side in self.side)
+
+    @cached_property
+    def margins(self) -> tuple[tuple[int, int], ...]:
+        """Samples by which the windows reach beyond the signal, before and after each axis."""
+        found = []
+        for size, side, count in zip(self.shape, self.side, self.counts, strict=True):
+            beyond = (count + 1) * side - size
+            found.append((beyond // 2, beyond - beyond // 2))
+        return tuple(found)
+
+    def windows(self, signals: Tensor) -> Tensor:
+        """Read the windows of all cells.
+
+        Parameters
+        ----------
+        signals : Tensor of shape (B, c, *shape)
+            On the grid of the cells.
+
+        Returns
+        -------
+        Tensor of shape (B, n_cells, c · window_size)
+            Of each cell in C order, channel by channel.
+        """
+        d = len(self.shape)
+        for axis, (before, after) in enumerate(self.margins, start=2):
+            size = signals.shape[axis]
+            parts = [
+                signals.narrow(axis, 0, before).flip(axis),
+                signals,
+                signals.narrow(axis, size - after, after).flip(axis),
+            ]
+            signals = torch.cat(parts, dim=axis)
+        for axis, side in enumerate(self.side, start=2):
+            signals = signals.unfold(axis, 2 * side, side)
+        order = [0, *range(2, 2 + d), 1, *range(2 + d, 2 + 2 * d)]
+        return signals.permute(order).reshape(len(signals), self.n_cells, -1)
+
+    def overlap(self, windows: Tensor) -> Tensor:
+        """Add windows up to signals: the transpose of :meth:`windows`.
+
+        Parameters
+        ----------
+        windows : Tensor of shape (B, n_cells, c · window_size)
+            As :meth:`windows` returns them.
+
+        Returns
+        -------
+        Tensor of shape (B, c, *shape)
+            On the grid of the cells.
+        """
+        d, n_signals = len(self.shape), len(windows)
+        # One axis at a time: its two halves are added where windows meet. The counts are always
+        # taken from the front, and stand in order again when all axes have been.
+        signals = windows.reshape(n_signals, *self.counts, -1, *(2 * side for side in self.side))
+        for j, side in enumerate(self.side):
+            within = 2 + d + j
+            size = list(signals.shape)
+            size[1], size[within] = size[1] + 1, side
+            added = signals.new_zeros(size)
+            added.narrow(1, 0, size[1] - 1).add_(signals.narrow(within, 0, side))
+            added.narrow(1, 1, size[1] - 1).add_(signals.narrow(within, side, side))
+            signals = added.movedim(1, d)
+        order = [0, 1 + d]
+        for j in range(d):
+            order += [1 + j, 2 + d + j]
+        padded = [(n + 1) * side for n, side in zip(self.counts, self.side, strict=True)]
+        signals = signals.permute(order).reshape(n_signals, -1, *padded)
+        for axis, (before, after) in enumerate(self.margins, start=2):
+            size = self.shape[axis - 2]
+            inside = signals.narrow(axis, before, size).clone()
+            inside.narrow(axis, 0, before).add_(signals.narrow(axis, 0, before).flip(axis))
+            beyond = signals.narrow(axis, before + size, after).flip(axis)
+            inside.narrow(axis, size - after, after).add_(beyond)
+            signals = inside
+        return signals
+
+    def resized(self, shape: Sequence[int]) -> Cells:
+        """Return cells of the same side on a grid of another shape.
+
+        Parameters
+        ----------
+        shape : sequence of d int
+            Samples along each axis.
+        """
+        return Cells(tuple(shape), self.side)
+
+
+def partition_of_unity(side: Sequence[int]) -> Tensor:
+    """Return sin² windows, flat, of which neighbours that overlap by half sum to one.
+
+    Parameters
+    ----------
+    side : sequence of d int
+        Samples of a cell along each axis.
+    """
+    window = torch.ones(1, dtype=torch.float64)
+    for n in side:
+        phase = math.pi * (torch.arange(2 * n, dtype=torch.float64) + 0.5) / (2 * n)
+        window = (window[..., None] * phase.sin().square()).flatten()
+    return window

@@ -1,0 +1,234 @@
+"""The start from the data: the linear part of a lapped field is fitted in alternating steps."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from neurfield.fields.lapped import Cells, LappedField
+from neurfield.learning.lapped.crops import Crops, draw_crops
+from neurfield.learning.lapped.normal import conjugate_gradients, solution_matrix
+from neurfield.learning.store import ContextStore
+
+_VALUES = 2**23  # values of all crops of one sweep together
+_MOST_CROPS, _LEAST_CROPS = 2048, 8
+_SWEEPS = 14
+_CHUNK = 2**21  # values whose windows are in memory at once
+_DAMPING = 1e-4  # of latents, relative to the mean squared length of functions
+_RIDGE = 1e-4  # of functions, relative to the mean square of latents
+_MOMENTUM = 0.5
+_SMOOTHING = 0.2  # of the second moments of latents, over sweeps
+_STEPS_WITH_GAPS = 10
+_EXACT = 2048  # size of the largest windows whose covariance is decomposed as a whole
+
+
+@torch.no_grad()
+def start_from_crops(
+    field: LappedField,
+    store: ContextStore,
+    shape: tuple[int, ...],
+    generator: torch.Generator,
+) -> None:
+    """Set m and B so that latents found in closed form describe the signals best.
+
+    B begins with the principal axes of the signals' windows, faded out towards their borders. Then
+    the latents of a sample of crops are found, and B follows the gradient of their error,
+    preconditioned with the second moments of the latents of cells that meet: it is the least
+    squares fit of B wherever all those cells are inside.
+
+    Parameters
+    ----------
+    field : LappedField
+        Changed in place.
+    store : ContextStore
+        Training signals on grids.
+    shape : tuple of d int
+        Samples of a crop along each axis.
+    generator : torch.Generator
+        On the CPU, so that every device starts alike.
+    """
+    cells = field.cells.resized(shape)
+    n_values = field.out_dim * math.prod(shape)
+    n_crops = int(min(_MOST_CROPS, max(_LEAST_CROPS, _VALUES // n_values)))
+    sample = draw_crops(store, n_crops, shape, generator)
+    field.mean.copy_(_mean(sample))
+    field.basis.copy_(_principal_windows(field, cells, sample, generator))
+    moments, velocity = None, torch.zeros_like(field.basis)
+    for sweep in range(_SWEEPS):
+        if sweep:
+            sample = draw_crops(store, n_crops, shape, generator)
+        inverse = solution_matrix(field, cells, damping(field))
+        gradient, now, pieces = _sweep(field, cells, sample, inverse)
+        moments = now if moments is None else torch.lerp(moments, now, _SMOOTHING)
+        step = _preconditioned(field, cells, gradient, moments) + _MOMENTUM * velocity
+        towards = curvature = 0.0
+        for latents, residual in pieces:
+            change = cells.overlap(latents @ step)
+            towards += float((residual * change).sum())
+            curvature += float(change.square().sum())
+        late = max(0.0, (sweep + 1) / _SWEEPS - 0.7) / 0.3  # towards the end, samples average out
+        velocity = step * (towards / max(curvature, 1e-30)) * (1.0 - 0.8 * late)
+        field.basis.add_(velocity)
+
+
+def damping(field: LappedField) -> Tensor:
+    """Return the diagonal of the prior that keeps the closed form stable, of shape (k,).
+
+    Parameters
+    ----------
+    field : LappedField
+        To whose functions it is relative.
+    """
+    mean_square = field.basis.detach().square().sum(dim=1).mean()
+    return (_DAMPING * mean_square).expand(field.cell_latents)
+
+
+def linear_latents(field: LappedField, cells: Cells, crops: Crops, inverse: Tensor) -> Tensor:
+    """Return the closed form of crops, of shape (B, P).
+
+    Parameters
+    ----------
+    field : LappedField
+        Whose linear part is fitted.
+    cells : Cells
+        Of the crops.
+    crops : Crops
+        Signals; those with gaps are fitted where they were observed.
+    inverse : Tensor of shape (P, P)
+        As :func:`~neurfield.learning.lapped.normal.solution_matrix` returns it; also what
+        preconditions the systems of signals with gaps.
+    """
+    mean = field.mean.reshape(-1, *[1] * len(cells.shape)).expand_as(crops.values)
+    rhs = field.adjoint(crops.residual(mean), cells)
+    if crops.weights is None:
+        return rhs @ inverse
+    weights, diagonal = crops.weights, damping(field).repeat(cells.n_cells)
+
+    def normal(latents: Tensor) -> Tensor:
+        seen = weights * field.linear_part(latents, cells)
+        return field.adjoint(seen, cells) + diagonal * latents
+
+    return conjugate_gradients(normal, lambda rows: rows @ inverse, rhs, _STEPS_WITH_GAPS)
+
+
+def _mean(sample: Crops) -> Tensor:
+    """Return the mean of each channel."""
+    values, weights = sample.values, sample.weights
+    weights = torch.ones_like(values) if weights is None else weights
+    if sample.sample_weight is not None:
+        weights = weights * sample.sample_weight.reshape(-1, *[1] * (values.ndim - 1))
+    axes = [0, *range(2, values.ndim)]
+    return (values * weights).sum(dim=axes) / weights.sum(dim=axes).clamp_min(1e-30)
+
+
+def _principal_windows(
+    field: LappedField, cells: Cells, sample: Crops, generator: torch.Generator
+) -> Tensor:
+    """Return the principal axes of windows that fade out, of shape (k, c · window_size)."""
+    k, fade = field.cell_latents, field.window.sqrt()
+    size = len(fade)
+    covariance = torch.zeros(size, size, dtype=fade.dtype, device=fade.device)
+    for part in _chunks(sample, cells):
+        windows = cells.windows(part.residual(_expanded(field.mean, part.values)))
+        windows = windows.flatten(0, 1) * fade
+        covariance += windows.T @ windows
+    if size <= _EXACT:
+        axes = torch.linalg.eigh(covariance.double())[1].flip(1)[:, :k].to(fade)
+    else:
+        n_tried = min(size, k + 16)
+        axes = torch.randn(size, n_tried, generator=generator, dtype=torch.float64).to(fade)
+        for _ in range(8):
+            axes = torch.linalg.qr(covariance @ axes)[0]
+        turned = torch.linalg.eigh((axes.T @ covariance @ axes).double())[1].flip(1)
+        axes = (axes @ turned.to(axes))[:, :k]
+    found = torch.zeros_like(field.basis)
+    found[: axes.shape[1]] = axes.T * fade
+    if axes.shape[1] < k:  # more latents than values of a window
+        found[axes.shape[1] :] = field.basis[axes.shape[1] :]
+    return found
+
+
+def _sweep(
+    field: LappedField, cells: Cells, sample: Crops, inverse: Tensor
+) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+    """Return the gradient with respect to B, the moments of latents, and both of each chunk."""
+    gradient = torch.zeros_like(field.basis)
+    moments: Tensor | float = 0.0
+    pieces = []
+    for part in _chunks(sample, cells):
+        latents = linear_latents(field, cells, part, inverse)
+        mean = _expanded(field.mean, part.values)
+        residual = part.residual(mean + field.linear_part(latents, cells))
+        vectors = latents.unflatten(1, (cells.n_cells, -1))
+        weighed = vectors
+        if part.sample_weight is not None:
+            weighed = vectors * part.sample_weight[:, None, None]
+        gradient += weighed.flatten(0, 1).T @ cells.windows(residual).flatten(0, 1)
+        around, counted = _meeting(vectors, cells), _meeting(weighed, cells)
+        moments = moments + counted.T @ around
+        pieces.append((vectors, residual))
+    assert isinstance(moments, Tensor)
+    return gradient, moments, pieces
+
+
+def _meeting(vectors: Tensor, cells: Cells) -> Tensor:
+    """Return the latents of cells that meet at a corner side by side, of shape (n, 2^d · k)."""
+    d = len(cells.counts)
+    grid = vectors.unflatten(1, cells.counts)
+    for axis, count in enumerate(cells.counts, start=1):
+        if count == 1:  # folded onto itself on both sides
+            grid = torch.cat([grid, grid], dim=axis)
+    for axis in range(1, d + 1):
+        grid = grid.unfold(axis, 2, 1)
+    return grid.movedim(d + 1, -1).flatten(d + 1).flatten(0, d)
+
+
+def _preconditioned(field: LappedField, cells: Cells, gradient: Tensor, moments: Tensor) -> Tensor:
+    """Solve for the change of B with the moments of the cells that meet."""
+    matrix = moments.double()
+    matrix = matrix + _RIDGE * matrix.diagonal().mean() * torch.eye(
+        len(matrix), dtype=matrix.dtype, device=matrix.device
+    )
+    quarters = _quarters(gradient, cells, field.out_dim)
+    solved = torch.linalg.solve(matrix, quarters.double()).to(gradient)
+    return _joined(solved, cells, field.out_dim, field.cell_latents)
+
+
+def _parts(cells: Cells) -> list[tuple[slice, ...]]:
+    """Return the part of its window in which each of the cells that meet lies; C order."""
+    slices: list[tuple[slice, ...]] = [()]
+    for side in cells.side:
+        # Between two cells lies the second half of the first one's window, and conversely.
+        slices = [(*s, half) for s in slices for half in (slice(side, None), slice(0, side))]
+    return slices
+
+
+def _quarters(tables: Tensor, cells: Cells, n_channels: int) -> Tensor:
+    windows = tables.reshape(len(tables), n_channels, *(2 * side for side in cells.side))
+    return torch.cat([windows[(..., *part)].flatten(1) for part in _parts(cells)])
+
+
+def _joined(quarters: Tensor, cells: Cells, n_channels: int, k: int) -> Tensor:
+    windows = quarters.new_empty(k, n_channels, *(2 * side for side in cells.side))
+    for part, quarter in zip(_parts(cells), quarters.split(k), strict=True):
+        windows[(..., *part)] = quarter.reshape(k, n_channels, *cells.side)
+    return windows.flatten(1)
+
+
+def _chunks(sample: Crops, cells: Cells) -> list[Crops]:
+    n = max(1, _CHUNK // sample.values[0].numel())
+    whole = [None] * len(sample)
+    return [
+        Crops(
+            sample.values[i : i + n],
+            None if sample.weights is None else sample.weights[i : i + n],
+            None if sample.sample_weight is None else sample.sample_weight[i : i + n],
+        )
+        for i in range(0, len(whole), n)
+    ]
+
+
+def _expanded(mean: Tensor, values: Tensor) -> Tensor:
+    return mean.reshape(-1, *[1] * (values.ndim - 2)).expand_as(values)

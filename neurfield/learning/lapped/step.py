@@ -1,0 +1,53 @@
+"""The meta-step of lapped fields: closed-form latents, the full field's error."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from neurfield.fields.lapped import LappedField
+from neurfield.learning.base import MetaBatch, MetaStep
+from neurfield.learning.lapped.crops import Crops
+from neurfield.learning.lapped.normal import solution_matrix
+from neurfield.learning.lapped.start import damping, linear_latents
+from neurfield.learning.weighting import geometric_mean
+
+_EVERY = 10  # meta-steps that share the matrix of the closed form
+
+
+class LappedStep(MetaStep):
+    """Error of the full field at the latents of its linear part.
+
+    The linear part is the encoder: its closed form depends on B alone and is taken as given, so
+    that the full field, B in it, learns what signals look like that have these latents.
+
+    Parameters
+    ----------
+    field : LappedField
+        Trained in place.
+    shape : tuple of d int
+        Samples of a crop along each axis.
+    """
+
+    inverse: Tensor
+    taken: Tensor
+
+    def __init__(self, field: LappedField, shape: tuple[int, ...]) -> None:
+        super().__init__(field)
+        self.cells = field.cells.resized(shape)
+        size = self.cells.n_cells * field.cell_latents
+        self.register_buffer("inverse", torch.zeros(size, size))
+        self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, batch: MetaBatch) -> Tensor:
+        field, crops = cast(LappedField, self.field), cast(Crops, batch)
+        with torch.no_grad():
+            if int(self.taken) % _EVERY == 0:
+                self.inverse.copy_(solution_matrix(field, self.cells, damping(field)))
+            self.taken += 1
+            latents = linear_latents(field, self.cells, crops, self.inverse)
+        errors = crops.mse(field.values_on_grid(latents, self.cells))
+        self.mse.copy_(errors.detach().mean())
+        return geometric_mean(errors, crops.sample_weight)

@@ -1,0 +1,103 @@
+"""Variable projection over cells: how lapped fields are learnt."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, cast
+
+import torch
+
+from neurfield.fields import Field, LappedField
+from neurfield.learning.base import Finished, Learner, MetaBatch, MetaStep, Problem, Settings
+from neurfield.learning.lapped.crops import crop_shape, draw_crops
+from neurfield.learning.lapped.finish import canonical_cells
+from neurfield.learning.lapped.solver import LappedSolver
+from neurfield.learning.lapped.start import damping, start_from_crops
+from neurfield.learning.lapped.step import LappedStep
+from neurfield.learning.optimizers import Optimizers
+from neurfield.learning.store import ContextStore
+
+_VALUES = 2**19  # of a batch, about
+_MOST_SIGNALS = 64
+_BASIS_RATE = 0.1  # learning rate of B beside that of all else
+
+
+class LappedVarPro(Learner):
+    """Closed-form latents of all cells, and a field that learns what signals they stand for.
+
+    What field="lapped" is trained with. The linear part of the field starts at the fit of the
+    training signals by alternating least squares; from there on the whole field takes meta-steps.
+
+    Examples
+    --------
+    >>> LappedVarPro().get_params()
+    {}
+    """
+
+    name: ClassVar[str] = "lapped"
+    families: ClassVar[tuple[str, ...] | None] = ("lapped",)
+
+    def defaults(self, problem: Problem) -> Settings:
+        crop = crop_shape((round(problem.n_points ** (1 / problem.n_axes)),) * problem.n_axes)
+        n_values = min(problem.n_points, math.prod(crop)) * problem.n_channels
+        return Settings(
+            transform_steps=4,
+            lr_schedule="cosine",
+            batch_size=max(4, min(_MOST_SIGNALS, _VALUES // n_values)),
+        )
+
+    def meta_step(self, field: Field) -> LappedStep:
+        lapped = cast(LappedField, field)
+        return LappedStep(lapped, crop_shape(lapped.shape))
+
+    def optimizers(self, step: MetaStep) -> Optimizers:
+        field, rate = cast(LappedField, step.field), self.settings.meta_lr
+        rest = [p for p in field.parameters() if p is not field.basis and p is not field.mean]
+        groups = [
+            {"params": rest},
+            {"params": [field.basis, field.mean], "lr": _BASIS_RATE * rate},
+        ]
+        decay = self.settings.weight_decay
+        return Optimizers([torch.optim.AdamW(groups, lr=rate, weight_decay=decay)])
+
+    def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
+        crops = draw_crops(store, self.settings.batch_size, crop_shape(store.shape), generator)
+        return cast(MetaBatch, crops)
+
+    def initialise(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> None:
+        lapped = cast(LappedStep, step)
+        start_from_crops(cast(LappedField, step.field), store, lapped.cells.shape, generator)
+
+    def solver(self, step: MetaStep, store: ContextStore) -> LappedSolver:
+        field = cast(LappedField, step.field)
+        return LappedSolver(self.settings.transform_steps, damping(field).clone())
+
+    def validation_solver(self, step: MetaStep, store: ContextStore) -> LappedSolver:
+        solver = self.solver(step, store)
+        solver.steps = 1
+        return solver
+
+    def finish(
+        self,
+        step: MetaStep,
+        store: ContextStore,
+        generator: torch.Generator,
+        effort: float = 1.0,
+    ) -> Finished:
+        """Give the vectors of cells their canonical coordinates, and learn their prior.
+
+        Parameters
+        ----------
+        step : MetaStep
+            Its field is turned in place.
+        store : ContextStore
+            Training signals.
+        generator : torch.Generator
+            On the CPU; draws the crops that all this is estimated from.
+        effort : float in (0, 1], default=1.0
+            Fraction of these crops that there is time for.
+        """
+        lapped = cast(LappedStep, step)
+        field = cast(LappedField, step.field)
+        precision = canonical_cells(field, lapped.cells, store, generator, effort)
+        return Finished(LappedSolver(self.settings.transform_steps, precision))
