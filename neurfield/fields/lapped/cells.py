@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,6 +86,9 @@ class Cells:
         Tensor of shape (B, n_cells, c · window_size)
             Of each cell in C order, channel by channel.
         """
+        return _Windows.apply(signals, self)
+
+    def _windows(self, signals: Tensor) -> Tensor:
         d = len(self.shape)
         for axis, (before, after) in enumerate(self.margins, start=2):
             size = signals.shape[axis]
@@ -112,17 +116,21 @@ class Cells:
         Tensor of shape (B, c, *shape)
             On the grid of the cells.
         """
+        return _Overlap.apply(windows, self)
+
+    def _overlap(self, windows: Tensor) -> Tensor:
         d, n_signals = len(self.shape), len(windows)
         # One axis at a time: its two halves are added where windows meet. The counts are always
         # taken from the front, and stand in order again when all axes have been.
         signals = windows.reshape(n_signals, *self.counts, -1, *(2 * side for side in self.side))
         for j, side in enumerate(self.side):
             within = 2 + d + j
-            size = list(signals.shape)
-            size[1], size[within] = size[1] + 1, side
-            added = signals.new_zeros(size)
-            added.narrow(1, 0, size[1] - 1).add_(signals.narrow(within, 0, side))
-            added.narrow(1, 1, size[1] - 1).add_(signals.narrow(within, side, side))
+            sizes = list(signals.shape)
+            n = sizes[1]
+            sizes[1], sizes[within] = n + 1, side
+            added = signals.new_zeros(sizes)
+            added.narrow(1, 0, n).add_(signals.narrow(within, 0, side))
+            added.narrow(1, 1, n).add_(signals.narrow(within, side, side))
             signals = added.movedim(1, d)
         order = [0, 1 + d]
         for j in range(d):
@@ -147,6 +155,44 @@ class Cells:
             Samples along each axis.
         """
         return Cells(tuple(shape), self.side)
+
+
+class _Linear(torch.autograd.Function):
+    """A linear map whose transpose is known: quicker on the way back than slice by slice."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.cells = inputs[1]
+
+
+class _Windows(_Linear):
+    @staticmethod
+    def forward(signals: Tensor, cells: Cells) -> Tensor:
+        return cells._windows(signals)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.cells.overlap(gradient), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        return ctx.cells.windows(tangent)
+
+
+class _Overlap(_Linear):
+    @staticmethod
+    def forward(windows: Tensor, cells: Cells) -> Tensor:
+        return cells._overlap(windows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.cells.windows(gradient), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        return ctx.cells.overlap(tangent)
 
 
 def partition_of_unity(side: Sequence[int]) -> Tensor:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,10 @@ class LappedField(Field):
     >>> field(torch.zeros(100, 2), torch.zeros(5, 12)).shape
     torch.Size([5, 100, 1])
     """
+
+    window: Tensor
+    spread: Tensor
+    net: nn.Sequential
 
     def __init__(
         self,
@@ -140,10 +144,10 @@ class LappedField(Field):
             self.basis.normal_(generator=generator)
             self.basis.mul_(self.window / len(self.window) ** 0.5)
             for layer in self.net:
-                if (weight := getattr(layer, "weight", None)) is not None:
+                if isinstance(weight := getattr(layer, "weight", None), Tensor):
                     bound = 1.0 / math.sqrt(weight[0].numel())
                     weight.uniform_(-bound, bound, generator=generator)
-                    layer.bias.uniform_(-bound, bound, generator=generator)
+                    cast(Tensor, layer.bias).uniform_(-bound, bound, generator=generator)
 
     @property
     def cell_latents(self) -> int:
@@ -295,7 +299,9 @@ class LappedField(Field):
         """
         inverse = torch.linalg.inv(block.double())
         self.basis.copy_(inverse.T @ self.basis.double())
-        first = self.net[0].weight  # of shape (hidden, k, 3, ...), which reads φ / spread
+        first = cast(
+            Tensor, self.net[0].weight
+        )  # of shape (hidden, k, 3, ...), which reads φ / spread
         read = torch.einsum("hk...,kj->hj...", first.double() / self._along(first), inverse)
         self.spread.fill_(1.0)
         first.copy_(read)
@@ -387,7 +393,7 @@ def usual_cell(shape: Sequence[int], latent_dim: int) -> tuple[int, ...]:
     >>> usual_cell((64, 64), 1024), usual_cell((1000,), 256)
     ((8, 8), (63,))
     """
-    found = {}
+    found: dict[float, tuple[int, ...]] = {}
     for side in range(2, max(shape) + 1):
         cells = Cells(tuple(shape), tuple(min(side, size) for size in shape))
         k, rest = divmod(latent_dim, cells.n_cells)

@@ -36,6 +36,18 @@ class Crops:
     def __len__(self) -> int:
         return len(self.values)
 
+    def of_signals(self, index: slice) -> Crops:
+        """Return some of them.
+
+        Parameters
+        ----------
+        index : slice
+            Which ones.
+        """
+        weights = None if self.weights is None else self.weights[index]
+        counts = None if self.sample_weight is None else self.sample_weight[index]
+        return Crops(self.values[index], weights, counts)
+
     def residual(self, prediction: Tensor) -> Tensor:
         """Return values - prediction, zero where nothing was observed.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neurfield.fields.lapped import Cells, LappedField
+from neurfield.learning.lanes import chunks, in_lanes, lane_parts
 from neurfield.learning.lapped.crops import Crops, draw_crops
 from neurfield.learning.lapped.normal import conjugate_gradients, solution_matrix
 from neurfield.learning.store import ContextStore
@@ -15,7 +16,7 @@ from neurfield.learning.store import ContextStore
 _VALUES = 2**23  # values of all crops of one sweep together
 _MOST_CROPS, _LEAST_CROPS = 2048, 8
 _SWEEPS = 14
-_CHUNK = 2**21  # values whose windows are in memory at once
+_CHUNK = 2**18  # values whose windows are in memory at once
 _DAMPING = 1e-4  # of latents, relative to the mean squared length of functions
 _RIDGE = 1e-4  # of functions, relative to the mean square of latents
 _MOMENTUM = 0.5
@@ -64,10 +65,8 @@ def start_from_crops(
         moments = now if moments is None else torch.lerp(moments, now, _SMOOTHING)
         step = _preconditioned(field, cells, gradient, moments) + _MOMENTUM * velocity
         towards = curvature = 0.0
-        for latents, residual in pieces:
-            change = cells.overlap(latents @ step)
-            towards += float((residual * change).sum())
-            curvature += float(change.square().sum())
+        for toward, curve in _along(cells, pieces, step):
+            towards, curvature = towards + toward, curvature + curve
         late = max(0.0, (sweep + 1) / _SWEEPS - 0.7) / 0.3  # towards the end, samples average out
         velocity = step * (towards / max(curvature, 1e-30)) * (1.0 - 0.8 * late)
         field.basis.add_(velocity)
@@ -130,7 +129,7 @@ def _principal_windows(
     k, fade = field.cell_latents, field.window.sqrt()
     size = len(fade)
     covariance = torch.zeros(size, size, dtype=fade.dtype, device=fade.device)
-    for part in _chunks(sample, cells):
+    for part in _chunks(sample):
         windows = cells.windows(part.residual(_expanded(field.mean, part.values)))
         windows = windows.flatten(0, 1) * fade
         covariance += windows.T @ windows
@@ -154,10 +153,23 @@ def _sweep(
     field: LappedField, cells: Cells, sample: Crops, inverse: Tensor
 ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
     """Return the gradient with respect to B, the moments of latents, and both of each chunk."""
+    parts = lane_parts(len(sample), field.basis.device)
+
+    def work(lane: int) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+        return _part_of_sweep(field, cells, sample.of_signals(parts[lane]), inverse)
+
+    gradients, moments, pieces = zip(*in_lanes(work, len(parts)), strict=True)
+    return sum(gradients), sum(moments), [piece for each in pieces for piece in each]
+
+
+def _part_of_sweep(
+    field: LappedField, cells: Cells, sample: Crops, inverse: Tensor
+) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+    k = field.cell_latents
     gradient = torch.zeros_like(field.basis)
-    moments: Tensor | float = 0.0
+    moments = gradient.new_zeros(k * 2**field.in_dim, k * 2**field.in_dim)
     pieces = []
-    for part in _chunks(sample, cells):
+    for part in _chunks(sample):
         latents = linear_latents(field, cells, part, inverse)
         mean = _expanded(field.mean, part.values)
         residual = part.residual(mean + field.linear_part(latents, cells))
@@ -167,10 +179,25 @@ def _sweep(
             weighed = vectors * part.sample_weight[:, None, None]
         gradient += weighed.flatten(0, 1).T @ cells.windows(residual).flatten(0, 1)
         around, counted = _meeting(vectors, cells), _meeting(weighed, cells)
-        moments = moments + counted.T @ around
+        moments += counted.T @ around
         pieces.append((vectors, residual))
-    assert isinstance(moments, Tensor)
     return gradient, moments, pieces
+
+
+def _along(
+    cells: Cells, pieces: list[tuple[Tensor, Tensor]], step: Tensor
+) -> list[tuple[float, float]]:
+    """Return the slope and the curvature of the error along a change of B, of each piece."""
+    parts = lane_parts(len(pieces), step.device)
+
+    def work(lane: int) -> list[tuple[float, float]]:
+        found = []
+        for latents, residual in pieces[parts[lane]]:
+            change = cells.overlap(latents @ step)
+            found.append((float((residual * change).sum()), float(change.square().sum())))
+        return found
+
+    return [each for found in in_lanes(work, len(parts)) for each in found]
 
 
 def _meeting(vectors: Tensor, cells: Cells) -> Tensor:
@@ -207,27 +234,21 @@ def _parts(cells: Cells) -> list[tuple[slice, ...]]:
 
 def _quarters(tables: Tensor, cells: Cells, n_channels: int) -> Tensor:
     windows = tables.reshape(len(tables), n_channels, *(2 * side for side in cells.side))
-    return torch.cat([windows[(..., *part)].flatten(1) for part in _parts(cells)])
+    return torch.cat(
+        [windows[(slice(None), slice(None), *part)].flatten(1) for part in _parts(cells)]
+    )
 
 
 def _joined(quarters: Tensor, cells: Cells, n_channels: int, k: int) -> Tensor:
     windows = quarters.new_empty(k, n_channels, *(2 * side for side in cells.side))
     for part, quarter in zip(_parts(cells), quarters.split(k), strict=True):
-        windows[(..., *part)] = quarter.reshape(k, n_channels, *cells.side)
+        windows[(slice(None), slice(None), *part)] = quarter.reshape(k, n_channels, *cells.side)
     return windows.flatten(1)
 
 
-def _chunks(sample: Crops, cells: Cells) -> list[Crops]:
+def _chunks(sample: Crops) -> list[Crops]:
     n = max(1, _CHUNK // sample.values[0].numel())
-    whole = [None] * len(sample)
-    return [
-        Crops(
-            sample.values[i : i + n],
-            None if sample.weights is None else sample.weights[i : i + n],
-            None if sample.sample_weight is None else sample.sample_weight[i : i + n],
-        )
-        for i in range(0, len(whole), n)
-    ]
+    return [sample.of_signals(part) for part in chunks(len(sample), n, 1)]
 
 
 def _expanded(mean: Tensor, values: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from torch import Tensor
 from neurfield.fields.lapped import LappedField
 from neurfield.learning.base import MetaBatch, MetaStep
 from neurfield.learning.lapped.crops import Crops
+from neurfield.learning.lapped.errors import errors_at_closed_form
 from neurfield.learning.lapped.normal import solution_matrix
-from neurfield.learning.lapped.start import damping, linear_latents
+from neurfield.learning.lapped.start import damping
 from neurfield.learning.weighting import geometric_mean
 
 _EVERY = 10  # meta-steps that share the matrix of the closed form
@@ -47,7 +48,6 @@ class LappedStep(MetaStep):
             if int(self.taken) % _EVERY == 0:
                 self.inverse.copy_(solution_matrix(field, self.cells, damping(field)))
             self.taken += 1
-            latents = linear_latents(field, self.cells, crops, self.inverse)
-        errors = crops.mse(field.values_on_grid(latents, self.cells))
+        errors = errors_at_closed_form(field, self.cells, crops, self.inverse)
         self.mse.copy_(errors.detach().mean())
         return geometric_mean(errors, crops.sample_weight)
