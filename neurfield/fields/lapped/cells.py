@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -28,6 +28,9 @@ class Cells:
     side : tuple of d int
         Samples of a cell along each axis, at most as many as the signal has. Where the shape is no
         multiple of it, cells are centred on the signal and the windows at the borders fold more.
+    whole : tuple of d bool, default=()
+        Along which axes one cell is all of the signal, whose window then is the signal itself; ()
+        stands for none.
 
     Examples
     --------
@@ -40,14 +43,33 @@ class Cells:
 
     shape: tuple[int, ...]
     side: tuple[int, ...]
+    whole: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
-        for size, side in zip(self.shape, self.side, strict=True):
+        if not self.whole:
+            object.__setattr__(self, "whole", (False,) * len(self.shape))
+        for size, side, whole in zip(self.shape, self.side, self.whole, strict=True):
+            if whole and side != size:
+                raise ValueError(
+                    f"along an axis with one cell, signals must have its {side} samples, got {size}"
+                )
             if not 1 <= side <= size:
                 raise ValueError(
                     f"cells must have from one sample to as many as the signal, {self.shape}, "
                     f"got {self.side}"
                 )
+
+    @classmethod
+    def covering(cls, shape: Sequence[int], side: Sequence[int]) -> Self:
+        """Return cells of which one is all of the signal, along axes on which it is as long.
+
+        Parameters
+        ----------
+        shape, side : sequence of d int
+            Samples of the signal and of a cell along each axis.
+        """
+        whole = tuple(n == size for n, size in zip(side, shape, strict=True))
+        return cls(tuple(map(int, shape)), tuple(map(int, side)), whole)
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
@@ -62,16 +84,30 @@ class Cells:
     @property
     def window_size(self) -> int:
         """Samples of a window, of one channel."""
-        return math.prod(2 * side for side in self.side)
+        return math.prod(self.spans)
+
+    @cached_property
+    def spans(self) -> tuple[int, ...]:
+        """Samples of a window along each axis."""
+        return tuple(
+            side if whole else 2 * side for side, whole in zip(self.side, self.whole, strict=True)
+        )
 
     @cached_property
     def margins(self) -> tuple[tuple[int, int], ...]:
         """Samples by which the windows reach beyond the signal, before and after each axis."""
         found = []
-        for size, side, count in zip(self.shape, self.side, self.counts, strict=True):
-            beyond = (count + 1) * side - size
+        for size, tiles, side in zip(self.shape, self._tiles, self.side, strict=True):
+            beyond = tiles * side - size
             found.append((beyond // 2, beyond - beyond // 2))
         return tuple(found)
+
+    @property
+    def _tiles(self) -> tuple[int, ...]:
+        """Stretches of one side's length that all windows together cover, along each axis."""
+        return tuple(
+            n if whole else n + 1 for n, whole in zip(self.counts, self.whole, strict=True)
+        )
 
     def windows(self, signals: Tensor) -> Tensor:
         """Read the windows of all cells.
@@ -98,8 +134,8 @@ class Cells:
                 signals.narrow(axis, size - after, after).flip(axis),
             ]
             signals = torch.cat(parts, dim=axis)
-        for axis, side in enumerate(self.side, start=2):
-            signals = signals.unfold(axis, 2 * side, side)
+        for axis, (span, side) in enumerate(zip(self.spans, self.side, strict=True), start=2):
+            signals = signals.unfold(axis, span, side)
         order = [0, *range(2, 2 + d), 1, *range(2 + d, 2 + 2 * d)]
         return signals.permute(order).reshape(len(signals), self.n_cells, -1)
 
@@ -122,9 +158,12 @@ class Cells:
         d, n_signals = len(self.shape), len(windows)
         # One axis at a time: its two halves are added where windows meet. The counts are always
         # taken from the front, and stand in order again when all axes have been.
-        signals = windows.reshape(n_signals, *self.counts, -1, *(2 * side for side in self.side))
+        signals = windows.reshape(n_signals, *self.counts, -1, *self.spans)
         for j, side in enumerate(self.side):
             within = 2 + d + j
+            if self.whole[j]:
+                signals = signals.movedim(1, d)
+                continue
             sizes = list(signals.shape)
             n = sizes[1]
             sizes[1], sizes[within] = n + 1, side
@@ -135,7 +174,7 @@ class Cells:
         order = [0, 1 + d]
         for j in range(d):
             order += [1 + j, 2 + d + j]
-        padded = [(n + 1) * side for n, side in zip(self.counts, self.side, strict=True)]
+        padded = [n * side for n, side in zip(self._tiles, self.side, strict=True)]
         signals = signals.permute(order).reshape(n_signals, -1, *padded)
         for axis, (before, after) in enumerate(self.margins, start=2):
             size = self.shape[axis - 2]
@@ -154,7 +193,7 @@ class Cells:
         shape : sequence of d int
             Samples along each axis.
         """
-        return Cells(tuple(shape), self.side)
+        return Cells(tuple(shape), self.side, self.whole)
 
 
 class _Linear(torch.autograd.Function):
@@ -195,16 +234,17 @@ class _Overlap(_Linear):
         return ctx.cells.overlap(tangent)
 
 
-def partition_of_unity(side: Sequence[int]) -> Tensor:
+def partition_of_unity(cells: Cells) -> Tensor:
     """Return sin² windows, flat, of which neighbours that overlap by half sum to one.
 
     Parameters
     ----------
-    side : sequence of d int
-        Samples of a cell along each axis.
+    cells : Cells
+        Along axes with one cell that is the whole signal, the window is one.
     """
     window = torch.ones(1, dtype=torch.float64)
-    for n in side:
-        phase = math.pi * (torch.arange(2 * n, dtype=torch.float64) + 0.5) / (2 * n)
-        window = (window[..., None] * phase.sin().square()).flatten()
+    for span, whole in zip(cells.spans, cells.whole, strict=True):
+        phase = math.pi * (torch.arange(span, dtype=torch.float64) + 0.5) / span
+        along = torch.ones_like(phase) if whole else phase.sin().square()
+        window = (window[..., None] * along).flatten()
     return window

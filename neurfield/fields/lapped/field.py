@@ -93,7 +93,7 @@ class LappedField(Field):
         super().__init__()
         self.check(in_dim, {"latent_dim": latent_dim, "shape": shape, "cell": cell})
         self.in_dim, self.out_dim, self.latent_dim = in_dim, out_dim, latent_dim
-        self.cells = Cells(tuple(map(int, shape)), tuple(map(int, along_axes(cell, in_dim))))
+        self.cells = Cells.covering(shape, along_axes(cell, in_dim))
         self.shape, self.cell = self.cells.shape, self.cells.side
         self.hidden_dim, self.features = hidden_dim, features
         k = latent_dim // self.cells.n_cells
@@ -103,15 +103,16 @@ class LappedField(Field):
         self.basis = nn.Parameter(torch.empty(k, size))
         self.detail = nn.Parameter(torch.zeros(features, size))
         conv = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[in_dim]
+        around: Any = tuple(1 if whole else 3 for whole in self.cells.whole)
         self.net = nn.Sequential(
-            conv(k, hidden_dim, 3, padding=1),
+            conv(k, hidden_dim, around, padding="same"),
             nn.GELU(),
             conv(hidden_dim, hidden_dim, 1),
             nn.GELU(),
             conv(hidden_dim, features, 1),
         )
         self.register_buffer("spread", torch.ones(k))  # of the latents, by which ψ sees them
-        window = partition_of_unity(self.cell).repeat(out_dim)
+        window = partition_of_unity(self.cells).repeat(out_dim)
         self.register_buffer("window", window.to(torch.get_default_dtype()), persistent=False)
         self.reset_parameters(generator)
 
@@ -126,7 +127,7 @@ class LappedField(Field):
                 f"cell must be a positive number of samples or one for each of the {in_dim} axes "
                 f"of the signals, got {cell!r}"
             )
-        n_cells = Cells(tuple(shape), tuple(map(int, sides))).n_cells
+        n_cells = Cells.covering(shape, sides).n_cells
         if latent_dim % n_cells:
             raise ValueError(
                 f"latent_dim must be divisible by the {n_cells} cells, got {latent_dim}"
@@ -395,7 +396,7 @@ def usual_cell(shape: Sequence[int], latent_dim: int) -> tuple[int, ...]:
     """
     found: dict[float, tuple[int, ...]] = {}
     for side in range(2, max(shape) + 1):
-        cells = Cells(tuple(shape), tuple(min(side, size) for size in shape))
+        cells = Cells.covering(shape, [min(side, size) for size in shape])
         k, rest = divmod(latent_dim, cells.n_cells)
         if k and not rest:
             found.setdefault(abs(math.log(k / _USUAL_LATENTS)), cells.side)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neurfield.fields.lapped import Cells
 from neurfield.learning.store import ContextStore
 from neurfield.signals.lazy import LazyValues
 
@@ -73,17 +74,20 @@ class Crops:
         return squared.sum(dim=1) / self.weights.flatten(1).sum(dim=1).clamp_min(1.0)
 
 
-def crop_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+def crop_shape(cells: Cells) -> tuple[int, ...]:
     """Return the samples of a crop along each axis.
 
     Parameters
     ----------
-    shape : tuple of d int
-        Samples of the largest signal along each axis. One that is a little longer than a crop is
-        taken whole.
+    cells : Cells
+        Of the largest signal. One that is a little longer than a crop, or has one cell, is taken
+        whole.
     """
-    most = MOST_SAMPLES[len(shape) - 1]
-    return tuple(size if 2 * size <= 3 * most else most for size in shape)
+    most = MOST_SAMPLES[len(cells.shape) - 1]
+    return tuple(
+        size if whole or 2 * size <= 3 * most else max(most, side)
+        for size, side, whole in zip(cells.shape, cells.side, cells.whole, strict=True)
+    )
 
 
 def draw_crops(

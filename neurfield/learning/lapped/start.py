@@ -10,6 +10,7 @@ from torch import Tensor
 from neurfield.fields.lapped import Cells, LappedField
 from neurfield.learning.lanes import chunks, in_lanes, lane_parts
 from neurfield.learning.lapped.crops import Crops, draw_crops
+from neurfield.learning.lapped.deform import deformed, strength
 from neurfield.learning.lapped.normal import conjugate_gradients, solution_matrix
 from neurfield.learning.store import ContextStore
 
@@ -22,6 +23,7 @@ _RIDGE = 1e-4  # of functions, relative to the mean square of latents
 _MOMENTUM = 0.5
 _SMOOTHING = 0.2  # of the second moments of latents, over sweeps
 _STEPS_WITH_GAPS = 10
+_POWERS = 6  # of the second moments, to find their principal axes
 _EXACT = 2048  # size of the largest windows whose covariance is decomposed as a whole
 
 
@@ -52,14 +54,17 @@ def start_from_crops(
     """
     cells = field.cells.resized(shape)
     n_values = field.out_dim * math.prod(shape)
-    n_crops = int(min(_MOST_CROPS, max(_LEAST_CROPS, _VALUES // n_values)))
+    # As many vectors as make their second moments regular, at the least.
+    least = max(_LEAST_CROPS, math.ceil(2 * field.cell_latents / cells.n_cells))
+    n_crops = max(least, min(_MOST_CROPS, _VALUES // n_values))
+    amount = strength(cells, field.cell_latents, len(store))
     sample = draw_crops(store, n_crops, shape, generator)
     field.mean.copy_(_mean(sample))
     field.basis.copy_(_principal_windows(field, cells, sample, generator))
     moments, velocity = None, torch.zeros_like(field.basis)
     for sweep in range(_SWEEPS):
         if sweep:
-            sample = draw_crops(store, n_crops, shape, generator)
+            sample = deformed(draw_crops(store, n_crops, shape, generator), amount, generator)
         inverse = solution_matrix(field, cells, damping(field))
         gradient, now, pieces = _sweep(field, cells, sample, inverse)
         moments = now if moments is None else torch.lerp(moments, now, _SMOOTHING)
@@ -128,19 +133,25 @@ def _principal_windows(
     """Return the principal axes of windows that fade out, of shape (k, c · window_size)."""
     k, fade = field.cell_latents, field.window.sqrt()
     size = len(fade)
-    covariance = torch.zeros(size, size, dtype=fade.dtype, device=fade.device)
-    for part in _chunks(sample):
-        windows = cells.windows(part.residual(_expanded(field.mean, part.values)))
-        windows = windows.flatten(0, 1) * fade
-        covariance += windows.T @ windows
+
+    def multiplied(matrix: Tensor) -> Tensor:
+        """Multiply the windows' second moments with a matrix."""
+        found = torch.zeros_like(matrix)
+        for part in _chunks(sample):
+            windows = cells.windows(part.residual(_expanded(field.mean, part.values)))
+            windows = windows.flatten(0, 1) * fade
+            found += windows.T @ (windows @ matrix)
+        return found
+
     if size <= _EXACT:
-        axes = torch.linalg.eigh(covariance.double())[1].flip(1)[:, :k].to(fade)
+        moments = multiplied(torch.eye(size, dtype=fade.dtype, device=fade.device))
+        axes = torch.linalg.eigh(moments.double())[1].flip(1)[:, :k].to(fade)
     else:
         n_tried = min(size, k + 16)
         axes = torch.randn(size, n_tried, generator=generator, dtype=torch.float64).to(fade)
-        for _ in range(8):
-            axes = torch.linalg.qr(covariance @ axes)[0]
-        turned = torch.linalg.eigh((axes.T @ covariance @ axes).double())[1].flip(1)
+        for _ in range(_POWERS):
+            axes = torch.linalg.qr(multiplied(axes))[0]
+        turned = torch.linalg.eigh((axes.T @ multiplied(axes)).double())[1].flip(1)
         axes = (axes @ turned.to(axes))[:, :k]
     found = torch.zeros_like(field.basis)
     found[: axes.shape[1]] = axes.T * fade
@@ -167,7 +178,7 @@ def _part_of_sweep(
 ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
     k = field.cell_latents
     gradient = torch.zeros_like(field.basis)
-    moments = gradient.new_zeros(k * 2**field.in_dim, k * 2**field.in_dim)
+    moments = gradient.new_zeros(k * len(_parts(cells)), k * len(_parts(cells)))
     pieces = []
     for part in _chunks(sample):
         latents = linear_latents(field, cells, part, inverse)
@@ -201,14 +212,16 @@ def _along(
 
 
 def _meeting(vectors: Tensor, cells: Cells) -> Tensor:
-    """Return the latents of cells that meet at a corner side by side, of shape (n, 2^d · k)."""
+    """Return the latents of cells that meet at a corner side by side, of shape (n, 2^d · k).
+
+    Along axes with one cell that is all of the signal there is none beside it.
+    """
     d = len(cells.counts)
     grid = vectors.unflatten(1, cells.counts)
-    for axis, count in enumerate(cells.counts, start=1):
-        if count == 1:  # folded onto itself on both sides
+    for axis, (count, whole) in enumerate(zip(cells.counts, cells.whole, strict=True), start=1):
+        if count == 1 and not whole:  # folded onto itself on both sides
             grid = torch.cat([grid, grid], dim=axis)
-    for axis in range(1, d + 1):
-        grid = grid.unfold(axis, 2, 1)
+        grid = grid.unfold(axis, 1 if whole else 2, 1)
     return grid.movedim(d + 1, -1).flatten(d + 1).flatten(0, d)
 
 
@@ -226,21 +239,22 @@ def _preconditioned(field: LappedField, cells: Cells, gradient: Tensor, moments:
 def _parts(cells: Cells) -> list[tuple[slice, ...]]:
     """Return the part of its window in which each of the cells that meet lies; C order."""
     slices: list[tuple[slice, ...]] = [()]
-    for side in cells.side:
+    for side, whole in zip(cells.side, cells.whole, strict=True):
         # Between two cells lies the second half of the first one's window, and conversely.
-        slices = [(*s, half) for s in slices for half in (slice(side, None), slice(0, side))]
+        halves = [slice(None)] if whole else [slice(side, None), slice(0, side)]
+        slices = [(*s, half) for s in slices for half in halves]
     return slices
 
 
 def _quarters(tables: Tensor, cells: Cells, n_channels: int) -> Tensor:
-    windows = tables.reshape(len(tables), n_channels, *(2 * side for side in cells.side))
+    windows = tables.reshape(len(tables), n_channels, *cells.spans)
     return torch.cat(
         [windows[(slice(None), slice(None), *part)].flatten(1) for part in _parts(cells)]
     )
 
 
 def _joined(quarters: Tensor, cells: Cells, n_channels: int, k: int) -> Tensor:
-    windows = quarters.new_empty(k, n_channels, *(2 * side for side in cells.side))
+    windows = quarters.new_empty(k, n_channels, *cells.spans)
     for part, quarter in zip(_parts(cells), quarters.split(k), strict=True):
         windows[(slice(None), slice(None), *part)] = quarter.reshape(k, n_channels, *cells.side)
     return windows.flatten(1)

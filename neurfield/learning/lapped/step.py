@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from neurfield.fields.lapped import LappedField
-from neurfield.learning.base import MetaBatch, MetaStep
-from neurfield.learning.lapped.crops import Crops
+from neurfield.learning.base import Learner, MetaBatch, MetaStep
+from neurfield.learning.lapped.crops import Crops, draw_crops
+from neurfield.learning.lapped.deform import deformed, strength
 from neurfield.learning.lapped.errors import errors_at_closed_form
 from neurfield.learning.lapped.normal import solution_matrix
 from neurfield.learning.lapped.start import damping
+from neurfield.learning.store import ContextStore
 from neurfield.learning.weighting import geometric_mean
 
 _EVERY = 10  # meta-steps that share the matrix of the closed form
@@ -41,6 +43,11 @@ class LappedStep(MetaStep):
         size = self.cells.n_cells * field.cell_latents
         self.register_buffer("inverse", torch.zeros(size, size))
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
+
+    def draw(self, learner: Learner, store: ContextStore, generator: torch.Generator) -> MetaBatch:
+        crops = draw_crops(store, learner.settings.batch_size, self.cells.shape, generator)
+        amount = strength(self.cells, cast(LappedField, self.field).cell_latents, len(store))
+        return cast(MetaBatch, deformed(crops, amount, generator))
 
     def forward(self, batch: MetaBatch) -> Tensor:
         field, crops = cast(LappedField, self.field), cast(Crops, batch)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar, cast
 
 import torch
 
 from neurfield.fields import Field, LappedField
-from neurfield.learning.base import Finished, Learner, MetaBatch, MetaStep, Problem, Settings
-from neurfield.learning.lapped.crops import crop_shape, draw_crops
+from neurfield.learning.base import Finished, Learner, MetaStep, Problem, Settings
+from neurfield.learning.lapped.crops import MOST_SAMPLES, crop_shape
 from neurfield.learning.lapped.finish import canonical_cells
 from neurfield.learning.lapped.solver import LappedSolver
 from neurfield.learning.lapped.start import damping, start_from_crops
@@ -38,8 +37,8 @@ class LappedVarPro(Learner):
     families: ClassVar[tuple[str, ...] | None] = ("lapped",)
 
     def defaults(self, problem: Problem) -> Settings:
-        crop = crop_shape((round(problem.n_points ** (1 / problem.n_axes)),) * problem.n_axes)
-        n_values = min(problem.n_points, math.prod(crop)) * problem.n_channels
+        most = MOST_SAMPLES[problem.n_axes - 1] ** problem.n_axes
+        n_values = min(problem.n_points, most) * problem.n_channels
         return Settings(
             transform_steps=4,
             lr_schedule="cosine",
@@ -48,7 +47,7 @@ class LappedVarPro(Learner):
 
     def meta_step(self, field: Field) -> LappedStep:
         lapped = cast(LappedField, field)
-        return LappedStep(lapped, crop_shape(lapped.shape))
+        return LappedStep(lapped, crop_shape(lapped.cells))
 
     def optimizers(self, step: MetaStep) -> Optimizers:
         field, rate = cast(LappedField, step.field), self.settings.meta_lr
@@ -59,10 +58,6 @@ class LappedVarPro(Learner):
         ]
         decay = self.settings.weight_decay
         return Optimizers([torch.optim.AdamW(groups, lr=rate, weight_decay=decay)])
-
-    def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
-        crops = draw_crops(store, self.settings.batch_size, crop_shape(store.shape), generator)
-        return cast(MetaBatch, crops)
 
     def initialise(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> None:
         lapped = cast(LappedStep, step)
