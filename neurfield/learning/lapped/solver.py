@@ -149,6 +149,8 @@ class LappedSolver(InnerSolver):
 
     def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:
         assert isinstance(field, LappedField)
+        if is_uniform and self.is_one_product:  # but for groups of 16, only values and latents
+            return 4 * field.out_dim
         return 6 * field.out_dim * 2**field.in_dim
 
     def check(self, n_latents: int) -> None:

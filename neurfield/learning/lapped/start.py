@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neurfield.fields.lapped import Cells, LappedField
-from neurfield.learning.lanes import chunks, in_lanes, lane_parts
+from neurfield.learning.lanes import chunks, in_lanes, lane_count, lane_parts
 from neurfield.learning.lapped.crops import Crops, draw_crops
 from neurfield.learning.lapped.deform import deformed, strength
 from neurfield.learning.lapped.normal import conjugate_gradients, solution_matrix
@@ -53,10 +53,7 @@ def start_from_crops(
         On the CPU, so that every device starts alike.
     """
     cells = field.cells.resized(shape)
-    n_values = field.out_dim * math.prod(shape)
-    # As many vectors as make their second moments regular, at the least.
-    least = max(_LEAST_CROPS, math.ceil(2 * field.cell_latents / cells.n_cells))
-    n_crops = max(least, min(_MOST_CROPS, _VALUES // n_values))
+    n_crops = crops_of_start(field, cells)
     amount = strength(cells, field.cell_latents, len(store))
     sample = draw_crops(store, n_crops, shape, generator)
     field.mean.copy_(_mean(sample))
@@ -75,6 +72,47 @@ def start_from_crops(
         late = max(0.0, (sweep + 1) / _SWEEPS - 0.7) / 0.3  # towards the end, samples average out
         velocity = step * (towards / max(curvature, 1e-30)) * (1.0 - 0.8 * late)
         field.basis.add_(velocity)
+
+
+def crops_of_start(field: LappedField, cells: Cells) -> int:
+    """Return how many crops each sweep of the start takes.
+
+    Parameters
+    ----------
+    field : LappedField
+        Of so many latents.
+    cells : Cells
+        Of the crops.
+    """
+    n_values = field.out_dim * math.prod(cells.shape)
+    # As many vectors as make their second moments regular, at the least.
+    least = max(_LEAST_CROPS, math.ceil(2 * field.cell_latents / cells.n_cells))
+    return max(least, min(_MOST_CROPS, _VALUES // n_values))
+
+
+def footprint_of_start(field: LappedField, cells: Cells, n_signals: int) -> float:
+    """Return about how many bytes :func:`start_from_crops` has in use at its peak.
+
+    Parameters
+    ----------
+    field : LappedField
+        Of so many latents.
+    cells : Cells
+        Of the crops.
+    n_signals : int
+        Size of the training set.
+    """
+    n_values = field.out_dim * math.prod(cells.shape)
+    n_crops = crops_of_start(field, cells)
+    if cells.shape == field.cells.shape:
+        n_crops = min(n_crops, n_signals)
+    # As they come, in double precision, scaled and cut; then the residuals and two deformations.
+    numbers = n_crops * n_values * 8
+    of_lane = 4 * max(_CHUNK, n_values) * cells.window_size / math.prod(cells.side)
+    moments = 4.0 * (field.cell_latents * len(_parts(cells))) ** 2
+    tables = 8.0 * field.basis.numel()
+    lanes = lane_count(field.basis.device)
+    return field.basis.itemsize * (numbers + lanes * of_lane + 2 * moments + tables)
 
 
 def damping(field: LappedField) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, cast
 
 import torch
@@ -11,7 +12,7 @@ from neurfield.learning.base import Finished, Learner, MetaStep, Problem, Settin
 from neurfield.learning.lapped.crops import MOST_SAMPLES, crop_shape
 from neurfield.learning.lapped.finish import canonical_cells
 from neurfield.learning.lapped.solver import LappedSolver
-from neurfield.learning.lapped.start import damping, start_from_crops
+from neurfield.learning.lapped.start import damping, footprint_of_start, start_from_crops
 from neurfield.learning.lapped.step import LappedStep
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.store import ContextStore
@@ -66,6 +67,18 @@ class LappedVarPro(Learner):
     def solver(self, step: MetaStep, store: ContextStore) -> LappedSolver:
         field = cast(LappedField, step.field)
         return LappedSolver(self.settings.transform_steps, damping(field).clone())
+
+    def footprint(self, field: Field, store: ContextStore) -> float:
+        assert isinstance(field, LappedField)
+        cells = field.cells.resized(crop_shape(field.cells))
+        n_bytes, n_values = field.basis.itemsize, field.out_dim * math.prod(cells.shape)
+        windows = field.out_dim * cells.n_cells * cells.window_size
+        hidden = cells.n_cells * (3 * field.hidden_dim + field.features + field.cell_latents)
+        batch = self.settings.batch_size * (6 * n_values + 3 * windows + 3 * hidden)
+        size = cells.n_cells * field.cell_latents
+        shared = 6 * size**2 + 6 * field.n_parameters  # in double precision; moments of Adam
+        of_step = n_bytes * (batch + shared)
+        return max(of_step, footprint_of_start(field, cells, len(store)) + n_bytes * shared)
 
     def validation_solver(self, step: MetaStep, store: ContextStore) -> LappedSolver:
         solver = self.solver(step, store)
