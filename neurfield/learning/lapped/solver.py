@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from neurfield.fields.lapped import LappedField, spline
 from neurfield.learning.context import Context
 from neurfield.learning.lanes import each_in_lanes
 from neurfield.learning.lapped.normal import (
+    NormalBlocks,
     block_preconditioner,
     conjugate_gradients,
     solution_matrix,
@@ -77,12 +79,16 @@ class SharedCells:
     ----------
     sampling : Sampling
         At those points.
+    multiply : callable, optional
+        Multiplies latents with the matrix of signals that are observed everywhere on the grid of
+        the tables.
     inverse : Tensor of shape (P, P), optional
-        Solves for signals that are observed everywhere on the grid of the tables.
+        What solves for them, where it is small enough.
     """
 
     sampling: Sampling
-    inverse: Tensor | None
+    multiply: Callable[[Tensor], Tensor] | None = None
+    inverse: Tensor | None = None
 
 
 class LappedSolver(InnerSolver):
@@ -113,10 +119,13 @@ class LappedSolver(InnerSolver):
         if not context.is_shared:
             return None
         sampling = Sampling.of(field, context.coords)
-        inverse = None
-        if sampling.places is None and field.latent_dim <= _MOST_DENSE:
+        if sampling.places is not None:
+            return SharedCells(sampling)
+        if field.latent_dim <= _MOST_DENSE:
             inverse = solution_matrix(field, field.cells, self.precision)
-        return SharedCells(sampling, inverse)
+            return SharedCells(sampling, inverse=inverse)
+        blocks = NormalBlocks.of(field, field.cells).to(field.basis.dtype)
+        return SharedCells(sampling, blocks.multiplier())
 
     @torch.no_grad()
     def solve(
@@ -130,7 +139,7 @@ class LappedSolver(InnerSolver):
         if not context.is_shared:
             return torch.cat([self._alone(field, context, i) for i in range(len(context))])
         if shared is None:
-            shared = SharedCells(Sampling.of(field, context.coords), None)
+            shared = SharedCells(Sampling.of(field, context.coords))
         if self.is_one_product and shared.inverse is not None and context.weights is None:
             return _in_equal_groups(field, context, shared.inverse)
         problem = _Problem(field, context, shared, self.precision)
@@ -197,7 +206,9 @@ class _Problem:
         self.field, self.cells, self.sampling = field, field.cells, shared.sampling
         self.values = context.values.mT
         self.weights = None if context.weights is None else context.weights.mT
-        self.inverse = shared.inverse if self.weights is None else None
+        is_whole = self.weights is None
+        self.inverse = shared.inverse if is_whole else None
+        self.multiply = shared.multiply if is_whole else None
         self.precision = precision.to(self.values)
         self.diagonal = self.precision.repeat(self.cells.n_cells)
         self.precondition = block_preconditioner(field, self.precision)
@@ -245,6 +256,8 @@ class _Problem:
         return conjugate_gradients(self._normal, self.precondition, rhs, steps)
 
     def _normal(self, latents: Tensor) -> Tensor:
+        if self.multiply is not None:
+            return self.multiply(latents) + latents * self.diagonal
         predicted = self.sampling.read(self.field.linear_part(latents, self.cells))
         return self._adjoint(self._weighted(predicted)) + latents * self.diagonal
 
