@@ -38,8 +38,8 @@ class LappedStep(MetaStep):
         super().__init__(field)
         self.cells = field.cells.resized(shape)
         size = self.cells.n_cells * field.cell_latents
-        self.register_buffer("inverse", torch.zeros(size, size))
-        self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("inverse", field.basis.new_zeros(size, size))
+        self.register_buffer("taken", field.basis.new_zeros((), dtype=torch.int64))
 
     def forward(self, batch: MetaBatch) -> Tensor:
         field, crops = cast(LappedField, self.field), cast(Crops, batch)
