@@ -18,6 +18,7 @@ _MOST_VALUES = 2**23  # of all crops
 _MOST_CROPS = 512
 _FLOOR = 1e-4  # relative; directions that move the field less are not blown up to unit length
 _LEAST_VARIANCE = 1e-6  # of a latent, relative to the mean of all
+_LEAST_PRECISION = 0.1  # relative to the damping; single precision does not solve with less
 
 
 @torch.no_grad()
@@ -51,7 +52,8 @@ def canonical_cells(
     -------
     Tensor of shape (k,)
         Precision of the prior of each latent, in units of the sum of squared errors: the mean
-        squared error that its closed form leaves over the variance of the latent.
+        squared error that its closed form leaves over the variance of the latent, as far as
+        rounding allows.
     """
     n_values = field.out_dim * math.prod(cells.shape)
     n_crops = math.ceil(effort * min(_MOST_CROPS, max(8, _MOST_VALUES // n_values)))
@@ -71,4 +73,5 @@ def canonical_cells(
     field.rename(block)
     variance = (vectors @ block.T).square().mean(dim=0)
     variance = variance.clamp_min(_LEAST_VARIANCE * float(variance.mean()) + 1e-30)
-    return (noise / variance).to(field.basis.dtype)
+    precision = (noise / variance).to(field.basis.dtype)
+    return torch.maximum(precision, _LEAST_PRECISION * damping(field))
