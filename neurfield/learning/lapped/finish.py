@@ -13,6 +13,7 @@ from neurfield.learning.lapped.crops import draw_crops
 from neurfield.learning.lapped.normal import solution_matrix
 from neurfield.learning.lapped.start import damping, linear_latents
 from neurfield.learning.store import ContextStore
+from neurfield.learning.weighting import mean_over_signals
 
 _MOST_VALUES = 2**23  # of all crops
 _MOST_CROPS = 512
@@ -61,17 +62,21 @@ def canonical_cells(
     inverse = solution_matrix(field, cells, damping(field))
     latents = linear_latents(field, cells, crops, inverse)
     mean = field.mean.reshape(-1, *[1] * len(cells.shape)).expand_as(crops.values)
-    noise = float(crops.mse(mean + field.linear_part(latents, cells)).mean())
+    errors = crops.mse(mean + field.linear_part(latents, cells))
+    noise = float(mean_over_signals(errors, crops.sample_weight))
     vectors = latents.reshape(-1, field.cell_latents).double()
+    weight = crops.sample_weight
+    if weight is not None:
+        weight = weight.repeat_interleave(cells.n_cells)
     gram = field.basis.double() @ field.basis.double().T / (field.out_dim * math.prod(cells.side))
     eigenvalues, axes = torch.linalg.eigh(gram)
     eigenvalues = eigenvalues.clamp_min(_FLOOR * float(eigenvalues.mean()) + 1e-30)
     root = axes * eigenvalues.sqrt() @ axes.T
     effects = torch.linalg.solve(root, field.basis.double()).T
-    turned = principal_axes(vectors @ root, effects)
+    turned = principal_axes(vectors @ root, effects, sample_weight=weight)
     block = turned.T @ root
     field.rename(block)
-    variance = (vectors @ block.T).square().mean(dim=0)
+    variance = mean_over_signals((vectors @ block.T).square(), weight)
     variance = variance.clamp_min(_LEAST_VARIANCE * float(variance.mean()) + 1e-30)
     precision = (noise / variance).to(field.basis.dtype)
     return torch.maximum(precision, _LEAST_PRECISION * damping(field))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neurfield.fields import Field
-from neurfield.fields.lapped import Cells, LappedField, spline
+from neurfield.fields.lapped import LappedField, spline
 from neurfield.learning.context import Context
 from neurfield.learning.lapped.normal import (
     block_preconditioner,

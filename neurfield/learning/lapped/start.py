@@ -11,6 +11,7 @@ from neurfield.fields.lapped import Cells, LappedField
 from neurfield.learning.lapped.crops import Crops, draw_crops
 from neurfield.learning.lapped.normal import conjugate_gradients, solution_matrix
 from neurfield.learning.store import ContextStore
+from neurfield.learning.weighting import sum_over_signals
 
 _VALUES = 2**23  # values of all crops of one sweep together
 _MOST_CROPS, _LEAST_CROPS = 2048, 8
@@ -64,10 +65,10 @@ def start_from_crops(
         moments = now if moments is None else torch.lerp(moments, now, _SMOOTHING)
         step = _preconditioned(field, cells, gradient, moments) + _MOMENTUM * velocity
         towards = curvature = 0.0
-        for latents, residual in pieces:
+        for latents, residual, weight in pieces:
             change = cells.overlap(latents @ step)
-            towards += float((residual * change).sum())
-            curvature += float(change.square().sum())
+            towards += float(sum_over_signals(residual * change, weight).sum())
+            curvature += float(sum_over_signals(change.square(), weight).sum())
         late = max(0.0, (sweep + 1) / _SWEEPS - 0.7) / 0.3  # towards the end, samples average out
         velocity = step * (towards / max(curvature, 1e-30)) * (1.0 - 0.8 * late)
         field.basis.add_(velocity)
@@ -132,8 +133,9 @@ def _principal_windows(
     covariance = torch.zeros(size, size, dtype=fade.dtype, device=fade.device)
     for part in _chunks(sample, cells):
         windows = cells.windows(part.residual(_expanded(field.mean, part.values)))
-        windows = windows.flatten(0, 1) * fade
-        covariance += windows.T @ windows
+        windows = windows * fade
+        weighed = _weighed(windows, part.sample_weight)
+        covariance += weighed.flatten(0, 1).T @ windows.flatten(0, 1)
     if size <= _EXACT:
         axes = torch.linalg.eigh(covariance.double())[1].flip(1)[:, :k].to(fade)
     else:
@@ -152,8 +154,11 @@ def _principal_windows(
 
 def _sweep(
     field: LappedField, cells: Cells, sample: Crops, inverse: Tensor
-) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
-    """Return the gradient with respect to B, the moments of latents, and both of each chunk."""
+) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor, Tensor | None]]]:
+    """Return the gradient with respect to B and the moments of latents.
+
+    With latents, residual and weights of each chunk.
+    """
     gradient = torch.zeros_like(field.basis)
     moments: Tensor | float = 0.0
     pieces = []
@@ -162,15 +167,18 @@ def _sweep(
         mean = _expanded(field.mean, part.values)
         residual = part.residual(mean + field.linear_part(latents, cells))
         vectors = latents.unflatten(1, (cells.n_cells, -1))
-        weighed = vectors
-        if part.sample_weight is not None:
-            weighed = vectors * part.sample_weight[:, None, None]
+        weighed = _weighed(vectors, part.sample_weight)
         gradient += weighed.flatten(0, 1).T @ cells.windows(residual).flatten(0, 1)
         around, counted = _meeting(vectors, cells), _meeting(weighed, cells)
         moments = moments + counted.T @ around
-        pieces.append((vectors, residual))
+        pieces.append((vectors, residual, part.sample_weight))
     assert isinstance(moments, Tensor)
     return gradient, moments, pieces
+
+
+def _weighed(numbers: Tensor, sample_weight: Tensor | None) -> Tensor:
+    """Multiply numbers of shape (B, n_cells, ...) with the weights of their signals."""
+    return numbers if sample_weight is None else numbers * sample_weight[:, None, None]
 
 
 def _meeting(vectors: Tensor, cells: Cells) -> Tensor:
@@ -219,14 +227,13 @@ def _joined(quarters: Tensor, cells: Cells, n_channels: int, k: int) -> Tensor:
 
 def _chunks(sample: Crops, cells: Cells) -> list[Crops]:
     n = max(1, _CHUNK // sample.values[0].numel())
-    whole = [None] * len(sample)
     return [
         Crops(
             sample.values[i : i + n],
             None if sample.weights is None else sample.weights[i : i + n],
             None if sample.sample_weight is None else sample.sample_weight[i : i + n],
         )
-        for i in range(0, len(whole), n)
+        for i in range(0, len(sample), n)
     ]
 
 

@@ -12,7 +12,7 @@ from neurfield.learning.base import MetaBatch, MetaStep
 from neurfield.learning.lapped.crops import Crops
 from neurfield.learning.lapped.normal import solution_matrix
 from neurfield.learning.lapped.start import damping, linear_latents
-from neurfield.learning.weighting import geometric_mean
+from neurfield.learning.weighting import geometric_mean, mean_over_signals
 
 _EVERY = 10  # meta-steps that share the matrix of the closed form
 
@@ -49,5 +49,5 @@ class LappedStep(MetaStep):
             self.taken += 1
             latents = linear_latents(field, self.cells, crops, self.inverse)
         errors = crops.mse(field.values_on_grid(latents, self.cells))
-        self.mse.copy_(errors.detach().mean())
+        self.mse.copy_(mean_over_signals(errors.detach(), crops.sample_weight))
         return geometric_mean(errors, crops.sample_weight)
