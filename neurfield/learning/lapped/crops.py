@@ -70,7 +70,7 @@ def crop_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
         Samples of the largest signal along each axis. One that is a little longer than a crop is
         taken whole.
     """
-    most = MOST_SAMPLES[len(shape) - 1]
+    most = MOST_SAMPLES[min(len(shape), len(MOST_SAMPLES)) - 1]  # the field refuses more axes
     return tuple(size if 2 * size <= 3 * most else most for size in shape)
 
 
