@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ _MOMENTUM = 0.5
 _SMOOTHING = 0.2  # of the second moments of latents, over sweeps
 _STEPS_WITH_GAPS = 10
 _EXACT = 2048  # size of the largest windows whose covariance is decomposed as a whole
+_POWER_STEPS = 4  # towards the principal axes of larger ones
 
 
 @torch.no_grad()
@@ -130,20 +132,29 @@ def _principal_windows(
     """Return the principal axes of windows that fade out, of shape (k, c · window_size)."""
     k, fade = field.cell_latents, field.window.sqrt()
     size = len(fade)
-    covariance = torch.zeros(size, size, dtype=fade.dtype, device=fade.device)
-    for part in _chunks(sample, cells):
-        windows = cells.windows(part.residual(_expanded(field.mean, part.values)))
-        windows = windows * fade
-        weighed = _weighed(windows, part.sample_weight)
-        covariance += weighed.flatten(0, 1).T @ windows.flatten(0, 1)
+
+    def weighed_windows() -> Iterator[tuple[Tensor, Tensor]]:
+        for part in _chunks(sample, cells):
+            windows = cells.windows(part.residual(_expanded(field.mean, part.values))) * fade
+            yield _weighed(windows, part.sample_weight).flatten(0, 1), windows.flatten(0, 1)
+
+    def covariance_times(columns: Tensor) -> Tensor:
+        product = torch.zeros_like(columns)
+        for weighed, windows in weighed_windows():
+            product += weighed.T @ (windows @ columns)
+        return product
+
     if size <= _EXACT:
+        covariance = torch.zeros(size, size, dtype=fade.dtype, device=fade.device)
+        for weighed, windows in weighed_windows():
+            covariance += weighed.T @ windows
         axes = torch.linalg.eigh(covariance.double())[1].flip(1)[:, :k].to(fade)
-    else:
+    else:  # of which a matrix would take too much memory
         n_tried = min(size, k + 16)
         axes = torch.randn(size, n_tried, generator=generator, dtype=torch.float64).to(fade)
-        for _ in range(8):
-            axes = torch.linalg.qr(covariance @ axes)[0]
-        turned = torch.linalg.eigh((axes.T @ covariance @ axes).double())[1].flip(1)
+        for _ in range(_POWER_STEPS):
+            axes = torch.linalg.qr(covariance_times(axes))[0]
+        turned = torch.linalg.eigh((axes.T @ covariance_times(axes)).double())[1].flip(1)
         axes = (axes @ turned.to(axes))[:, :k]
     found = torch.zeros_like(field.basis)
     found[: axes.shape[1]] = axes.T * fade
@@ -196,9 +207,8 @@ def _meeting(vectors: Tensor, cells: Cells) -> Tensor:
 def _preconditioned(field: LappedField, cells: Cells, gradient: Tensor, moments: Tensor) -> Tensor:
     """Solve for the change of B with the moments of the cells that meet."""
     matrix = moments.double()
-    matrix = matrix + _RIDGE * matrix.diagonal().mean() * torch.eye(
-        len(matrix), dtype=matrix.dtype, device=matrix.device
-    )
+    ridge = _RIDGE * matrix.diagonal().mean() + 1e-30  # signals may not vary at all
+    matrix = matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     quarters = _quarters(gradient, cells, field.out_dim)
     solved = torch.linalg.solve(matrix, quarters.double()).to(gradient)
     return _joined(solved, cells, field.out_dim, field.cell_latents)
