@@ -1,5 +1,6 @@
 """FunctaEncoder with lapped fields: a latent for each cell, and windows that overlap."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -15,7 +16,14 @@ from neurfield.fields import Lapped, LappedField
 from neurfield.learning import LappedVarPro
 from neurfield.spec import plain
 
-SMALL = {"hidden_dim": 8, "max_iter": 4, "batch_size": 16, "device": "cpu", "random_state": 0}
+SMALL = {
+    "hidden_dim": 8,
+    "max_iter": 4,
+    "batch_size": 16,
+    "transform_steps": 2,
+    "device": "cpu",
+    "random_state": 0,
+}
 KINDS = {
     "1d": {"shape": (24,), "cell": 8, "latent_dim": 3 * 4},
     "2d": {"shape": (12, 12), "cell": 4, "latent_dim": 9 * 4},
@@ -46,12 +54,12 @@ def lapped(cell=4, latent_dim=36, **more):
 def kind(request):
     """Signals of a number of axes, and an encoder for them that is not fitted."""
     options = dict(KINDS[request.param])
-    return smooth(20, options.pop("shape")), lapped(**options)
+    return smooth(10, options.pop("shape")), lapped(**options)
 
 
 @pytest.fixture(scope="module")
 def images():
-    return smooth(40, (12, 12))
+    return smooth(24, (12, 12))
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +88,14 @@ def test_channels(images):
     encoder = lapped(channel_axis=-1, latent_dim=9 * 12).fit(X)
     R = encoder.inverse_transform(encoder.transform(X))
     assert R.shape == X.shape
-    assert np.square(R - X).mean() < 0.1 * X.var()
+    assert np.square(R - X).mean() < 0.2 * X.var()
 
 
 @pytest.mark.parametrize(
-    ("shape", "side", "k"), [((24,), 8, 3), ((16, 16), 4, 4), ((8, 8, 8), 4, 8)]
+    ("shape", "side", "k"), [((24,), 8, 3), ((16, 16), 4, 4), ((12, 12, 12), 4, 8)]
 )
 def test_the_closed_form_beats_pca_of_blocks_of_equal_latents(shape, side, k):
-    train, held_out = smooth(150, shape), smooth(40, shape, seed=1)
+    train, held_out = smooth(100, shape), smooth(20, shape, seed=1)
     counts = [size // side for size in shape]
 
     def blocks(X):
@@ -104,22 +112,29 @@ def test_the_closed_form_beats_pca_of_blocks_of_equal_latents(shape, side, k):
     assert np.square(decoded - held_out).mean() < 0.7 * of_blocks
 
 
-def test_more_steps_never_fit_worse(fitted, images):
-    X = np.concatenate([images[:6], smooth(6, (12, 12), seed=3)])
-    gaps = X.copy()
-    gaps[:, 3:7, 2:5] = np.nan
-    for signals in (X, gaps):
-        scores = []
-        for steps in (1, 2, 3, 6):
-            encoder = clone(fitted)
-            encoder.__dict__ |= vars(fitted) | {"transform_steps": steps}
-            scores.append([encoder.score(signals[i : i + 1]) for i in range(len(signals))])
-        assert (np.diff(scores, axis=0) > -1e-3).all()  # the prior's share is in the objective
-        assert np.mean(scores[-1]) > np.mean(scores[0])
+def with_steps(fitted, steps):
+    """Return a fitted encoder of the same field that takes other numbers of steps."""
+    return copy.copy(fitted).set_params(transform_steps=steps)
+
+
+def test_more_steps_never_fit_worse(fitted):
+    X = smooth(6, (12, 12), seed=3)
+    X[3:, 3:7, 2:5] = np.nan
+    scale = np.sqrt(fitted.codec_.units.value_scale**2)
+    precision = np.tile(fitted.codec_.solver.precision, 9)
+
+    def objective(steps):
+        Z = with_steps(fitted, steps).transform(X)
+        residual = (fitted.inverse_transform(Z) - X) / scale
+        return np.nansum(np.square(residual), axis=(1, 2)) + np.square(Z) @ precision
+
+    found = np.array([objective(steps) for steps in (1, 2, 3, 6)])
+    assert (np.diff(found, axis=0) < 1e-5 * found[0]).all()
+    assert (found[-1] < found[0]).all()
 
 
 def test_training_learns_beside_the_linear_start(images):
-    start, trained = (lapped(max_iter=n, meta_lr=3e-3).fit(images) for n in (1, 60))
+    start, trained = (lapped(max_iter=n, meta_lr=3e-3).fit(images) for n in (1, 40))
     assert trained.score(images) > start.score(images)
     detail = trained.field_.detail.detach()
     assert detail.abs().max() > 0
@@ -201,8 +216,7 @@ def test_names_of_latents_say_cell_and_number(images):
 
 def test_a_mask_without_gaps_changes_nothing_but_rounding(fitted, images):
     # Another signal's gap has a weight beside every value.
-    encoder = clone(fitted).set_params(transform_steps=1)
-    encoder.__dict__ |= vars(fitted) | {"transform_steps": 1}
+    encoder = with_steps(fitted, 1)
     gaps = images[:5].copy()
     gaps[0, 2, 2] = np.nan
     found, expected = encoder.transform(gaps), encoder.transform(images[:5])
@@ -237,8 +251,7 @@ def test_a_field_is_learnt_from_signals_with_gaps(images):
 
 @pytest.mark.parametrize("steps", [1, 4])
 def test_latents_do_not_depend_on_the_other_signals(fitted, images, steps):
-    encoder = clone(fitted).set_params(transform_steps=steps)
-    encoder.__dict__ |= vars(fitted) | {"transform_steps": steps}
+    encoder = with_steps(fitted, steps)
     X = images[:8].copy()
     X[2, 1, 3:9] = np.nan
     X[5, 8:, 8:] = np.nan
@@ -309,11 +322,11 @@ def test_other_grids_hold_the_same_function(fitted, images):
 
 
 def test_signals_on_a_finer_grid_have_the_same_latents():
-    fine = smooth(30, (23, 23))
+    fine = smooth(8, (23, 23))
     y = np.arange(23) / 2
     signals = xr.DataArray(fine, {"y": y, "x": y}, ("sample", "y", "x"))
     coarse = signals[:, ::2, ::2]
-    encoder = lapped(latent_dim=9 * 12, max_iter=1).fit(coarse)
+    encoder = lapped(latent_dim=9 * 12, max_iter=1, transform_steps=1).fit(coarse)
     R, S = (encoder.inverse_transform(encoder.transform(s)) for s in (coarse, signals))
     error = np.square(R - coarse).mean()
     assert np.square(S - coarse).mean() < 4 * error + 1e-3 * fine.var()
@@ -372,16 +385,16 @@ def test_clone_pickle_save_and_load(kind, tmp_path):
 
 def test_fits_are_repeatable(images):
     one, other = lapped().fit(images), lapped().fit(images)
-    np.testing.assert_array_equal(one.transform(images), other.transform(images))
+    np.testing.assert_array_equal(one.transform(images[:3]), other.transform(images[:3]))
     assert one.loss_curve_ == other.loss_curve_
 
 
-def test_fitting_again_does_not_remember(fitted, images):
-    encoder = lapped().fit(images[:20]).fit(images)
-    np.testing.assert_array_equal(encoder.transform(images), lapped().fit(images).transform(images))
+def test_fitting_again_does_not_remember(images):
+    again, once = lapped().fit(images[:20]).fit(images), lapped().fit(images)
+    assert again.codec_.fingerprint == once.codec_.fingerprint
 
 
-@pytest.mark.parametrize("stop", [2, 11, 13])
+@pytest.mark.parametrize("stop", [2, 13])
 def test_a_resumed_fit_arrives_at_the_same_weights(images, tmp_path, stop):
     options = {"max_iter": 16, "batch_size": 8}
     whole = lapped(**options).fit(images)
@@ -390,7 +403,7 @@ def test_a_resumed_fit_arrives_at_the_same_weights(images, tmp_path, stop):
     resumed = lapped(**options, **at_disk).fit(images)
     assert resumed.loss_curve_ == whole.loss_curve_
     assert resumed.codec_.fingerprint == whole.codec_.fingerprint
-    np.testing.assert_array_equal(resumed.transform(images), whole.transform(images))
+    np.testing.assert_array_equal(resumed.transform(images[:3]), whole.transform(images[:3]))
 
 
 def test_a_checkpoint_of_other_cells_is_not_resumed(images, tmp_path):
@@ -404,7 +417,7 @@ def test_partial_fit_goes_on(images):
     first = encoder.partial_fit(images[:16]).score(images)
     for _ in range(6):
         encoder.partial_fit(images[16:]).partial_fit(images[:16])
-    assert encoder.n_iter_ == 2 + 6 * (3 + 2)
+    assert encoder.n_iter_ == 2 + 6 * (1 + 2)
     assert encoder.score(images) > first
 
 
@@ -421,7 +434,7 @@ def test_warm_start_goes_on_from_the_fit_before(images):
 
 
 def test_early_stopping_holds_signals_out(images):
-    encoder = lapped(early_stopping=True, max_iter=60).fit(images)
+    encoder = lapped(early_stopping=True, max_iter=30).fit(images)
     assert len(encoder.validation_curve_) > 0
     assert np.isfinite(encoder.validation_curve_).all()
 
@@ -464,7 +477,7 @@ def test_signals_larger_than_a_crop(tmp_path):
 
 def test_signals_in_blocks_are_encoded_as_those_in_memory(images):
     signals = xr.DataArray(images, dims=("sample", "y", "x"))
-    inside, blocks = lapped().fit(signals), lapped().fit(signals.chunk(sample=40))
+    inside, blocks = lapped().fit(signals), lapped().fit(signals.chunk(sample=24))
     found = blocks.transform(signals.chunk(sample=7))
     np.testing.assert_allclose(found, inside.transform(signals), atol=1e-4)
 
@@ -484,8 +497,8 @@ def test_info_names_the_family(fitted, tmp_path, capsys):
     [
         ({"latent_dim": 10}, r"latent_dim must be divisible by the 9 cells, got 10"),
         (
-            {"field__cell": None, "latent_dim": 7, "hidden_dim": 9},
-            r"latent_dim=7 cannot be divided",
+            {"field__cell": None, "latent_dim": 1021},
+            r"latent_dim=1021 cannot be divided.* at most 256 numbers each",
         ),
         ({"field__cell": 13}, r"as many as the signal, \(12, 12\), got \(13, 13\)"),
         ({"field__cell": (4, 4, 4)}, r"each of the 2 axes .* got \(4, 4, 4\)"),
@@ -532,5 +545,6 @@ def test_four_axes_are_too_many():
 
 
 def test_deviations_are_not_known(fitted, images):
+    Z = fitted.transform(images[:2])
     with pytest.raises(ValueError, match="return_std=True needs what fit learns"):
-        fitted.inverse_transform(fitted.transform(images[:2]), return_std=True)
+        fitted.inverse_transform(Z, return_std=True, observed=images[:2])
