@@ -32,7 +32,7 @@ class Sampling:
     ----------
     field : LappedField
         Whose grid it is.
-    places : Tensor of shape (N, d), optional
+    places : Tensor of shape (N, d), or None
         Points in samples of that grid; None = the grid itself.
     """
 
@@ -75,7 +75,7 @@ class SharedCells:
     ----------
     sampling : Sampling
         At those points.
-    inverse : Tensor of shape (P, P), optional
+    inverse : Tensor of shape (P, P), or None
         Solves for signals that are observed everywhere on the grid of the tables.
     """
 
