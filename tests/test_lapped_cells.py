@@ -8,12 +8,16 @@ import torch
 
 from neurfield.fields.lapped import Cells, LappedField, spline
 from neurfield.fields.lapped.cells import partition_of_unity
+from neurfield.learning import LappedVarPro, Problem
+from neurfield.learning.lapped.crops import Crops
 from neurfield.learning.lapped.normal import (
     block_preconditioner,
     conjugate_gradients,
     normal_matrix,
     solution_matrix,
 )
+from neurfield.learning.lapped.start import damping, linear_latents
+from neurfield.learning.lapped.step import LappedStep
 
 GRIDS = {
     "1d": ((12,), (4,)),
@@ -311,3 +315,59 @@ def test_rows_of_conjugate_gradients_do_not_wait_for_each_other(normal):
             lambda rows: rows @ matrix, lambda rows: rows, rhs[i : i + 1], 200
         )
         torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-9, atol=0)
+
+
+# --- the meta-step --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_the_gradient_at_given_latents_agrees_with_finite_differences(cells, normal, gaps):
+    field = lapped(cells, normal)
+    values = normal(3, 2, *cells.shape)
+    weights = (normal(3, 2, *cells.shape) > -1).double() if gaps else None
+    crops = Crops(values, weights, torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64))
+    step = LappedStep(field, cells.shape)
+    step(crops).backward()
+    # The closed form depends on B and m, and counts as given.
+    for name, parameter in field.named_parameters():
+        if name in ("basis", "mean"):
+            assert parameter.grad.abs().max() > 0
+            continue
+        direction = normal(*parameter.shape)
+        losses = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                parameter.add_(sign * 1e-6 * direction)
+                losses.append(step(crops).item())
+                parameter.sub_(sign * 1e-6 * direction)
+        found = float((parameter.grad * direction).sum())
+        assert found == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-5, abs=1e-8), name
+
+
+def test_the_meta_step_reports_the_error_of_the_field_and_changes_no_weight(normal):
+    cells = Cells((9, 7), (4, 3))
+    field = lapped(cells, normal)
+    before = {name: weight.clone() for name, weight in field.state_dict().items()}
+    step = LappedStep(field, cells.shape)
+    crops = Crops(normal(3, 2, *cells.shape))
+    loss = step(crops)
+    assert loss.shape == ()
+    latents = linear_latents(field, cells, crops, solution_matrix(field, cells, damping(field)))
+    error = (field.values_on_grid(latents) - crops.values).square().mean()
+    assert float(step.mse) == pytest.approx(float(error.detach()))
+    torch.testing.assert_close(dict(field.state_dict()), before, rtol=0, atol=0)
+
+
+def test_optimisers_update_every_weight_once(normal):
+    field = lapped(Cells((9, 7), (4, 3)), normal)
+    learner = LappedVarPro().for_problem(Problem(20, 1, 63, 2, 2, field.latent_dim), {})
+    updated = [id(p) for p in learner.optimizers(learner.meta_step(field)).parameters]
+    assert sorted(updated) == sorted(id(p) for p in field.parameters())
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_defaults_are_within_their_ranges(d):
+    settings = LappedVarPro().for_problem(Problem(500, 1, 28**d, d, 1, 64), {}).settings
+    counts = ("transform_steps", "batch_size", "max_iter")
+    assert all(isinstance(getattr(settings, k), int) and getattr(settings, k) > 0 for k in counts)
+    assert settings.meta_lr > 0

@@ -18,7 +18,7 @@ from neurfield import FunctaEncoder, list_presets
 from neurfield.evaluation.reconstruction import Arrays, Scores, compare, decoded, values_of
 from neurfield.evaluation.tables.base import Budget, Figures
 from neurfield.evaluation.tables.data import TableData, in_range
-from neurfield.fields import LowRank, Spatial
+from neurfield.fields import FieldSpec, LowRank, Spatial
 from neurfield.learning import Cavia, Learner, Progress
 from neurfield.presets import preset_parameters
 from neurfield.signals import read_signals
@@ -59,11 +59,16 @@ def check_methods(chosen: Sequence[str] | None, known: Sequence[str]) -> None:
 
 
 def make_encoder(method: str, parameters: Mapping[str, Any], seed: int) -> FunctaEncoder:
-    """Return an unfitted encoder: a preset or a learner by name, with other parameters."""
+    """Return an unfitted encoder: a preset or a learner by name, with other parameters.
+
+    A learner that not every field can have gets the first of those that it trains.
+    """
     chosen = {name: _pair(value) for name, value in parameters.items()}
     if method in list_presets():
         return FunctaEncoder.from_preset(method, **chosen, random_state=seed)
-    return FunctaEncoder(learner=method, random_state=seed).set_params(**chosen)
+    families = Learner.named(method).families
+    field = {} if families is None else {"field": families[0]}
+    return FunctaEncoder(learner=method, random_state=seed, **field).set_params(**chosen)
 
 
 def minute_of(method: str) -> dict[str, float]:
@@ -108,7 +113,9 @@ def encoder_parameters(
     """
     parameters: dict[str, Any] = {}
     if not budget.full:
-        parameters = {"latent_dim": REDUCED_LATENT_DIM, **REDUCED_NETWORK, **(reduced or {})}
+        sizes = FieldSpec.of(make_encoder(method, {}, 0).field).arguments()
+        network = {name: size for name, size in REDUCED_NETWORK.items() if name in sizes}
+        parameters = {"latent_dim": REDUCED_LATENT_DIM, **network, **(reduced or {})}
     if budget.latent_dim is not None:
         parameters["latent_dim"] = budget.latent_dim
     parameters |= own
