@@ -18,7 +18,7 @@ from neurfield import FunctaEncoder, list_presets
 from neurfield.evaluation.reconstruction import Arrays, Scores, compare, decoded, values_of
 from neurfield.evaluation.tables.base import Budget, Figures
 from neurfield.evaluation.tables.data import TableData, in_range
-from neurfield.fields import FieldSpec, LowRank, Spatial
+from neurfield.fields import LowRank, Spatial
 from neurfield.learning import Cavia, Learner, Progress
 from neurfield.presets import preset_parameters
 from neurfield.signals import read_signals
@@ -36,14 +36,16 @@ _PUBLISHED = {1: "medfuncta-1d", 2: "medfuncta-2d-64", 3: "medfuncta-3d-32"}
 def encoder_methods(n_axes: int) -> list[str]:
     """Return the names of all presets and learners for signals of so many axes.
 
-    Presets that carry a dimension in their name ("medfuncta-2d-64") are for that one alone.
+    Presets that carry a dimension in their name ("medfuncta-2d-64") are for that one alone. A
+    learner of some families of fields alone cannot have the network that all others are given.
     """
     presets = [
         name
         for name in list_presets()
         if (match := re.search(r"-(\d)d(-|$)", name)) is None or int(match[1]) == n_axes
     ]
-    return presets + sorted(set(Learner.known()) - set(presets))
+    learners = {name for name, learner in Learner.known().items() if learner.families is None}
+    return presets + sorted(learners - set(presets))
 
 
 def check_methods(chosen: Sequence[str] | None, known: Sequence[str]) -> None:
@@ -59,16 +61,11 @@ def check_methods(chosen: Sequence[str] | None, known: Sequence[str]) -> None:
 
 
 def make_encoder(method: str, parameters: Mapping[str, Any], seed: int) -> FunctaEncoder:
-    """Return an unfitted encoder: a preset or a learner by name, with other parameters.
-
-    A learner that not every field can have gets the first of those that it trains.
-    """
+    """Return an unfitted encoder: a preset or a learner by name, with other parameters."""
     chosen = {name: _pair(value) for name, value in parameters.items()}
     if method in list_presets():
         return FunctaEncoder.from_preset(method, **chosen, random_state=seed)
-    families = Learner.named(method).families
-    field = {} if families is None else {"field": families[0]}
-    return FunctaEncoder(learner=method, random_state=seed, **field).set_params(**chosen)
+    return FunctaEncoder(learner=method, random_state=seed).set_params(**chosen)
 
 
 def minute_of(method: str) -> dict[str, float]:
@@ -113,9 +110,7 @@ def encoder_parameters(
     """
     parameters: dict[str, Any] = {}
     if not budget.full:
-        sizes = FieldSpec.of(make_encoder(method, {}, 0).field).arguments()
-        network = {name: size for name, size in REDUCED_NETWORK.items() if name in sizes}
-        parameters = {"latent_dim": REDUCED_LATENT_DIM, **network, **(reduced or {})}
+        parameters = {"latent_dim": REDUCED_LATENT_DIM, **REDUCED_NETWORK, **(reduced or {})}
     if budget.latent_dim is not None:
         parameters["latent_dim"] = budget.latent_dim
     parameters |= own
