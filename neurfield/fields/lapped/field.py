@@ -20,6 +20,7 @@ from neurfield.fields.spec import FieldSpec
 from neurfield.sizes import along_axes
 
 _USUAL_LATENTS = 16  # of a cell
+_MOST_LATENTS = 256  # of a cell that was not asked for
 _ON_GRID = 1e-3  # samples by which points may be off the grid of the tables
 
 
@@ -334,9 +335,9 @@ class Lapped(FieldSpec):
     Parameters
     ----------
     cell : int or tuple of d int, default=None
-        Samples of a cell along each axis; one number serves all axes. None takes the smallest
-        cells of at least eight latents that the encoder's ``latent_dim``, the length of all
-        vectors together, can be divided among.
+        Samples of a cell along each axis; one number serves all axes. None takes those among which
+        the encoder's ``latent_dim``, the length of all vectors together, falls into vectors whose
+        length is closest to 16.
     hidden_dim : int, default=None
         Width of the network ψ; None takes the encoder's.
     features : int, default=64
@@ -387,7 +388,7 @@ def usual_cell(shape: Sequence[int], latent_dim: int) -> tuple[int, ...]:
     Raises
     ------
     ValueError
-        If no number of cells divides it.
+        If no number of cells divides it into vectors of a moderate length.
 
     Examples
     --------
@@ -395,14 +396,15 @@ def usual_cell(shape: Sequence[int], latent_dim: int) -> tuple[int, ...]:
     ((8, 8), (63,))
     """
     found: dict[float, tuple[int, ...]] = {}
-    for side in range(2, max(shape) + 1):
+    for side in range(min(2, *shape), max(shape) + 1):
         cells = Cells.covering(shape, [min(side, size) for size in shape])
         k, rest = divmod(latent_dim, cells.n_cells)
-        if k and not rest:
+        if 1 <= k <= _MOST_LATENTS and not rest:
             found.setdefault(abs(math.log(k / _USUAL_LATENTS)), cells.side)
     if not found:
         raise ValueError(
             f"latent_dim={latent_dim} cannot be divided equally among cells of {tuple(shape)} "
-            "samples: give another one, or field=Lapped(cell=...)"
+            f"samples, with at most {_MOST_LATENTS} numbers each: give another one, or "
+            "field=Lapped(cell=...)"
         )
     return found[min(found)]

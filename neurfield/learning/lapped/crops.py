@@ -12,8 +12,8 @@ from neurfield.fields.lapped import Cells
 from neurfield.learning.store import ContextStore
 from neurfield.signals.lazy import LazyValues
 
-#: Most samples of a crop along an axis, for signals of one, two and three axes.
-MOST_SAMPLES = (1024, 64, 32)
+# Most samples of a crop along an axis, for signals of one, two and three axes.
+_MOST_SAMPLES = (1024, 64, 32)
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,17 @@ class Crops:
         return squared.sum(dim=1) / self.weights.flatten(1).sum(dim=1).clamp_min(1.0)
 
 
+def most_samples(n_axes: int) -> int:
+    """Return the most samples of a crop along an axis.
+
+    Parameters
+    ----------
+    n_axes : int
+        Number of axes; lapped fields have at most three.
+    """
+    return _MOST_SAMPLES[min(n_axes, len(_MOST_SAMPLES)) - 1]
+
+
 def crop_shape(cells: Cells) -> tuple[int, ...]:
     """Return the samples of a crop along each axis.
 
@@ -83,7 +94,7 @@ def crop_shape(cells: Cells) -> tuple[int, ...]:
         Of the largest signal. One that is a little longer than a crop, or has one cell, is taken
         whole.
     """
-    most = MOST_SAMPLES[len(cells.shape) - 1]
+    most = most_samples(len(cells.shape))
     return tuple(
         size if whole or 2 * size <= 3 * most else max(most, side)
         for size, side, whole in zip(cells.shape, cells.side, cells.whole, strict=True)

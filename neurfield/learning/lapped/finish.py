@@ -13,11 +13,13 @@ from neurfield.learning.lapped.crops import draw_crops
 from neurfield.learning.lapped.normal import solution_matrix
 from neurfield.learning.lapped.start import damping, linear_latents
 from neurfield.learning.store import ContextStore
+from neurfield.learning.weighting import mean_over_signals
 
 _MOST_VALUES = 2**23  # of all crops
 _MOST_CROPS = 512
 _FLOOR = 1e-4  # relative; directions that move the field less are not blown up to unit length
 _LEAST_VARIANCE = 1e-6  # of a latent, relative to the mean of all
+_LEAST_PRECISION = 0.1  # relative to the damping; single precision does not solve with less
 
 
 @torch.no_grad()
@@ -51,7 +53,8 @@ def canonical_cells(
     -------
     Tensor of shape (k,)
         Precision of the prior of each latent, in units of the sum of squared errors: the mean
-        squared error that its closed form leaves over the variance of the latent.
+        squared error that its closed form leaves over the variance of the latent, as far as
+        rounding allows.
     """
     n_values = field.out_dim * math.prod(cells.shape)
     n_crops = math.ceil(effort * min(_MOST_CROPS, max(8, _MOST_VALUES // n_values)))
@@ -59,16 +62,21 @@ def canonical_cells(
     inverse = solution_matrix(field, cells, damping(field))
     latents = linear_latents(field, cells, crops, inverse)
     mean = field.mean.reshape(-1, *[1] * len(cells.shape)).expand_as(crops.values)
-    noise = float(crops.mse(mean + field.linear_part(latents, cells)).mean())
+    errors = crops.mse(mean + field.linear_part(latents, cells))
+    noise = float(mean_over_signals(errors, crops.sample_weight))
     vectors = latents.reshape(-1, field.cell_latents).double()
+    weight = crops.sample_weight
+    if weight is not None:
+        weight = weight.repeat_interleave(cells.n_cells)
     gram = field.basis.double() @ field.basis.double().T / (field.out_dim * math.prod(cells.side))
     eigenvalues, axes = torch.linalg.eigh(gram)
     eigenvalues = eigenvalues.clamp_min(_FLOOR * float(eigenvalues.mean()) + 1e-30)
     root = axes * eigenvalues.sqrt() @ axes.T
     effects = torch.linalg.solve(root, field.basis.double()).T
-    turned = principal_axes(vectors @ root, effects)
+    turned = principal_axes(vectors @ root, effects, sample_weight=weight)
     block = turned.T @ root
     field.rename(block)
-    variance = (vectors @ block.T).square().mean(dim=0)
+    variance = mean_over_signals((vectors @ block.T).square(), weight)
     variance = variance.clamp_min(_LEAST_VARIANCE * float(variance.mean()) + 1e-30)
-    return (noise / variance).to(field.basis.dtype)
+    precision = (noise / variance).to(field.basis.dtype)
+    return torch.maximum(precision, _LEAST_PRECISION * damping(field))

@@ -36,7 +36,7 @@ class Sampling:
     ----------
     field : LappedField
         Whose grid it is.
-    places : Tensor of shape (N, d), optional
+    places : Tensor of shape (N, d), or None
         Points in samples of that grid; None = the grid itself.
     """
 

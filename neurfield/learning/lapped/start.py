@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from neurfield.learning.lapped.crops import Crops, draw_crops
 from neurfield.learning.lapped.deform import deformed, strength
 from neurfield.learning.lapped.normal import conjugate_gradients, solution_matrix
 from neurfield.learning.store import ContextStore
+from neurfield.learning.weighting import sum_over_signals
 
 _VALUES = 2**23  # values of all crops of one sweep together
 _MOST_CROPS, _LEAST_CROPS = 2048, 8
@@ -23,8 +25,12 @@ _RIDGE = 1e-4  # of functions, relative to the mean square of latents
 _MOMENTUM = 0.5
 _SMOOTHING = 0.2  # of the second moments of latents, over sweeps
 _STEPS_WITH_GAPS = 10
-_POWERS = 6  # of the second moments, to find their principal axes
 _EXACT = 2048  # size of the largest windows whose covariance is decomposed as a whole
+_POWER_STEPS = 6  # towards the principal axes of larger ones
+
+
+# Latents, residual and weights of some crops.
+Piece = tuple[Tensor, Tensor, Tensor | None]
 
 
 @torch.no_grad()
@@ -172,22 +178,27 @@ def _principal_windows(
     k, fade = field.cell_latents, field.window.sqrt()
     size = len(fade)
 
-    def multiplied(matrix: Tensor) -> Tensor:
-        """Multiply the windows' second moments with a matrix."""
-        found = torch.zeros_like(matrix)
+    def weighed_windows() -> Iterator[tuple[Tensor, Tensor]]:
         for part in _chunks(sample):
-            windows = cells.windows(part.residual(_expanded(field.mean, part.values)))
-            windows = windows.flatten(0, 1) * fade
-            found += windows.T @ (windows @ matrix)
-        return found
+            windows = cells.windows(part.residual(_expanded(field.mean, part.values))) * fade
+            yield _weighed(windows, part.sample_weight).flatten(0, 1), windows.flatten(0, 1)
+
+    def multiplied(columns: Tensor) -> Tensor:
+        """Multiply the windows' second moments with columns."""
+        product = torch.zeros_like(columns)
+        for weighed, windows in weighed_windows():
+            product += weighed.T @ (windows @ columns)
+        return product
 
     if size <= _EXACT:
-        moments = multiplied(torch.eye(size, dtype=fade.dtype, device=fade.device))
+        moments = torch.zeros(size, size, dtype=fade.dtype, device=fade.device)
+        for weighed, windows in weighed_windows():
+            moments += weighed.T @ windows
         axes = torch.linalg.eigh(moments.double())[1].flip(1)[:, :k].to(fade)
-    else:
+    else:  # of which a matrix would take too much memory
         n_tried = min(size, k + 16)
         axes = torch.randn(size, n_tried, generator=generator, dtype=torch.float64).to(fade)
-        for _ in range(_POWERS):
+        for _ in range(_POWER_STEPS):
             axes = torch.linalg.qr(multiplied(axes))[0]
         turned = torch.linalg.eigh((axes.T @ multiplied(axes)).double())[1].flip(1)
         axes = (axes @ turned.to(axes))[:, :k]
@@ -200,11 +211,11 @@ def _principal_windows(
 
 def _sweep(
     field: LappedField, cells: Cells, sample: Crops, inverse: Tensor
-) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
-    """Return the gradient with respect to B, the moments of latents, and both of each chunk."""
+) -> tuple[Tensor, Tensor, list[Piece]]:
+    """Return the gradient with respect to B and the moments of latents, and the pieces."""
     parts = lane_parts(len(sample), field.basis.device)
 
-    def work(lane: int) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+    def work(lane: int) -> tuple[Tensor, Tensor, list[Piece]]:
         return _part_of_sweep(field, cells, sample.of_signals(parts[lane]), inverse)
 
     gradients, moments, pieces = zip(*in_lanes(work, len(parts)), strict=True)
@@ -213,7 +224,7 @@ def _sweep(
 
 def _part_of_sweep(
     field: LappedField, cells: Cells, sample: Crops, inverse: Tensor
-) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+) -> tuple[Tensor, Tensor, list[Piece]]:
     k = field.cell_latents
     gradient = torch.zeros_like(field.basis)
     moments = gradient.new_zeros(k * len(_parts(cells)), k * len(_parts(cells)))
@@ -223,30 +234,32 @@ def _part_of_sweep(
         mean = _expanded(field.mean, part.values)
         residual = part.residual(mean + field.linear_part(latents, cells))
         vectors = latents.unflatten(1, (cells.n_cells, -1))
-        weighed = vectors
-        if part.sample_weight is not None:
-            weighed = vectors * part.sample_weight[:, None, None]
+        weighed = _weighed(vectors, part.sample_weight)
         gradient += weighed.flatten(0, 1).T @ cells.windows(residual).flatten(0, 1)
         around, counted = _meeting(vectors, cells), _meeting(weighed, cells)
         moments += counted.T @ around
-        pieces.append((vectors, residual))
+        pieces.append((vectors, residual, part.sample_weight))
     return gradient, moments, pieces
 
 
-def _along(
-    cells: Cells, pieces: list[tuple[Tensor, Tensor]], step: Tensor
-) -> list[tuple[float, float]]:
+def _along(cells: Cells, pieces: list[Piece], step: Tensor) -> list[tuple[float, float]]:
     """Return the slope and the curvature of the error along a change of B, of each piece."""
     parts = lane_parts(len(pieces), step.device)
 
     def work(lane: int) -> list[tuple[float, float]]:
         found = []
-        for latents, residual in pieces[parts[lane]]:
+        for latents, residual, weight in pieces[parts[lane]]:
             change = cells.overlap(latents @ step)
-            found.append((float((residual * change).sum()), float(change.square().sum())))
+            slope = float(sum_over_signals(residual * change, weight).sum())
+            found.append((slope, float(sum_over_signals(change.square(), weight).sum())))
         return found
 
     return [each for found in in_lanes(work, len(parts)) for each in found]
+
+
+def _weighed(numbers: Tensor, sample_weight: Tensor | None) -> Tensor:
+    """Multiply numbers of shape (B, n_cells, ...) with the weights of their signals."""
+    return numbers if sample_weight is None else numbers * sample_weight[:, None, None]
 
 
 def _meeting(vectors: Tensor, cells: Cells) -> Tensor:
@@ -266,9 +279,8 @@ def _meeting(vectors: Tensor, cells: Cells) -> Tensor:
 def _preconditioned(field: LappedField, cells: Cells, gradient: Tensor, moments: Tensor) -> Tensor:
     """Solve for the change of B with the moments of the cells that meet."""
     matrix = moments.double()
-    matrix = matrix + _RIDGE * matrix.diagonal().mean() * torch.eye(
-        len(matrix), dtype=matrix.dtype, device=matrix.device
-    )
+    ridge = _RIDGE * matrix.diagonal().mean() + 1e-30  # signals may not vary at all
+    matrix = matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     quarters = _quarters(gradient, cells, field.out_dim)
     solved = torch.linalg.solve(matrix, quarters.double()).to(gradient)
     return _joined(solved, cells, field.out_dim, field.cell_latents)

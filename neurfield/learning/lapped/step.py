@@ -15,7 +15,7 @@ from neurfield.learning.lapped.errors import errors_at_closed_form
 from neurfield.learning.lapped.normal import solution_matrix
 from neurfield.learning.lapped.start import damping
 from neurfield.learning.store import ContextStore
-from neurfield.learning.weighting import geometric_mean
+from neurfield.learning.weighting import geometric_mean, mean_over_signals
 
 _EVERY = 10  # meta-steps that share the matrix of the closed form
 
@@ -41,8 +41,8 @@ class LappedStep(MetaStep):
         super().__init__(field)
         self.cells = field.cells.resized(shape)
         size = self.cells.n_cells * field.cell_latents
-        self.register_buffer("inverse", torch.zeros(size, size))
-        self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("inverse", field.basis.new_zeros(size, size))
+        self.register_buffer("taken", field.basis.new_zeros((), dtype=torch.int64))
 
     def draw(self, learner: Learner, store: ContextStore, generator: torch.Generator) -> MetaBatch:
         crops = draw_crops(store, learner.settings.batch_size, self.cells.shape, generator)
@@ -56,5 +56,5 @@ class LappedStep(MetaStep):
                 self.inverse.copy_(solution_matrix(field, self.cells, damping(field)))
             self.taken += 1
         errors = errors_at_closed_form(field, self.cells, crops, self.inverse)
-        self.mse.copy_(errors.detach().mean())
+        self.mse.copy_(mean_over_signals(errors.detach(), crops.sample_weight))
         return geometric_mean(errors, crops.sample_weight)

@@ -9,7 +9,7 @@ import torch
 
 from neurfield.fields import Field, LappedField
 from neurfield.learning.base import Finished, Learner, MetaStep, Problem, Settings
-from neurfield.learning.lapped.crops import MOST_SAMPLES, crop_shape
+from neurfield.learning.lapped.crops import crop_shape, most_samples
 from neurfield.learning.lapped.finish import canonical_cells
 from neurfield.learning.lapped.solver import LappedSolver
 from neurfield.learning.lapped.start import damping, footprint_of_start, start_from_crops
@@ -38,7 +38,7 @@ class LappedVarPro(Learner):
     families: ClassVar[tuple[str, ...] | None] = ("lapped",)
 
     def defaults(self, problem: Problem) -> Settings:
-        most = MOST_SAMPLES[problem.n_axes - 1] ** problem.n_axes
+        most = most_samples(problem.n_axes) ** problem.n_axes
         n_values = min(problem.n_points, most) * problem.n_channels
         return Settings(
             transform_steps=4,
