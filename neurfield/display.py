@@ -73,6 +73,12 @@ def labelled(encoder: Any, latents: np.ndarray, X: Any) -> Any:
     """
     if output_config("transform", encoder).get("dense") != "pandas":
         return latents
+    length = encoder.codec_.latent_size
+    if isinstance(latents, list) or latents.shape[1] != length:
+        raise ValueError(
+            f"output as pandas needs signals of the size of fit, whose {length} latents have "
+            'names: take set_output(transform="default"), or pool="mean" of the field'
+        )
     index = index_of_samples(X)
     if index is None:
         return latents

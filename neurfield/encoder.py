@@ -28,7 +28,7 @@ from neurfield.results import ResultsMixin
 from neurfield.signals.lazy import LazyValues
 from neurfield.spec import Spec, SpecParameters
 from neurfield.validation import (
-    validated_latents,
+    validated_latents_of_any_size,
     validated_origin,
     validated_signals,
     weighted,
@@ -394,7 +394,7 @@ class FunctaEncoder(
             ``return_std``, a tuple of two of these.
         """
         check_is_fitted(self)
-        latents = validated_latents(self, X)
+        latents = validated_latents_of_any_size(self, X)
         return decode_latents(
             self.codec_,
             self.layout_,
