@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import xarray as xr
 from neurfield.codec import Codec
 from neurfield.derivatives import gradient
 from neurfield.memory import room
-from neurfield.signals import CoordinateFrame, Layout, Signals, grid_points, read_signals
+from neurfield.signals import CoordinateFrame, Layout, Signals, grid_points
 from neurfield.signals.coords import axes_from_coords, points_from
 from neurfield.signals.encodings import encode
 from neurfield.signals.layout import CHANNEL, cast
@@ -92,110 +91,6 @@ def decode(
 def decode_latents(
     codec: Codec,
     layout: Layout,
-    latents: np.ndarray | list[np.ndarray],
-    **how: Any,
-) -> Any:
-    """Decode latents of signals of the size of fit, or of the size that the caller asks for.
-
-    Parameters
-    ----------
-    codec : Codec
-        The fitted field with the units it works in.
-    layout : Layout
-        Container, axes and labels that the results take.
-    latents : array of shape (n, P), or list of n arrays of shape (P_i,)
-        As ``transform`` returns them: one row, or one item, per signal.
-    **how
-        As in :func:`decode_alike`.
-
-    Returns
-    -------
-    container, or a tuple of two
-        As :func:`decode_alike`.
-
-    Raises
-    ------
-    ValueError
-        As :func:`decode_alike`, or if latents have another length than those of signals where the
-        caller asks.
-    """
-    if not codec.any_size:
-        assert isinstance(latents, np.ndarray)
-        return decode_alike(codec, layout, latents, **how)
-    grids = how["coords"]
-    if grids is not None and not isinstance(grids, Mapping | xr.DataArray):
-        return _each_of_its_size(codec, layout, latents, list(_checked_grids(grids, latents)), how)
-    if isinstance(latents, list):
-        sizes = sorted({len(row) for row in latents})
-        raise ValueError(
-            f"X holds latents of several lengths, {sizes[:3]}: give coords=, a sequence with the "
-            "grid of each signal"
-        )
-    length, what = latents.shape[1], "coords="
-    if how["coords"] is not None:
-        axes: tuple[np.ndarray, ...] | None = axes_from_coords(how["coords"], layout)
-    elif how["points"] is not None:
-        axes, what = None, "points="
-    elif how["grid"] is None:
-        axes, what = layout.axes, "the grid of fit"
-    elif length != codec.latent_size and _counts_indices(layout):
-        # Of arrays, a grid of another size is that of a signal of another size.
-        axes = tuple(np.arange(size, dtype=float) for size in _checked_grid(how["grid"], layout))
-        layout, how, what = replace(layout, axes=axes, masked=None), {**how, "grid": None}, "grid="
-    else:
-        axes, what = None, "grid="
-    return decode_alike(codec.for_latents(length, axes, what), layout, latents, **how)
-
-
-def _checked_grids(grids: Any, latents: Sequence[Any]) -> list[Any]:
-    """Return the grid of each signal."""
-    found = list(grids) if isinstance(grids, Iterable) else [grids]
-    if len(found) != len(latents):
-        raise ValueError(
-            f"coords must be one mapping, or one per latent: got {len(found)} for "
-            f"{len(latents)} latents"
-        )
-    return found
-
-
-def _counts_indices(layout: Layout) -> bool:
-    """Tell whether signals are arrays whose axes count from 0."""
-    return layout.container == "array" and not layout.has_columns
-
-
-def _each_of_its_size(
-    codec: Codec,
-    layout: Layout,
-    latents: Sequence[np.ndarray],
-    grids: list[Any],
-    how: dict[str, Any],
-) -> Any:
-    """Decode each signal on a grid of its own, which tells its size; arrays have their indices."""
-    places = []
-    for i, grid in enumerate(grids):
-        if isinstance(grid, np.ndarray) and _counts_indices(layout):
-            own = read_signals([grid], layout.channel_axis, layout).groups[0].axes
-            places.append((own, replace(layout, axes=own, masked=None, is_list=True), None))
-        else:
-            places.append((axes_from_coords(grid, layout), layout, [grid]))
-        codec.for_latents(len(latents[i]), places[i][0], f"coords[{i}]")  # before any work is done
-    found = []
-    for i, (axes, labels, coords) in enumerate(places):
-        row, observed = np.asarray(latents[i])[None], how["observed"]
-        own = {**how, "coords": coords, "samples": None, "masked": None}
-        if observed is not None:
-            own["observed"] = observed.subset(np.array([i]))
-        at = codec.for_latents(row.shape[1], axes, f"coords[{i}]")
-        found.append(decode_alike(at, labels, row, **own))
-    if how["return_std"]:
-        values, deviations = zip(*found, strict=True)
-        return [item[0] for item in values], [item[0] for item in deviations]
-    return [item[0] for item in found]
-
-
-def decode_alike(
-    codec: Codec,
-    layout: Layout,
     latents: np.ndarray,
     *,
     derivative: str | Sequence[str] | None,
@@ -204,7 +99,7 @@ def decode_alike(
     memory_budget: float | None = None,
     **where: Any,
 ) -> Any:
-    """Decode latents of signals of one size, or derivatives of what they decode to, with or without deviations.
+    """Decode latents, or derivatives of what they decode to, with or without deviations.
 
     Parameters
     ----------
@@ -213,7 +108,7 @@ def decode_alike(
     layout : Layout
         Container, axes and labels that the results take.
     latents : array of shape (n, P)
-        One row per signal.
+        As ``transform`` returns them: one row per signal.
     derivative, return_std
         As in ``FunctaEncoder.inverse_transform``.
     observed : Signals or None
@@ -268,7 +163,7 @@ def decode_alike(
 def decoding_axes(layout: Layout, grid: Sequence[int] | None) -> tuple[np.ndarray, ...]:
     """Return the axes of the grid seen in fit, or of one of another size over the same extent."""
     if grid is not None:
-        return layout.resized(_checked_grid(grid, layout))
+        return layout.resized(checked_grid(grid, layout))
     if layout.axes is None:
         raise ValueError("this estimator has seen no grid: give grid=, coords= or points=")
     return layout.axes
@@ -384,7 +279,21 @@ def _warn_outside(frame: CoordinateFrame, axes: Sequence[np.ndarray]) -> None:
     )
 
 
-def _checked_grid(grid: Any, layout: Layout) -> list[int]:
+def checked_grid(grid: Any, layout: Layout) -> list[int]:
+    """Return the numbers of points given as ``grid=``.
+
+    Parameters
+    ----------
+    grid : sequence of d int
+        Whatever the caller gave.
+    layout : Layout
+        Whose axes they are for.
+
+    Raises
+    ------
+    ValueError
+        If they are not one positive number for each axis.
+    """
     sizes = list(grid) if isinstance(grid, Sequence | np.ndarray) else [grid]
     whole = all(
         isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in sizes

@@ -58,14 +58,14 @@ class NamedLatentsMixin(TracedMixin):
         return np.array([f"{prefix}_{name}" for name in names], dtype=object)
 
 
-def labelled(encoder: Any, latents: np.ndarray, X: Any) -> Any:
+def labelled(encoder: Any, latents: np.ndarray | list[np.ndarray], X: Any) -> Any:
     """Return latents with the labels of the samples, where pandas is to be the output.
 
     Parameters
     ----------
     encoder : FunctaEncoder
         Fitted; its ``set_output``, or scikit-learn's configuration, tells.
-    latents : array of shape (n, P)
+    latents : array of shape (n, P), or list of n arrays of shape (P_i,)
         What ``transform`` found.
     X : container of signals
         Of an xarray object with a coordinate ``sample``, that becomes the index. scikit-learn

@@ -12,9 +12,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from neurfield._compat import fit_context
+from neurfield.any_size import decode_of_any_size, validated_latents_of_any_size
 from neurfield.blockwise import encode_lazily, is_dask_backed
 from neurfield.codec import Codec, encoding_room
-from neurfield.decoding import decode_latents
 from neurfield.device import matrix_products
 from neurfield.display import NamedLatentsMixin, SummaryMixin, labelled
 from neurfield.fields import FieldSpec
@@ -27,12 +27,7 @@ from neurfield.published import PublishedMixin
 from neurfield.results import ResultsMixin
 from neurfield.signals.lazy import LazyValues
 from neurfield.spec import Spec, SpecParameters
-from neurfield.validation import (
-    validated_latents_of_any_size,
-    validated_origin,
-    validated_signals,
-    weighted,
-)
+from neurfield.validation import validated_origin, validated_signals, weighted
 
 
 class FunctaEncoder(
@@ -395,7 +390,7 @@ class FunctaEncoder(
         """
         check_is_fitted(self)
         latents = validated_latents_of_any_size(self, X)
-        return decode_latents(
+        return decode_of_any_size(
             self.codec_,
             self.layout_,
             latents,

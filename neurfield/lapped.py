@@ -11,7 +11,7 @@ import numpy as np
 from neurfield.codec import Codec
 from neurfield.fields import LappedField
 from neurfield.learning import ContextStore
-from neurfield.signals import CoordinateFrame, SignalGroup, Signals
+from neurfield.signals import SignalGroup, Signals
 from neurfield.signals.base_grid import BaseGrid, ascending, joined
 
 _SAME_PLACES = 3  # decimals, in steps, to which signals that are encoded together must agree
@@ -44,18 +44,14 @@ class LappedCodec(Codec):
     @property
     def base(self) -> BaseGrid:
         """The grid of the tables, over the extent of fit."""
-        frame = self.units.frame
-        return BaseGrid(frame.lower, frame.upper, self.field.shape)
+        frame, shape = self.units.frame, self.field.shape
+        middle = 0.5 * (frame.lower + frame.upper)
+        half = np.where(np.array(shape) > 1, frame.half_width, 0.0)
+        return BaseGrid(middle - half, middle + half, shape)
 
     @property
     def latent_size(self) -> int:
         return self.field.cell_latents if self.field.pool else self.field.latent_dim
-
-    @property
-    def whole_frame(self) -> CoordinateFrame:
-        """Extent of the signals, up to half a sample beyond the grid of the tables."""
-        frame, half = self.units.frame, 0.5 * self.base.step
-        return replace(frame, lower=frame.lower - half, upper=frame.upper + half)
 
     def latent_names(self, axis_names: Sequence[str]) -> list[str] | None:
         return None if self.field.pool else super().latent_names(axis_names)
@@ -63,13 +59,15 @@ class LappedCodec(Codec):
     def latents_on(self, axes: Sequence[np.ndarray]) -> int:
         return self._of(axes).latent_size
 
-    def for_latents(self, length: int, axes: Sequence[np.ndarray] | None, what: str) -> Codec:
-        field = self.field
-        if field.pool:
+    def codes(self, latents: np.ndarray) -> np.ndarray:
+        if self.field.pool:
             raise ValueError(
-                f"latents pooled over cells, by pool={field.pool!r}, cannot be decoded: fit with "
-                "pool=None"
+                f"latents pooled over cells, by pool={self.field.pool!r}, cannot be decoded: fit "
+                "with pool=None"
             )
+        return super().codes(latents)
+
+    def for_latents(self, length: int, axes: Sequence[np.ndarray] | None, what: str) -> Codec:
         own = self if axes is None else self._of(axes)
         if length == own.latent_size:
             return own
@@ -78,9 +76,9 @@ class LappedCodec(Codec):
         cells = own.field.cells
         counts = " × ".join(map(str, cells.counts))
         raise ValueError(
-            f"{what} must be of signals whose latents have the {length} numbers of X, got a signal "
-            f"of {counts} cells of {field.cell_latents} latents, {own.latent_size} in all: give "
-            "coords=, or grid= for arrays"
+            f"X holds latents of {length} numbers, and {what} is for signals of {counts} cells of "
+            f"{self.field.cell_latents} latents, {own.latent_size} in all: tell the size of the "
+            "signals by coords=, or by grid= for arrays"
         )
 
     def encode(self, signals: Signals) -> Any:
@@ -160,13 +158,20 @@ class LappedCodec(Codec):
         return None if fits else own
 
     def _of(self, axes: Sequence[np.ndarray]) -> Self:
+        """Return the codec of signals on a grid, which may reach half a sample beyond its cells."""
         grid = self._grid(axes)
-        return self if grid is None else self._at(grid)
+        return self._at(self.base if grid is None else grid)
 
     def _at(self, grid: BaseGrid) -> Self:
-        """Return the codec of signals on another grid than that of fit."""
-        units = replace(self.units, frame=grid.frame)
-        return replace(self, field=self.field.of_shape(grid.shape), units=units, posterior=None)
+        """Return the codec of signals with cells on another grid than that of fit, or on that."""
+        frame, edge = grid.frame, 0.5 * grid.step
+        frame = replace(frame, lower=frame.lower - edge, upper=frame.upper + edge)
+        return replace(
+            self,
+            field=self.field.of_shape(grid.shape),
+            units=replace(self.units, frame=frame),
+            posterior=self.posterior if grid.shape == self.field.shape else None,
+        )
 
 
 def with_sizes(codec: Codec) -> Codec:

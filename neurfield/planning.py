@@ -287,9 +287,7 @@ def _learner_of(encoder: FunctaEncoder) -> Learner:
     return learner
 
 
-def _base(
-    spec: FieldSpec, signals: Signals, previous: Codec | None = None
-) -> BaseGrid | None:
+def _base(spec: FieldSpec, signals: Signals, previous: Codec | None = None) -> BaseGrid | None:
     """Return the grid of the largest signal, for fields that have cells on it."""
     if "shape" not in spec.arguments():
         return None

@@ -211,42 +211,6 @@ def validated_latents(encoder: FunctaEncoder, X: npt.ArrayLike) -> np.ndarray:
     return latents
 
 
-def validated_latents_of_any_size(
-    encoder: FunctaEncoder, X: npt.ArrayLike
-) -> np.ndarray | list[np.ndarray]:
-    """Validate latents of signals of any size, where the codec has such.
-
-    Parameters
-    ----------
-    encoder : FunctaEncoder
-        Fitted.
-    X : array-like of shape (n, P), or list of n arrays of shape (P_i,)
-        Latents, one row or one item per signal.
-
-    Returns
-    -------
-    float64 array of shape (n, P), or list of n arrays of shape (P_i,)
-        The list where latents have several lengths.
-
-    Raises
-    ------
-    ValueError
-        As :func:`validated_latents`, but for the length where signals have any size.
-    """
-    if not encoder.codec_.any_size:
-        return validated_latents(encoder, X)
-    if isinstance(X, list | tuple) and len({np.size(row) for row in X}) > 1:
-        options = {"dtype": np.float64, "ensure_2d": False}
-        rows = [check_array(row, input_name=f"X[{i}]", **options) for i, row in enumerate(X)]
-        for i, row in enumerate(rows):
-            if row.ndim != 1:
-                raise ValueError(f"X[{i}] must be the latents of one signal, got shape {row.shape}")
-        return rows
-    latents = check_array(X, dtype=np.float64, input_name="X")
-    check_field(encoder, X, "X")
-    return latents
-
-
 def check_field(encoder: FunctaEncoder, latents: Any, name: str) -> None:
     """Refuse latents whose ``attrs`` say that they are of another field.
 

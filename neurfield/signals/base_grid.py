@@ -163,7 +163,7 @@ def ascending(group: SignalGroup) -> SignalGroup:
     if not down:
         return group
     axes = tuple(axis[::-1] if j in down else axis for j, axis in enumerate(group.axes))
-    return replace(group, axes=axes, values=np.flip(group.values, [1 + j for j in down]))
+    return replace(group, axes=axes, values=np.flip(group.values, tuple(1 + j for j in down)))
 
 
 def joined(groups: Sequence[SignalGroup]) -> list[SignalGroup]:

@@ -61,6 +61,8 @@ def canonical_cells(
     mean = field.mean.reshape(-1, *[1] * len(cells.shape)).expand_as(crops.values)
     noise = float(crops.mse(mean + field.linear_part(latents, cells)).mean())
     vectors = latents.reshape(-1, field.cell_latents).double()
+    if crops.weights is not None:  # cells that saw nothing say nothing of the latents' variance
+        vectors = vectors[(cells.windows(crops.weights) > 0).any(dim=2).flatten()]
     gram = field.basis.double() @ field.basis.double().T / (field.out_dim * math.prod(cells.side))
     eigenvalues, axes = torch.linalg.eigh(gram)
     eigenvalues = eigenvalues.clamp_min(_FLOOR * float(eigenvalues.mean()) + 1e-30)
