@@ -12,7 +12,7 @@ import xarray as xr
 from sklearn.utils.validation import check_array
 
 from neurfield.codec import Codec
-from neurfield.decoding import checked_grid, decode_latents
+from neurfield.decoding import check_targets, checked_grid, decode_latents
 from neurfield.signals import Layout, read_signals
 from neurfield.signals.coords import axes_from_coords
 from neurfield.validation import check_field, validated_latents
@@ -89,9 +89,11 @@ def decode_of_any_size(codec: Codec, layout: Layout, latents: Latents, **how: An
         As :func:`neurfield.decoding.decode_latents`, or if signals on the grid asked for have
         latents of another length.
     """
-    grid, coords, points = (how[name] for name in ("grid", "coords", "points"))
-    if not codec.any_size or sum(where is not None for where in (grid, coords, points)) > 1:
-        return decode_latents(codec, layout, np.asarray(latents), **how)
+    if not codec.any_size:
+        assert isinstance(latents, np.ndarray)
+        return decode_latents(codec, layout, latents, **how)
+    grid, coords, points = how["grid"], how["coords"], how["points"]
+    check_targets(grid=grid, coords=coords, points=points)
     if coords is not None and not isinstance(coords, Mapping | xr.DataArray):
         return _each_on_its_grid(codec, layout, latents, coords, how)
     if isinstance(latents, list):

@@ -65,10 +65,7 @@ def decode(
         If more than one of `grid`, `coords` and `points` is given, one of them does not fit the
         axes, or there is no grid to decode on.
     """
-    targets = {"grid": grid, "coords": coords, "points": points}
-    given = [name for name, value in targets.items() if value is not None]
-    if len(given) > 1:
-        raise ValueError(f"give at most one of grid, coords and points, got {given}")
+    check_targets(grid=grid, coords=coords, points=points)
     if dtype is not None:
         dtype = _checked_dtype(dtype)
     rows = np.arange(n_latents)
@@ -86,6 +83,24 @@ def decode(
         return [layout.label(cast(values, dtype), axes, samples) for values in found]
     axes = decoding_axes(layout, grid)
     return [layout.wrap(v, axes, dtype, samples, masked) for v in _on_grid(decoder, rows, axes)]
+
+
+def check_targets(**targets: Any) -> None:
+    """Refuse more than one answer to where to decode.
+
+    Parameters
+    ----------
+    **targets
+        Grid, coordinates and points, by the names of their arguments; None where not given.
+
+    Raises
+    ------
+    ValueError
+        If more than one is given.
+    """
+    given = [name for name, value in targets.items() if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"give at most one of grid, coords and points, got {given}")
 
 
 def decode_latents(
