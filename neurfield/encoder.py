@@ -320,13 +320,16 @@ class FunctaEncoder(
         Parameters
         ----------
         X : as in :meth:`fit`
-            Signals on the axes seen in fit. xarray objects and lists may stand on other grids.
+            Signals on the axes seen in fit. xarray objects and lists may stand on other grids; with
+            field="lapped", arrays too.
 
         Returns
         -------
         float32 array of shape (n, latent_dim), or (n, n_patches * latent_dim) with ``patch_size``
             For xarray objects made of dask blocks, a DataArray over "sample", with its coordinates,
             and "latent", computed block by block when asked for, on whatever scheduler dask has.
+            With field="lapped", a list of n arrays where signals of unequal size have unequally
+            long latents.
         """
         check_is_fitted(self)
         signals = validated_signals(self, X, reset=False)
@@ -356,8 +359,8 @@ class FunctaEncoder(
         Parameters
         ----------
         X : array-like of shape (n, latent_dim), or (n, n_patches * latent_dim) with ``patch_size``
-            Latents, one row per signal, as :meth:`transform` returns them. A DataFrame or DataArray
-            whose ``attrs`` say that another field made them is refused; a plain array is not.
+            Latents, one row or item per signal, as :meth:`transform` returns them. A DataFrame or
+            DataArray whose ``attrs`` say that another field made them is refused.
         grid : sequence of d int, optional
             Number of points along each axis, over the same extent.
         coords : mapping of axis name to 1-D array, or sequence of n of them, optional

@@ -7,6 +7,7 @@ import dask.array
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import REPOSITORY
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from neurfield import FunctaEncoder
@@ -345,3 +346,15 @@ def test_tables_of_curves_of_another_length():
     Z = enc.transform(longer)
     assert Z.shape == (3, 13 * PER_CELL)
     assert enc.inverse_transform(Z, grid=(50,)).shape == (3, 50)
+
+
+def test_the_example_of_the_guide():
+    guide = (REPOSITORY / "docs" / "guide" / "large.md").read_text()
+    section = guide[guide.index("## Signals of any size") :]
+    code = section[section.index("```python") + len("```python") :]
+    names: dict = {}
+    exec(code[: code.index("```")], names)
+    assert [row.shape for row in names["Z"]] == [(5 * 9 * 4,), (13 * 2 * 4,)]
+    assert [found.shape for found in names["decoded"]] == [(20, 33), (50, 8)]
+    for found, values in zip(names["decoded"], names["parts"], strict=True):
+        assert np.square(found - values).mean() < 0.01 * np.var(names["pictures"])
