@@ -11,9 +11,11 @@ from conftest import REPOSITORY
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from neurfield import FunctaEncoder
+from neurfield.cli import main
 from neurfield.fields import Lapped
 from neurfield.signals import read_signals
 from neurfield.signals.base_grid import BaseGrid
+from neurfield.volumes import decode_volumes
 
 PER_CELL, LINE = 6, 3  # latents of a cell, of pictures and of curves
 
@@ -346,6 +348,38 @@ def test_tables_of_curves_of_another_length():
     Z = enc.transform(longer)
     assert Z.shape == (3, 13 * PER_CELL)
     assert enc.inverse_transform(Z, grid=(50,)).shape == (3, 50)
+
+
+def test_volumes_of_unequal_size_are_decoded_on_finer_voxels():
+    volumes = []
+    for i, shape in enumerate([(8, 8, 8), (8, 10, 8), (8, 8, 8), (10, 8, 8)]):
+        (values,) = pictures(1, *shape, seed=i)
+        axes = {name: 2.0 * np.arange(n) for name, n in zip("xyz", shape, strict=True)}
+        affine = np.diag([2.0, 2.0, 2.0, 1.0]).tolist()
+        volumes.append(xr.DataArray(values, axes, tuple("xyz"), attrs={"affine": affine}))
+    enc = encoder(3 * 3 * 2, max_iter=2).fit(volumes)
+    Z = enc.transform(volumes)
+    fine = decode_volumes(enc, Z, volumes, spacing=1.0)
+    assert [volume.shape for volume in fine] == [
+        (15, 15, 15),
+        (15, 19, 15),
+        (15, 15, 15),
+        (19, 15, 15),
+    ]
+    for finer, coarse in zip(fine, enc.inverse_transform(Z, coords=volumes), strict=True):
+        np.testing.assert_allclose(finer[::2, ::2, ::2], coarse, atol=1e-4)
+    with pytest.raises(ValueError, match=r"volumes\[0\] is for signals of 2 × 3 × 2 cells"):
+        decode_volumes(enc, Z[:1], volumes[1:2])
+
+
+def test_the_command_line_says_that_files_hold_latents_of_one_length(on_lines, tmp_path, capsys):
+    on_lines.save(tmp_path / "lines.field")
+    values = np.stack([curve(48, seed=i).to_numpy() for i in range(3)])
+    lines = xr.DataArray(values, {"x": np.arange(48.0)}, ("sample", "x"), name="lines")
+    lines.to_netcdf(tmp_path / "lines.nc")
+    names = [str(tmp_path / name) for name in ("lines.field", "lines.nc", "z.npz")]
+    assert main(["transform", *names[:2], "-o", names[2]]) == 2
+    assert "their latents have 36 numbers" in capsys.readouterr().err
 
 
 def test_the_example_of_the_guide():
