@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from neurfield import FunctaEncoder
 from neurfield.cli import main
 from neurfield.fields import Lapped
+from neurfield.plotting import plot_reconstruction
 from neurfield.signals import read_signals
 from neurfield.signals.base_grid import BaseGrid
 from neurfield.volumes import decode_volumes
@@ -314,6 +315,26 @@ def test_early_stopping_measures_signals_of_unequal_sizes():
     enc = encoder(16, max_iter=5, early_stopping=True).fit(X)
     assert len(enc.validation_curve_) > 0
     assert np.isfinite(enc.validation_curve_).all()
+
+
+def test_lazy_signals_of_other_spacing_and_direction_are_put_on_that_of_most():
+    line = curve(63, 0.5)
+    lines = [curve(32), curve(32, seed=1), line.chunk(x=63), curve(32)[::-1].chunk(x=32)]
+    signals = read_signals(lines)
+    regular = BaseGrid.of_signals(signals, "X").regular(signals)
+    found = {
+        int(position): group.values[np.array([row])][0, :, 0]
+        for group in regular.groups
+        for row, position in enumerate(group.positions)
+    }
+    np.testing.assert_allclose(found[2], line[::2], atol=1e-5)
+    np.testing.assert_allclose(found[3], lines[0], atol=1e-5)
+
+
+def test_a_signal_of_another_size_is_drawn(on_crops):
+    X = pictures(2, 24, 20)
+    panels = plot_reconstruction(on_crops, X, index=1)
+    assert panels[1].get_title() == f"decoded, {on_crops.score(X[1:]):.1f} dB"
 
 
 def test_dask_arrays_of_another_size_stay_lazy(on_lines):

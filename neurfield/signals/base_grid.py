@@ -139,7 +139,8 @@ class BaseGrid:
         for group in map(ascending, signals.groups):
             grid = self.over(group.axes)
             values = group.values
-            if values.shape[1:-1] != grid.shape:
+            first = np.array([axis[0] for axis in group.axes])
+            if values.shape[1:-1] != grid.shape or (first != grid.lower).any():
                 values = _mapped(values, grid.shape, group.axes, grid.axes)
             ends = zip(self.lower, self.step, grid.shape, strict=True)
             axes = tuple(first + step * np.arange(n) for first, step, n in ends)
