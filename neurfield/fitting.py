@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from neurfield.codec import Codec
 from neurfield.fields import Field
+from neurfield.lapped import with_sizes
 from neurfield.learning import (
     Clock,
     ContextStore,
@@ -36,6 +37,7 @@ from neurfield.learning.clock import seconds_per_operation
 from neurfield.memory import libraries, room
 from neurfield.patched import with_patches
 from neurfield.signals import Signals, Units
+from neurfield.signals.base_grid import BaseGrid
 from neurfield.signals.lazy import LazyValues, thinned
 from neurfield.signals.patches import PatchGrid
 from neurfield.signals.scaling import thinning
@@ -78,6 +80,8 @@ class FitPlan:
         Whether axes of one unit are scaled alike.
     patches : PatchGrid, optional
         Patches that the field describes; None = whole signals.
+    base : BaseGrid, optional
+        Grid of the largest signal, for fields that have cells on it and take signals of any size.
     max_time : float, optional
         Seconds that all of it may take; None = no limit.
     memory_budget : int or float, optional
@@ -99,6 +103,7 @@ class FitPlan:
     fingerprint: Mapping[str, Any]
     isotropic: bool = False
     patches: PatchGrid | None = None
+    base: BaseGrid | None = None
     max_time: float | None = None
     memory_budget: float | None = None
     pass_from: int | None = None
@@ -171,8 +176,9 @@ def fit_codec(
         generator.set_state(saved["start"])
     start = generator.get_state()
     train, held_out = _split(signals, plan.validation_fraction, generator)
-    units = previous.units if previous else Units.of(signals, plan.isotropic, plan.patches)
-    place = (plan.patches, units, plan.dtype, plan.device)
+    grid = plan.patches or plan.base
+    units = previous.units if previous else Units.of(signals, plan.isotropic, grid)
+    place = (plan.patches, units, plan.dtype, plan.device, plan.base)
     store = store_of(train, *place)
     is_new = trainer is None
     if trainer is None:
@@ -206,7 +212,7 @@ def fit_codec(
         effort = _HURRIED if trainer.was_interrupted else clock.effort(work)
         step, finished = _finished(trainer, store, max(effort, _HURRIED))
         codec = Codec(step.field, finished.solver, units, finished.posterior)
-    return with_patches(codec, plan.patches), trainer
+    return with_sizes(with_patches(codec, plan.patches)), trainer
 
 
 def _finished(trainer: Trainer, store: ContextStore, effort: float) -> tuple[MetaStep, Finished]:

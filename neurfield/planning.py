@@ -9,7 +9,6 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sklearn.utils import check_random_state
 
 from neurfield._compat import Interval, StrOptions
@@ -18,10 +17,12 @@ from neurfield.device import PRECISIONS, resolve_device, resolve_dtype
 from neurfield.fields import FieldSpec
 from neurfield.fields.schedule import check_omega
 from neurfield.fitting import FitPlan, problem_of
+from neurfield.lapped import LappedCodec
 from neurfield.learning import EarlyStopping, Learner, OuterLoop
 from neurfield.learning.solvers import MOST_STEPS
 from neurfield.patched import patches_of
 from neurfield.signals import Signals
+from neurfield.signals.base_grid import BaseGrid
 from neurfield.signals.patches import PatchGrid
 from neurfield.sizes import along_axes
 from neurfield.spec import plain
@@ -29,7 +30,6 @@ from neurfield.spec import plain
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
 
-_UNEVEN = 0.01  # steps by which points of an even axis may be off
 _MOST_RATE = 1e30  # which single precision holds with room for its square roots
 
 CONSTRAINTS: dict[str, list[Any]] = {
@@ -231,9 +231,10 @@ def make_plan(
     learner = make_learner(encoder, pieces, previous, before)
     settings, early_stopping = learner.settings, _early_stopping(encoder)
     spec, layout = FieldSpec.of(encoder.field), signals.layout
+    base = _base(spec, signals, previous)
     shared = {
         **_shared(encoder),
-        **_shape(spec, pieces),
+        "shape": None if base is None else base.shape,
         "n_layers": settings.n_layers,
         "residual_scale": settings.residual_scale,
         "output_scale": settings.output_scale,
@@ -263,6 +264,7 @@ def make_plan(
         },
         isotropic=encoder.isotropic,
         patches=patches,
+        base=base,
         max_time=encoder.max_time,
         memory_budget=encoder.memory_budget,
         pass_from=pass_from,
@@ -285,22 +287,13 @@ def _learner_of(encoder: FunctaEncoder) -> Learner:
     return learner
 
 
-def _shape(spec: FieldSpec, signals: Signals) -> dict[str, Any]:
-    """Return the samples of a signal along each axis, for fields that have cells on their grid."""
+def _base(spec: FieldSpec, signals: Signals, previous: Codec | None = None) -> BaseGrid | None:
+    """Return the grid of the largest signal, for fields that have cells on it."""
     if "shape" not in spec.arguments():
-        return {}
-    group, names = signals.groups[0], signals.layout.axis_names
-    if group.is_scattered or len(signals.groups) > 1:
-        what = "scattered points" if group.is_scattered else f"{len(signals.groups)} grids"
-        raise ValueError(f"field={spec.name!r} needs signals on one common grid, got {what}")
-    for name, axis in zip(names, group.axes, strict=True):
-        steps = np.diff(axis)
-        if len(steps) and np.abs(steps - steps.mean()).max() > _UNEVEN * abs(steps.mean()):
-            raise ValueError(
-                f"field={spec.name!r} needs evenly spaced axes, so that all cells are alike; axis "
-                f'"{name}" has steps from {steps.min():g} to {steps.max():g}'
-            )
-    return {"shape": tuple(len(axis) for axis in group.axes)}
+        return None
+    if isinstance(previous, LappedCodec):
+        return previous.base
+    return BaseGrid.of_signals(signals, f"field={spec.name!r}")
 
 
 def _shared(encoder: FunctaEncoder) -> dict[str, Any]:
@@ -331,6 +324,13 @@ def _check_effects(encoder: FunctaEncoder, spec: FieldSpec) -> None:
             "on branches beside them"
         )
     arguments = spec.arguments()
+    if "shape" in arguments:
+        for name in ("isotropic", "patch_size"):
+            if getattr(encoder, name):
+                raise ValueError(
+                    f"{name}={getattr(encoder, name)!r} cannot be used with field={spec.name!r}, "
+                    "whose cells have a side in samples along each axis"
+                )
     for name in _OF_FIELDS:
         value = getattr(encoder, name)
         if value == defaults[name].default:

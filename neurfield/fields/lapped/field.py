@@ -12,7 +12,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from neurfield._compat import Interval
+from neurfield._compat import Interval, StrOptions
 from neurfield.fields.base import Field
 from neurfield.fields.lapped import spline
 from neurfield.fields.lapped.cells import Cells, partition_of_unity
@@ -54,6 +54,8 @@ class LappedField(Field):
         Width of ψ.
     features : int, default=64
         Number of functions in C.
+    pool : {"mean"}, optional
+        What codecs describe a signal by: None = the vectors of its cells, "mean" = their mean.
     generator : torch.Generator, optional
         Source of the random initial weights.
 
@@ -88,6 +90,7 @@ class LappedField(Field):
         cell: int | Sequence[int],
         hidden_dim: int = 128,
         features: int = 64,
+        pool: str | None = None,
         *,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -96,7 +99,7 @@ class LappedField(Field):
         self.in_dim, self.out_dim, self.latent_dim = in_dim, out_dim, latent_dim
         self.cells = Cells.covering(shape, along_axes(cell, in_dim))
         self.shape, self.cell = self.cells.shape, self.cells.side
-        self.hidden_dim, self.features = hidden_dim, features
+        self.hidden_dim, self.features, self.pool = hidden_dim, features, pool
         k = latent_dim // self.cells.n_cells
         size = out_dim * self.cells.window_size
         self.modulation_size = 4 * out_dim
@@ -131,7 +134,8 @@ class LappedField(Field):
         n_cells = Cells.covering(shape, sides).n_cells
         if latent_dim % n_cells:
             raise ValueError(
-                f"latent_dim must be divisible by the {n_cells} cells, got {latent_dim}"
+                f"latent_dim must be divisible by the {n_cells} cells of a signal of "
+                f"{tuple(shape)} samples, the largest, got {latent_dim}"
             )
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -342,6 +346,10 @@ class Lapped(FieldSpec):
         Width of the network ψ; None takes the encoder's.
     features : int, default=64
         Number of functions in C.
+    pool : {"mean"}, default=None
+        What ``transform`` returns for a signal: None, the vectors of its cells, one after the other
+        in C order; "mean", their mean, which is as long for a signal of any size and cannot be
+        decoded.
 
     Examples
     --------
@@ -357,6 +365,7 @@ class Lapped(FieldSpec):
         "cell": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
         "hidden_dim": [Interval(Integral, 1, None, closed="left"), None],
         "features": [Interval(Integral, 1, None, closed="left")],
+        "pool": [StrOptions({"mean"}), None],
     }
 
     def __init__(
@@ -364,10 +373,12 @@ class Lapped(FieldSpec):
         cell: int | tuple[int, ...] | None = None,
         hidden_dim: int | None = None,
         features: int = 64,
+        pool: str | None = None,
     ) -> None:
         self.cell = cell
         self.hidden_dim = hidden_dim
         self.features = features
+        self.pool = pool
 
     def configuration(self, in_dim: int, shared: Mapping[str, Any]) -> dict[str, Any]:
         if self.cell is None:

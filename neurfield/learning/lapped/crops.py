@@ -106,6 +106,8 @@ def draw_crops(
 ) -> Crops:
     """Draw pieces of random signals, at a random place in each.
 
+    A signal that is smaller than a piece is taken whole, and the rest of the piece is a gap.
+
     Parameters
     ----------
     store : ContextStore
@@ -123,7 +125,7 @@ def draw_crops(
         # Few signals that are larger than a piece have many of them.
         drawn = np.resize(drawn, n_signals)
         sizes = np.resize(sizes, (n_signals, sizes.shape[1]))
-    room = sizes - np.array(shape) + 1
+    room = np.maximum(sizes - np.array(shape) + 1, 1)
     places = torch.rand(room.shape, generator=generator, dtype=torch.float64).numpy()
     starts = np.minimum((places * room).astype(np.int64), room - 1)
     values = _cut(store, drawn, starts, shape)
@@ -154,14 +156,23 @@ def _cut(
             unique, where = np.unique(rows, return_inverse=True)
             block = store.grids[g].group.values[unique]
             for i, row in zip(members, where, strict=True):
-                pieces[i] = block[row][_slices(starts[i], shape)]
+                pieces[i] = _padded(block[row][_slices(starts[i], shape)], shape)
         return np.stack(pieces)
     return np.stack(
         [
-            store.grids[g].group.values[(store.row_of[p], *_slices(start, shape))]
+            _padded(store.grids[g].group.values[(store.row_of[p], *_slices(start, shape))], shape)
             for g, p, start in zip(groups, drawn, starts, strict=True)
         ]
     )
+
+
+def _padded(piece: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a piece of the whole shape, NaN beyond the end of its signal."""
+    if piece.shape[:-1] == shape:
+        return piece
+    whole = np.full((*shape, piece.shape[-1]), np.nan, np.result_type(piece.dtype, np.float32))
+    whole[tuple(slice(0, n) for n in piece.shape[:-1])] = piece
+    return whole
 
 
 def _slices(start: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...]:

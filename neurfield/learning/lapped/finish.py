@@ -68,6 +68,9 @@ def canonical_cells(
     weight = crops.sample_weight
     if weight is not None:
         weight = weight.repeat_interleave(cells.n_cells)
+    if crops.weights is not None:  # cells that saw nothing say nothing of the latents' variance
+        seen = (cells.windows(crops.weights) > 0).any(dim=2).flatten()
+        vectors, weight = vectors[seen], None if weight is None else weight[seen]
     gram = field.basis.double() @ field.basis.double().T / (field.out_dim * math.prod(cells.side))
     eigenvalues, axes = torch.linalg.eigh(gram)
     eigenvalues = eigenvalues.clamp_min(_FLOOR * float(eigenvalues.mean()) + 1e-30)
