@@ -21,7 +21,7 @@ _RIDGE = 1e-4  # of functions, relative to the mean square of latents
 _MOMENTUM = 0.5
 _SMOOTHING = 0.2  # of the second moments of latents, over sweeps
 _STEPS_WITH_GAPS = 10
-_EXACT = 2048  # size of the largest windows whose covariance is decomposed as a whole
+_EXACT = 1024  # size of the largest windows whose covariance is decomposed as a whole
 
 
 @torch.no_grad()
@@ -30,6 +30,8 @@ def start_from_crops(
     store: ContextStore,
     shape: tuple[int, ...],
     generator: torch.Generator,
+    sweeps: int = _SWEEPS,
+    n_values: int = _VALUES,
 ) -> None:
     """Set m and B so that latents found in closed form describe the signals best.
 
@@ -48,15 +50,19 @@ def start_from_crops(
         Samples of a crop along each axis.
     generator : torch.Generator
         On the CPU, so that every device starts alike.
+    sweeps : int, default=14
+        Alternating steps. Few are enough to compare sizes of cells.
+    n_values : int, default=2**23
+        Values of all crops of one sweep together, over points and channels.
     """
     cells = field.cells.resized(shape)
-    n_values = field.out_dim * math.prod(shape)
-    n_crops = int(min(_MOST_CROPS, max(_LEAST_CROPS, _VALUES // n_values)))
+    of_crop = field.out_dim * math.prod(shape)
+    n_crops = int(min(_MOST_CROPS, max(_LEAST_CROPS, n_values // of_crop)))
     sample = draw_crops(store, n_crops, shape, generator)
     field.mean.copy_(_mean(sample))
     field.basis.copy_(_principal_windows(field, cells, sample, generator))
     moments, velocity = None, torch.zeros_like(field.basis)
-    for sweep in range(_SWEEPS):
+    for sweep in range(sweeps):
         if sweep:
             sample = draw_crops(store, n_crops, shape, generator)
         inverse = solution_matrix(field, cells, damping(field))
@@ -68,7 +74,7 @@ def start_from_crops(
             change = cells.overlap(latents @ step)
             towards += float((residual * change).sum())
             curvature += float(change.square().sum())
-        late = max(0.0, (sweep + 1) / _SWEEPS - 0.7) / 0.3  # towards the end, samples average out
+        late = max(0.0, (sweep + 1) / sweeps - 0.7) / 0.3  # towards the end, samples average out
         velocity = step * (towards / max(curvature, 1e-30)) * (1.0 - 0.8 * late)
         field.basis.add_(velocity)
 
