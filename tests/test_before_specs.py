@@ -177,7 +177,7 @@ def test_a_file_keeps_curves_and_options(file, name, recorded):
         k: v for k, v in expected.items() if k not in specs
     }
     for spec in ("field", "learner"):
-        assert type(found[spec]) is {"siren": Siren, "varpro": VarPro}.get(
+        assert type(found[spec]) is {"auto": Siren, "varpro": VarPro}.get(
             expected[spec], type(expected[spec])
         )
 

@@ -15,11 +15,13 @@ from neurfield.learning.lapped.solver import LappedSolver
 from neurfield.learning.lapped.start import damping, start_from_crops
 from neurfield.learning.store import ContextStore
 from neurfield.learning.window import BlockWindow
+from neurfield.memory import at_once
 from neurfield.signals import SignalGroup, Signals, Units
 from neurfield.signals.lazy import LazyValues
 
 _HELD_OUT, _LEAST_HELD_OUT = 0.1, 4
-_VALUES_OF_CELLS = 2**21  # of crops, and of signals held out: windows are many in few signals
+_PART_OF_CELLS = 1 / 16  # of the values: a few signals have many windows
+_LEAST_VALUES = 2**16
 _SWEEPS = 4
 _FEWEST = 1e-10  # variance along a component, relative to the largest
 
@@ -101,10 +103,11 @@ class Trial:
             ContextStore(signals, self.units, torch.float32, self.device)
             for signals in (self.train, self.held_out)
         )
-        start_from_crops(field, store, crop_shape(shape), generator, _SWEEPS, _VALUES_OF_CELLS)
+        crop = crop_shape(shape)
+        start_from_crops(field, store, crop, generator, _SWEEPS, _values_of_cells())
         solver, peak = LappedSolver(1, damping(field)), self._peak()
         errors = []
-        for _, context in new.blocks(_VALUES_OF_CELLS // 8):
+        for _, context in new.blocks(_values_of_cells() // 8):
             latents = solver.solve(field, context)
             predicted = field.linear_part(latents, field.cells).flatten(2).mT + field.mean
             errors.append(((context.values - predicted) / peak).square().mean(dim=(1, 2)))
@@ -119,7 +122,7 @@ class Trial:
         n_axes : int
             Coordinate axes d: a value is in 2^d windows.
         """
-        return 4.0 * _VALUES_OF_CELLS * (3 + 3 * 2**n_axes)
+        return 4.0 * _values_of_cells() * (3 + 3 * 2**n_axes)
 
     def _rows(self, signals: Signals) -> Tensor:
         """Return the values relative to their ranges, a signal a row."""
@@ -163,6 +166,10 @@ def sample_of(
         return Signals((taken,), signals.layout, None if weight is None else weight[rows])
 
     return part(np.sort(train)), part(np.sort(held_out))
+
+
+def _values_of_cells() -> int:
+    return max(_LEAST_VALUES, int(_PART_OF_CELLS * at_once("tried")))
 
 
 def _drawn(group: SignalGroup, most: int, generator: torch.Generator) -> np.ndarray:
