@@ -39,7 +39,7 @@ def assert_same(one, other):
 @pytest.fixture(scope="module")
 def texture():
     """Signals that have nothing in common but how near pixels go together."""
-    noise = np.random.default_rng(0).standard_normal((40, 48, 48))
+    noise = np.random.default_rng(0).standard_normal((24, 48, 48))
     return gaussian_filter(noise, (0, 2, 2)).astype(np.float32)
 
 
@@ -47,7 +47,7 @@ def texture():
 def mixtures():
     """Signals that are sums of a few rough pictures."""
     rng = np.random.default_rng(0)
-    return (rng.standard_normal((40, 6)) @ rng.standard_normal((6, 48 * 48))).reshape(40, 48, 48)
+    return (rng.standard_normal((24, 6)) @ rng.standard_normal((6, 48 * 48))).reshape(24, 48, 48)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_gaps_weights_and_arrays_on_disk(texture, fitted, tmp_path):
     X = texture.copy()
     X[np.random.default_rng(1).random(X.shape) < 0.02] = np.nan
     weight = np.ones(len(X))
-    weight[:10] = 0.5
+    weight[:6] = 0.5
     assert family(clone(fitted).set_params(max_iter=1).fit(X, sample_weight=weight)) == "lapped"
     np.save(tmp_path / "X.npy", texture)
     on_disk = np.load(tmp_path / "X.npy", mmap_mode="r")
@@ -160,7 +160,7 @@ def test_gaps_weights_and_arrays_on_disk(texture, fitted, tmp_path):
 
 def test_blocks_of_dask_are_tried_too(texture, fitted):
     da, xr = pytest.importorskip("dask.array"), pytest.importorskip("xarray")
-    lazy = xr.DataArray(da.from_array(texture, chunks=(10, -1, -1)), dims=("sample", "y", "x"))
+    lazy = xr.DataArray(da.from_array(texture, chunks=(6, -1, -1)), dims=("sample", "y", "x"))
     assert family(clone(fitted).set_params(max_iter=1).fit(lazy)) == "lapped"
 
 
@@ -220,11 +220,11 @@ def test_recordings_get_cells_where_closed_forms_are_level():
 
     rng = np.random.default_rng(0)
     t = np.arange(2048)
-    smooth = gaussian_filter(rng.standard_normal((60, 2048)), (0, 12))
-    beats = sum(np.exp(-(((t - rng.uniform(0, 2048, (60, 1))) / 8) ** 2)) for _ in range(6))
+    smooth = gaussian_filter(rng.standard_normal((30, 2048)), (0, 12))
+    beats = sum(np.exp(-(((t - rng.uniform(0, 2048, (30, 1))) / 8) ** 2)) for _ in range(6))
     choice = choose_field(read_signals(beats + smooth), 77, torch.device("cpu"))
     assert isinstance(choice.field, Lapped)
-    waves = np.sin(rng.uniform(1, 2, (60, 1)) * t / 300)  # of few degrees of freedom
-    rough = rng.standard_normal((60, 3)) @ rng.standard_normal((3, 2048))
+    waves = np.sin(rng.uniform(1, 2, (30, 1)) * t / 300)  # of few degrees of freedom
+    rough = rng.standard_normal((30, 3)) @ rng.standard_normal((3, 2048))
     choice = choose_field(read_signals(waves + rough), 77, torch.device("cpu"))
     assert isinstance(choice.field, Siren)
