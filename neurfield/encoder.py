@@ -49,7 +49,7 @@ class FunctaEncoder(
     Parameters
     ----------
     latent_dim : int, default=256
-        Length P of the latent vector; with field="spatial", the vectors of all cells together.
+        Length P of the latent vector; of a field with cells, their vectors together.
     hidden_dim : int, default=128
         Width L of the field.
     n_layers : int, default=None
@@ -57,11 +57,13 @@ class FunctaEncoder(
         every other parameter below whose default is None.
     omega : float or (float, float), default=(30.0, 60.0)
         ω_1 → ω_K, rising linearly over the layers; one float is a constant ω.
-    field : {"siren", "spatial", "low-rank"} or FieldSpec, default="siren"
+    field : {"auto", "siren", "lapped", "spatial", "low-rank"} or FieldSpec, default="auto"
         Family of the field, with its options: :class:`~neurfield.fields.Siren`, one vector that
-        shifts all sine layers alike at each point, :class:`~neurfield.fields.Spatial`, a grid of
-        vectors, :class:`~neurfield.fields.LowRank`, one short vector that moves the shifts in a
-        learnt subspace, or one of one's own. A name stands for the spec with its defaults.
+        shifts all sine layers alike at each point, :class:`~neurfield.fields.Lapped`, vectors of
+        cells that overlap, :class:`~neurfield.fields.Spatial`, a grid of vectors,
+        :class:`~neurfield.fields.LowRank`, one short vector that moves the shifts in a learnt
+        subspace, or one of one's own. A name stands for the spec with its defaults. "auto" chooses
+        "siren" or "lapped", from the data where signals are large; ``field_`` tells.
     learner : {"varpro", "cavia"} or Learner, default="varpro"
         How θ is learnt, with its options: :class:`~neurfield.learning.VarPro`, closed-form inner
         step and variable projection, :class:`~neurfield.learning.Cavia`, the published second-order
@@ -180,7 +182,7 @@ class FunctaEncoder(
         hidden_dim: int = 128,
         n_layers: int | None = None,
         omega: float | tuple[float, float] = (30.0, 60.0),
-        field: str | FieldSpec = "siren",
+        field: str | FieldSpec = "auto",
         learner: str | Learner = "varpro",
         transform_steps: int | None = None,
         meta_lr: float | None = None,

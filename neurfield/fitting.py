@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,9 @@ class FitPlan:
     pass_from : int, optional
         Meta-steps taken before, where this is one pass over the signals of many; None = as many
         meta-steps as the schedule has.
+    started : float, optional
+        When the work began that `max_time` is for, in seconds of ``time.perf_counter``; by default
+        when the plan was made.
     """
 
     learner: Learner
@@ -107,6 +112,7 @@ class FitPlan:
     max_time: float | None = None
     memory_budget: float | None = None
     pass_from: int | None = None
+    started: float = dataclass_field(default_factory=time.perf_counter)
 
 
 def problem_of(signals: Signals, latent_dim: int) -> Problem:
@@ -164,7 +170,7 @@ def fit_codec(
         If a signal is not usable or none is left to train on, a checkpoint is damaged or belongs
         to another fit, or the memory budget is too small.
     """
-    clock = Clock(plan.max_time)
+    clock = Clock(plan.max_time, started=plan.started)
     signals.check()
     fingerprint = {**plan.fingerprint, "data": _digest(signals)}
     if plan.pass_from is not None:

@@ -1,5 +1,6 @@
 """Neural fields: functions of coordinates, of one signal or with a latent for each signal."""
 
+from neurfield.fields.auto import Auto
 from neurfield.fields.base import Field
 from neurfield.fields.coordinate import CoordinateField
 from neurfield.fields.fourier import (
@@ -17,6 +18,7 @@ from neurfield.fields.spec import FieldSpec
 from neurfield.fields.sweeps import Linearization
 
 __all__ = [
+    "Auto",
     "CoordinateField",
     "Field",
     "FieldSpec",

@@ -49,7 +49,7 @@ class FieldSpec(Spec):
             If no spec makes fields of that class.
         """
         for name, spec in cls.known().items():
-            if spec.module is type(field):
+            if getattr(spec, "module", None) is type(field):  # none is chosen yet of "auto"
                 return name
         raise ValueError(f"no FieldSpec makes a {type(field).__name__}: define one that names it")
 

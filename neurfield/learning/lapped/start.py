@@ -25,7 +25,7 @@ _RIDGE = 1e-4  # of functions, relative to the mean square of latents
 _MOMENTUM = 0.5
 _SMOOTHING = 0.2  # of the second moments of latents, over sweeps
 _STEPS_WITH_GAPS = 10
-_EXACT = 2048  # size of the largest windows whose covariance is decomposed as a whole
+_EXACT = 1024  # size of the largest windows whose covariance is decomposed as a whole
 _POWER_STEPS = 6  # towards the principal axes of larger ones
 
 
@@ -39,6 +39,8 @@ def start_from_crops(
     store: ContextStore,
     shape: tuple[int, ...],
     generator: torch.Generator,
+    sweeps: int = _SWEEPS,
+    n_values: int = _VALUES,
 ) -> None:
     """Set m and B so that latents found in closed form describe the signals best.
 
@@ -57,15 +59,19 @@ def start_from_crops(
         Samples of a crop along each axis.
     generator : torch.Generator
         On the CPU, so that every device starts alike.
+    sweeps : int, default=14
+        Alternating steps. Few are enough to compare sizes of cells.
+    n_values : int, default=2**23
+        Values of all crops of one sweep together, over points and channels.
     """
     cells = field.cells.resized(shape)
-    n_crops = crops_of_start(field, cells)
+    n_crops = crops_of_start(field, cells, n_values)
     amount = strength(cells, field.cell_latents, len(store))
     sample = draw_crops(store, n_crops, shape, generator)
     field.mean.copy_(_mean(sample))
     field.basis.copy_(_principal_windows(field, cells, sample, generator))
     moments, velocity = None, torch.zeros_like(field.basis)
-    for sweep in range(_SWEEPS):
+    for sweep in range(sweeps):
         if sweep:
             sample = deformed(draw_crops(store, n_crops, shape, generator), amount, generator)
         inverse = solution_matrix(field, cells, damping(field))
@@ -75,12 +81,12 @@ def start_from_crops(
         towards = curvature = 0.0
         for toward, curve in _along(cells, pieces, step):
             towards, curvature = towards + toward, curvature + curve
-        late = max(0.0, (sweep + 1) / _SWEEPS - 0.7) / 0.3  # towards the end, samples average out
+        late = max(0.0, (sweep + 1) / sweeps - 0.7) / 0.3  # towards the end, samples average out
         velocity = step * (towards / max(curvature, 1e-30)) * (1.0 - 0.8 * late)
         field.basis.add_(velocity)
 
 
-def crops_of_start(field: LappedField, cells: Cells) -> int:
+def crops_of_start(field: LappedField, cells: Cells, n_values: int = _VALUES) -> int:
     """Return how many crops each sweep of the start takes.
 
     Parameters
@@ -89,11 +95,13 @@ def crops_of_start(field: LappedField, cells: Cells) -> int:
         Of so many latents.
     cells : Cells
         Of the crops.
+    n_values : int, default=2**23
+        Values of all crops of one sweep together.
     """
-    n_values = field.out_dim * math.prod(cells.shape)
+    of_crop = field.out_dim * math.prod(cells.shape)
     # As many vectors as make their second moments regular, at the least.
     least = max(_LEAST_CROPS, math.ceil(2 * field.cell_latents / cells.n_cells))
-    return max(least, min(_MOST_CROPS, _VALUES // n_values))
+    return max(least, min(_MOST_CROPS, n_values // of_crop))
 
 
 def footprint_of_start(field: LappedField, cells: Cells, n_signals: int) -> float:
