@@ -118,11 +118,11 @@ class Cells:
         signals = windows.reshape(n_signals, *self.counts, -1, *(2 * side for side in self.side))
         for j, side in enumerate(self.side):
             within = 2 + d + j
-            size = list(signals.shape)
-            size[1], size[within] = size[1] + 1, side
-            added = signals.new_zeros(size)
-            added.narrow(1, 0, size[1] - 1).add_(signals.narrow(within, 0, side))
-            added.narrow(1, 1, size[1] - 1).add_(signals.narrow(within, side, side))
+            sizes, count = list(signals.shape), signals.shape[1]
+            sizes[1], sizes[within] = count + 1, side
+            added = signals.new_zeros(sizes)
+            added.narrow(1, 0, count).add_(signals.narrow(within, 0, side))
+            added.narrow(1, 1, count).add_(signals.narrow(within, side, side))
             signals = added.movedim(1, d)
         order = [0, 1 + d]
         for j in range(d):

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,9 @@ class LappedField(Field):
     torch.Size([5, 100, 1])
     """
 
+    spread: Tensor
+    window: Tensor
+
     def __init__(
         self,
         in_dim: int,
@@ -141,10 +144,10 @@ class LappedField(Field):
             self.basis.normal_(generator=generator)
             self.basis.mul_(self.window / len(self.window) ** 0.5)
             for layer in self.net:
-                if (weight := getattr(layer, "weight", None)) is not None:
-                    bound = 1.0 / math.sqrt(weight[0].numel())
-                    weight.uniform_(-bound, bound, generator=generator)
-                    layer.bias.uniform_(-bound, bound, generator=generator)
+                if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+                    bound = 1.0 / math.sqrt(layer.weight[0].numel())
+                    for parameter in layer.parameters():
+                        parameter.uniform_(-bound, bound, generator=generator)
 
     @property
     def cell_latents(self) -> int:
@@ -296,7 +299,8 @@ class LappedField(Field):
         """
         inverse = torch.linalg.inv(block.double())
         self.basis.copy_(inverse.T @ self.basis.double())
-        first = self.net[0].weight  # of shape (hidden, k, 3, ...), which reads φ / spread
+        # Of shape (hidden, k, 3, ...); it reads φ / spread.
+        first = cast(Tensor, self.net[0].weight)
         read = torch.einsum("hk...,kj->hj...", first.double() / self._along(first), inverse)
         self.spread.fill_(1.0)
         first.copy_(read)

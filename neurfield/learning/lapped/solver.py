@@ -137,8 +137,7 @@ class LappedSolver(InnerSolver):
 
     def _alone(self, field: LappedField, context: Context, i: int) -> Tensor:
         here = context.of_signals(slice(i, i + 1))
-        weights = None if here.weights is None else here.weights
-        return self.solve(field, Context(here.coords[0], here.values, weights))
+        return self.solve(field, Context(here.coords[0], here.values, here.weights))
 
     def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:
         assert isinstance(field, LappedField)
@@ -146,7 +145,9 @@ class LappedSolver(InnerSolver):
 
     def check(self, n_latents: int) -> None:
         super().check(n_latents)
-        if not isinstance(self.precision, Tensor) or n_latents % max(1, len(self.precision)):
+        found: Any = self.precision  # as a file had it
+        is_vector = isinstance(found, Tensor) and found.ndim == 1 and len(found) > 0
+        if not is_vector or n_latents % len(found):
             raise ValueError("precision must be one number for each latent of a cell")
         check_numbers("precision", self.precision, self.precision.shape, least=0.0)
 

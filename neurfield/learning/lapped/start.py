@@ -225,13 +225,14 @@ def _parts(cells: Cells) -> list[tuple[slice, ...]]:
 
 def _quarters(tables: Tensor, cells: Cells, n_channels: int) -> Tensor:
     windows = tables.reshape(len(tables), n_channels, *(2 * side for side in cells.side))
-    return torch.cat([windows[(..., *part)].flatten(1) for part in _parts(cells)])
+    every = slice(None)
+    return torch.cat([windows[(every, every, *part)].flatten(1) for part in _parts(cells)])
 
 
 def _joined(quarters: Tensor, cells: Cells, n_channels: int, k: int) -> Tensor:
     windows = quarters.new_empty(k, n_channels, *(2 * side for side in cells.side))
     for part, quarter in zip(_parts(cells), quarters.split(k), strict=True):
-        windows[(..., *part)] = quarter.reshape(k, n_channels, *cells.side)
+        windows[(slice(None), slice(None), *part)] = quarter.reshape(k, n_channels, *cells.side)
     return windows.flatten(1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 
@@ -53,7 +53,7 @@ class LappedVarPro(Learner):
     def optimizers(self, step: MetaStep) -> Optimizers:
         field, rate = cast(LappedField, step.field), self.settings.meta_lr
         rest = [p for p in field.parameters() if p is not field.basis and p is not field.mean]
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": rest},
             {"params": [field.basis, field.mean], "lr": _BASIS_RATE * rate},
         ]
