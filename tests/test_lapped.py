@@ -112,6 +112,16 @@ def test_the_closed_form_beats_pca_of_blocks_of_equal_latents(shape, side, k):
     assert np.square(decoded - held_out).mean() < 0.7 * of_blocks
 
 
+def test_a_cell_as_large_as_the_signal_is_close_to_pca():
+    # Its window has more values than are decomposed as a whole.
+    X = smooth(40, (24, 24), waves=2)
+    pca = PCA(6).fit(X.reshape(40, -1))
+    linear = pca.inverse_transform(pca.transform(X.reshape(40, -1))).reshape(X.shape)
+    encoder = lapped(24, 6, max_iter=1, transform_steps=1).fit(X)
+    decoded = encoder.inverse_transform(encoder.transform(X))
+    assert np.square(decoded - X).mean() < 1.1 * np.square(linear - X).mean()
+
+
 def with_steps(fitted, steps):
     """Return a fitted encoder of the same field that takes other numbers of steps."""
     return copy.copy(fitted).set_params(transform_steps=steps)
