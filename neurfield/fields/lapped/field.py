@@ -150,10 +150,10 @@ class LappedField(Field):
             self.basis.normal_(generator=generator)
             self.basis.mul_(self.window / len(self.window) ** 0.5)
             for layer in self.net:
-                if isinstance(weight := getattr(layer, "weight", None), Tensor):
-                    bound = 1.0 / math.sqrt(weight[0].numel())
-                    weight.uniform_(-bound, bound, generator=generator)
-                    cast(Tensor, layer.bias).uniform_(-bound, bound, generator=generator)
+                if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+                    bound = 1.0 / math.sqrt(layer.weight[0].numel())
+                    for parameter in layer.parameters():
+                        parameter.uniform_(-bound, bound, generator=generator)
 
     @property
     def cell_latents(self) -> int:
@@ -305,9 +305,8 @@ class LappedField(Field):
         """
         inverse = torch.linalg.inv(block.double())
         self.basis.copy_(inverse.T @ self.basis.double())
-        first = cast(
-            Tensor, self.net[0].weight
-        )  # of shape (hidden, k, 3, ...), which reads φ / spread
+        # Of shape (hidden, k, 3, ...); it reads φ / spread.
+        first = cast(Tensor, self.net[0].weight)
         read = torch.einsum("hk...,kj->hj...", first.double() / self._along(first), inverse)
         self.spread.fill_(1.0)
         first.copy_(read)

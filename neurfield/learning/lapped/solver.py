@@ -164,7 +164,9 @@ class LappedSolver(InnerSolver):
 
     def check(self, n_latents: int) -> None:
         super().check(n_latents)
-        if n_latents % max(1, len(self.precision)):
+        found: Any = self.precision  # as a file had it
+        is_vector = isinstance(found, Tensor) and found.ndim == 1 and len(found) > 0
+        if not is_vector or n_latents % len(found):
             raise ValueError("precision must be one number for each latent of a cell")
         check_numbers("precision", self.precision, self.precision.shape, least=0.0)
 

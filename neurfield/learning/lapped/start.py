@@ -25,6 +25,7 @@ _RIDGE = 1e-4  # of functions, relative to the mean square of latents
 _MOMENTUM = 0.5
 _SMOOTHING = 0.2  # of the second moments of latents, over sweeps
 _STEPS_WITH_GAPS = 10
+_LEAST_VARIANCE = 1e-4  # of a latent, relative to the mean of all, as the network sees it
 _EXACT = 1024  # size of the largest windows whose covariance is decomposed as a whole
 _POWER_STEPS = 6  # towards the principal axes of larger ones
 
@@ -84,6 +85,9 @@ def start_from_crops(
         late = max(0.0, (sweep + 1) / sweeps - 0.7) / 0.3  # towards the end, samples average out
         velocity = step * (towards / max(curvature, 1e-30)) * (1.0 - 0.8 * late)
         field.basis.add_(velocity)
+    vectors = torch.cat([latents.flatten(0, 1) for latents, _, _ in pieces])
+    variance = vectors.square().mean(dim=0)
+    field.spread.copy_(variance.clamp_min(_LEAST_VARIANCE * float(variance.mean()) + 1e-30).sqrt())
 
 
 def crops_of_start(field: LappedField, cells: Cells, n_values: int = _VALUES) -> int:
@@ -305,10 +309,8 @@ def _parts(cells: Cells) -> list[tuple[slice, ...]]:
 
 
 def _quarters(tables: Tensor, cells: Cells, n_channels: int) -> Tensor:
-    windows = tables.reshape(len(tables), n_channels, *cells.spans)
-    return torch.cat(
-        [windows[(slice(None), slice(None), *part)].flatten(1) for part in _parts(cells)]
-    )
+    windows, every = tables.reshape(len(tables), n_channels, *cells.spans), slice(None)
+    return torch.cat([windows[(every, every, *part)].flatten(1) for part in _parts(cells)])
 
 
 def _joined(quarters: Tensor, cells: Cells, n_channels: int, k: int) -> Tensor:
