@@ -505,7 +505,7 @@ def test_info_names_the_family(fitted, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"latent_dim": 10}, r"latent_dim must be divisible by the 9 cells, got 10"),
+        ({"latent_dim": 10}, r"latent_dim must be divisible by the 9 cells of a signal of .*, got 10"),
         (
             {"field__cell": None, "latent_dim": 1021},
             r"latent_dim=1021 cannot be divided.* at most 256 numbers each",
@@ -545,7 +545,7 @@ def test_scattered_points_are_refused():
         {"y": ("point", points[:, 0]), "x": ("point", points[:, 1])},
         ("sample", "point"),
     )
-    with pytest.raises(ValueError, match=r"needs signals on one common grid, got scattered points"):
+    with pytest.raises(ValueError, match=r"needs signals on a grid, got scattered points"):
         lapped().fit(signals)
 
 
