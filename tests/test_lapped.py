@@ -505,7 +505,10 @@ def test_info_names_the_family(fitted, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"latent_dim": 10}, r"latent_dim must be divisible by the 9 cells of a signal of .*, got 10"),
+        (
+            {"latent_dim": 10},
+            r"latent_dim must be divisible by the 9 cells of a signal of .*, got 10",
+        ),
         (
             {"field__cell": None, "latent_dim": 1021},
             r"latent_dim=1021 cannot be divided.* at most 256 numbers each",

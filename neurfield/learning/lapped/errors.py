@@ -47,14 +47,16 @@ class _Errors(torch.autograd.Function):
         field, cells, crops, inverse = problem
         parts = lane_parts(len(crops), inverse.device)
 
-        def work(lane: int) -> Tensor:
-            part = crops.of_signals(parts[lane])
-            latents = linear_latents(field, cells, part, inverse)
-            with torch.enable_grad():
-                return part.mse(field.values_on_grid(latents, cells))
+        twins = [field.twin(trains=True) for _ in parts]
 
-        ctx.lanes = in_lanes(work, len(parts))
-        ctx.parts, ctx.parameters = parts, parameters
+        def work(lane: int) -> Tensor:
+            part, own = crops.of_signals(parts[lane]), twins[lane]
+            latents = linear_latents(own, cells, part, inverse)
+            with torch.enable_grad():
+                return part.mse(own.values_on_grid(latents, cells))
+
+        ctx.lanes, ctx.parts = in_lanes(work, len(parts)), parts
+        ctx.parameters = [list(twin.parameters()) for twin in twins]
         return torch.cat([errors.detach() for errors in ctx.lanes])
 
     @staticmethod
@@ -63,7 +65,7 @@ class _Errors(torch.autograd.Function):
         def work(lane: int) -> tuple[Tensor, ...]:
             with torch.enable_grad():
                 return torch.autograd.grad(
-                    ctx.lanes[lane], ctx.parameters, at_errors[ctx.parts[lane]]
+                    ctx.lanes[lane], ctx.parameters[lane], at_errors[ctx.parts[lane]]
                 )
 
         done = in_lanes(work, len(ctx.lanes))

@@ -136,6 +136,7 @@ class LappedSolver(InnerSolver):
         workspace: Workspace | None = None,
     ) -> Tensor:
         assert isinstance(field, LappedField)
+        field = field.twin()
         if not context.is_shared:
             return torch.cat([self._alone(field, context, i) for i in range(len(context))])
         if shared is None:

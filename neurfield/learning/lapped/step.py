@@ -17,7 +17,7 @@ from neurfield.learning.lapped.start import damping
 from neurfield.learning.store import ContextStore
 from neurfield.learning.weighting import geometric_mean, mean_over_signals
 
-_EVERY = 10  # meta-steps that share the matrix of the closed form
+_EVERY = 50  # meta-steps that share the matrix of the closed form
 
 
 class LappedStep(MetaStep):

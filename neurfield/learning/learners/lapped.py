@@ -17,7 +17,7 @@ from neurfield.learning.lapped.step import LappedStep
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.store import ContextStore
 
-_VALUES = 2**19  # of a batch, about
+_VALUES = 2**18  # of a batch, about
 _MOST_SIGNALS = 64
 _BASIS_RATE = 0.1  # learning rate of B beside that of all else
 
