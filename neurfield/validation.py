@@ -237,8 +237,10 @@ def check_field(encoder: FunctaEncoder, latents: Any, name: str) -> None:
 
 
 def _checked_array(encoder: FunctaEncoder, X: Any, layout: Layout | None) -> np.ndarray:
-    # Arrays of any shape then say what their size is, or are refused with the signals.
-    any_shape = layout is not None and (layout.unit_axes or encoder.codec_.any_size)
+    unit_axes = layout is not None and layout.unit_axes
+    # Arrays of any shape then say what their size is; tables have the columns of fit, as
+    # scikit-learn has it.
+    any_shape = layout is not None and (unit_axes or encoder.codec_.any_size)
     # Infinities are refused with the signals they are in when the signals are read.
     options = {"dtype": "numeric", "ensure_all_finite": False}
     if not hasattr(X, "ndim"):
@@ -246,8 +248,7 @@ def _checked_array(encoder: FunctaEncoder, X: Any, layout: Layout | None) -> np.
     if hasattr(X, "dtype") and X.dtype.kind in "cmM":
         real(X, "values of X")
     try:
-        is_table = isinstance(X, pd.DataFrame)
-        if X.ndim <= 2 and (is_table or not any_shape):
+        if X.ndim <= 2 and not unit_axes:
             return real(validate_data(encoder, X, reset=layout is None, **options), "values of X")
         array = check_array(X, allow_nd=True, estimator=encoder, input_name="X", **options)
     except (TypeError, ValueError) as error:
