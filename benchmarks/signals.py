@@ -77,3 +77,53 @@ def _resample(volumes: list[xr.DataArray], shape: tuple[int, int, int]) -> xr.Da
     counted = {dim: np.arange(float(size)) for dim, size in zip(dims, shape, strict=True)}
     values = np.stack(resampled).astype(np.float32)
     return xr.DataArray(values, counted, dims=("sample", *dims))
+
+
+def smears(folder: Path, size: int, n_train: int, n_held_out: int, seed: int = 0) -> Split:
+    """Crops of blood smear pictures in colour, halved; train and test pictures are apart."""
+    from PIL import Image
+
+    random = np.random.default_rng(seed)
+    pictures = []
+    for path in sorted((folder / "blood_smear").glob("*.jpg")):
+        with Image.open(path) as picture:
+            half = (picture.width // 2, picture.height // 2)
+            pictures.append(
+                np.asarray(picture.convert("RGB").resize(half, Image.Resampling.LANCZOS))
+            )
+    order = random.permutation(len(pictures))
+    n_test = len(pictures) // 5
+    held_out = _crops([pictures[i] for i in order[:n_test]], size, n_held_out, random)
+    return Split(_crops([pictures[i] for i in order[n_test:]], size, n_train, random), held_out)
+
+
+def _crops(
+    pictures: list[np.ndarray], size: int, n_crops: int, random: np.random.Generator
+) -> xr.DataArray:
+    crops = np.empty((n_crops, size, size, 3), dtype=np.float32)
+    for crop in crops:
+        picture = pictures[random.integers(len(pictures))]
+        y, x = (random.integers(n - size + 1) for n in picture.shape[:2])
+        crop[:] = picture[y : y + size, x : x + size] / np.float32(255)
+    return xr.DataArray(crops, dims=("sample", "y", "x", "channel"))
+
+
+def slices(folder: Path) -> Split:
+    """Brain MRI slices of three planes, 128×128."""
+    with np.load(folder / "brain_slices.npz") as data:
+        parts = [data[f"{part}_images"] / np.float32(255) for part in ("train", "test")]
+    return Split(*(xr.DataArray(part, dims=("sample", "y", "x")) for part in parts))
+
+
+def ecg12(folder: Path) -> Split:
+    """Twelve-lead ECGs of ten seconds at 100 Hz, in standard deviations of each lead."""
+    with np.load(folder / "ecg12.npz") as data:
+        parts = [data[part] * np.float32(data["scale"]) for part in ("train", "test")]
+    return Split(*(xr.DataArray(part, dims=("sample", "t", "channel")) for part in parts))
+
+
+def brain(folder: Path) -> xr.DataArray:
+    """One MRI volume of a whole head, 160×192×224 voxels, values in [0, 1]."""
+    with np.load(folder / "measured" / "brain_volume.npz") as data:
+        volume = data["vol"].astype(np.float32)
+    return xr.DataArray(volume[None], dims=("sample", "z", "y", "x"))

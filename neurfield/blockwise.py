@@ -64,7 +64,7 @@ def encode_lazily(
         memory_budget=memory_budget,
         drop_axis=list(whole),
         new_axis=1,
-        chunks=(values.chunks[0], (codec.latent_size,)),
+        chunks=(values.chunks[0], (codec.latents_on(group.axes),)),
         meta=np.empty((0, 0), dtype=np.float32),
     )
     coords = X.coords.to_dataset().drop_vars(

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -45,6 +45,9 @@ class Codec:
     posterior : Posterior, optional
         How sure decoded values are; None where fit could not tell.
     """
+
+    #: Whether signals may have another size than those of fit.
+    any_size: ClassVar[bool] = False
 
     field: Field
     solver: InnerSolver
@@ -142,6 +145,35 @@ class Codec:
         """
         return decoder
 
+    def latents_on(self, axes: Sequence[np.ndarray]) -> int:
+        """Return how many numbers describe a signal on a grid.
+
+        Parameters
+        ----------
+        axes : sequence of d arrays
+            Coordinates along each axis, in the caller's units.
+        """
+        return self.latent_size
+
+    def for_latents(self, length: int, axes: Sequence[np.ndarray] | None, what: str) -> Codec:
+        """Return the codec that decodes latents of some length: this one where all have one.
+
+        Parameters
+        ----------
+        length : int
+            Of the latents.
+        axes : sequence of d arrays, or None
+            Grid of the signals that they describe; None = that of fit.
+        what : str
+            Name of what the caller gave the grid by, for messages.
+
+        Raises
+        ------
+        ValueError
+            If signals on that grid have latents of another length.
+        """
+        return self
+
     def latent_names(self, axis_names: Sequence[str]) -> list[str] | None:
         """Return what each latent is called; None if by its number.
 
@@ -163,6 +195,16 @@ class Codec:
         pieces = self.pieces(signals)
         return ContextStore(pieces, self.units, self.dtype, self.device)
 
+    def stores(self, signals: Signals) -> list[tuple[Codec, ContextStore]]:
+        """Return what is encoded together, each with its codec: here, all signals with this one.
+
+        Parameters
+        ----------
+        signals : Signals
+            As :meth:`store` takes them.
+        """
+        return [(self, self.store(signals))]
+
     def encode(self, signals: Signals) -> np.ndarray:
         """Fit one latent per signal: float32 array of shape (n, latent_size).
 
@@ -173,7 +215,7 @@ class Codec:
             observed.
         """
         found = encode_store(self.field, self.solver, self.store(signals))
-        return found.cpu().numpy().astype(np.float32).reshape(len(signals), self.latent_size)
+        return found.cpu().numpy().astype(np.float32).reshape(len(signals), -1)
 
     def decode(self, latents: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Evaluate the field.
@@ -393,11 +435,12 @@ def encoding_room(
     ValueError
         If a budget that was asked for is too small for the smallest blocks.
     """
-    store, field = codec.store(signals), codec.field
+    stores = codec.stores(signals)
 
     def need() -> float:
-        loaded = libraries(codec.device, compiled=field.has_sweeps, trains=False)
-        return loaded + max(encoding(field, codec.solver, store), codec.decoding_bytes())
+        loaded = libraries(codec.device, compiled=codec.field.has_sweeps, trains=False)
+        of_signals = max(encoding(own.field, own.solver, store) for own, store in stores)
+        return loaded + max(of_signals, codec.decoding_bytes())
 
     with room(budget, need, codec.device, what, verbose):
         yield

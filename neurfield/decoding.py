@@ -65,10 +65,7 @@ def decode(
         If more than one of `grid`, `coords` and `points` is given, one of them does not fit the
         axes, or there is no grid to decode on.
     """
-    targets = {"grid": grid, "coords": coords, "points": points}
-    given = [name for name, value in targets.items() if value is not None]
-    if len(given) > 1:
-        raise ValueError(f"give at most one of grid, coords and points, got {given}")
+    check_targets(grid=grid, coords=coords, points=points)
     if dtype is not None:
         dtype = _checked_dtype(dtype)
     rows = np.arange(n_latents)
@@ -86,6 +83,24 @@ def decode(
         return [layout.label(cast(values, dtype), axes, samples) for values in found]
     axes = decoding_axes(layout, grid)
     return [layout.wrap(v, axes, dtype, samples, masked) for v in _on_grid(decoder, rows, axes)]
+
+
+def check_targets(**targets: Any) -> None:
+    """Refuse more than one answer to where to decode.
+
+    Parameters
+    ----------
+    **targets
+        Grid, coordinates and points, by the names of their arguments; None where not given.
+
+    Raises
+    ------
+    ValueError
+        If more than one is given.
+    """
+    given = [name for name, value in targets.items() if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"give at most one of grid, coords and points, got {given}")
 
 
 def decode_latents(
@@ -149,7 +164,7 @@ def decode_latents(
     if return_std and codec.posterior is None:
         raise ValueError(
             "return_std=True needs what fit learns about latents with learner='varpro' from at "
-            "least two signals; this estimator has not learnt it"
+            "least two signals, for fields other than 'lapped'; this estimator has not learnt it"
         )
     (values,) = whole(lambda rows, x: [codec.values(codes[rows], x)], dtype)
     values = encode(values, layout)
@@ -163,7 +178,7 @@ def decode_latents(
 def decoding_axes(layout: Layout, grid: Sequence[int] | None) -> tuple[np.ndarray, ...]:
     """Return the axes of the grid seen in fit, or of one of another size over the same extent."""
     if grid is not None:
-        return layout.resized(_checked_grid(grid, layout))
+        return layout.resized(checked_grid(grid, layout))
     if layout.axes is None:
         raise ValueError("this estimator has seen no grid: give grid=, coords= or points=")
     return layout.axes
@@ -279,7 +294,21 @@ def _warn_outside(frame: CoordinateFrame, axes: Sequence[np.ndarray]) -> None:
     )
 
 
-def _checked_grid(grid: Any, layout: Layout) -> list[int]:
+def checked_grid(grid: Any, layout: Layout) -> list[int]:
+    """Return the numbers of points given as ``grid=``.
+
+    Parameters
+    ----------
+    grid : sequence of d int
+        Whatever the caller gave.
+    layout : Layout
+        Whose axes they are for.
+
+    Raises
+    ------
+    ValueError
+        If they are not one positive number for each axis.
+    """
     sizes = list(grid) if isinstance(grid, Sequence | np.ndarray) else [grid]
     whole = all(
         isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in sizes

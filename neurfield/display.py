@@ -58,14 +58,14 @@ class NamedLatentsMixin(TracedMixin):
         return np.array([f"{prefix}_{name}" for name in names], dtype=object)
 
 
-def labelled(encoder: Any, latents: np.ndarray, X: Any) -> Any:
+def labelled(encoder: Any, latents: np.ndarray | list[np.ndarray], X: Any) -> Any:
     """Return latents with the labels of the samples, where pandas is to be the output.
 
     Parameters
     ----------
     encoder : FunctaEncoder
         Fitted; its ``set_output``, or scikit-learn's configuration, tells.
-    latents : array of shape (n, P)
+    latents : array of shape (n, P), or list of n arrays of shape (P_i,)
         What ``transform`` found.
     X : container of signals
         Of an xarray object with a coordinate ``sample``, that becomes the index. scikit-learn
@@ -73,6 +73,12 @@ def labelled(encoder: Any, latents: np.ndarray, X: Any) -> Any:
     """
     if output_config("transform", encoder).get("dense") != "pandas":
         return latents
+    length = encoder.codec_.latent_size
+    if isinstance(latents, list) or latents.shape[1] != length:
+        raise ValueError(
+            f"output as pandas needs signals of the size of fit, whose {length} latents have "
+            'names: take set_output(transform="default"), or pool="mean" of the field'
+        )
     index = index_of_samples(X)
     if index is None:
         return latents

@@ -12,9 +12,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from neurfield._compat import fit_context
+from neurfield.any_size import decode_of_any_size, validated_latents_of_any_size
 from neurfield.blockwise import encode_lazily, is_dask_backed
 from neurfield.codec import Codec, encoding_room
-from neurfield.decoding import decode_latents
 from neurfield.device import matrix_products
 from neurfield.display import NamedLatentsMixin, SummaryMixin, labelled
 from neurfield.fields import FieldSpec
@@ -27,12 +27,7 @@ from neurfield.published import PublishedMixin
 from neurfield.results import ResultsMixin
 from neurfield.signals.lazy import LazyValues
 from neurfield.spec import Spec, SpecParameters
-from neurfield.validation import (
-    validated_latents,
-    validated_origin,
-    validated_signals,
-    weighted,
-)
+from neurfield.validation import validated_origin, validated_signals, weighted
 
 
 class FunctaEncoder(
@@ -54,7 +49,7 @@ class FunctaEncoder(
     Parameters
     ----------
     latent_dim : int, default=256
-        Length P of the latent vector; with field="spatial", the vectors of all cells together.
+        Length P of the latent vector; of a field with cells, their vectors together.
     hidden_dim : int, default=128
         Width L of the field.
     n_layers : int, default=None
@@ -62,11 +57,13 @@ class FunctaEncoder(
         every other parameter below whose default is None.
     omega : float or (float, float), default=(30.0, 60.0)
         ω_1 → ω_K, rising linearly over the layers; one float is a constant ω.
-    field : {"siren", "spatial", "low-rank"} or FieldSpec, default="siren"
+    field : {"auto", "siren", "lapped", "spatial", "low-rank"} or FieldSpec, default="auto"
         Family of the field, with its options: :class:`~neurfield.fields.Siren`, one vector that
-        shifts all sine layers alike at each point, :class:`~neurfield.fields.Spatial`, a grid of
-        vectors, :class:`~neurfield.fields.LowRank`, one short vector that moves the shifts in a
-        learnt subspace, or one of one's own. A name stands for the spec with its defaults.
+        shifts all sine layers alike at each point, :class:`~neurfield.fields.Lapped`, vectors of
+        cells that overlap, :class:`~neurfield.fields.Spatial`, a grid of vectors,
+        :class:`~neurfield.fields.LowRank`, one short vector that moves the shifts in a learnt
+        subspace, or one of one's own. A name stands for the spec with its defaults. "auto" chooses
+        "siren" or "lapped", from the data where signals are large; ``field_`` tells.
     learner : {"varpro", "cavia"} or Learner, default="varpro"
         How θ is learnt, with its options: :class:`~neurfield.learning.VarPro`, closed-form inner
         step and variable projection, :class:`~neurfield.learning.Cavia`, the published second-order
@@ -185,7 +182,7 @@ class FunctaEncoder(
         hidden_dim: int = 128,
         n_layers: int | None = None,
         omega: float | tuple[float, float] = (30.0, 60.0),
-        field: str | FieldSpec = "siren",
+        field: str | FieldSpec = "auto",
         learner: str | Learner = "varpro",
         transform_steps: int | None = None,
         meta_lr: float | None = None,
@@ -325,13 +322,16 @@ class FunctaEncoder(
         Parameters
         ----------
         X : as in :meth:`fit`
-            Signals on the axes seen in fit. xarray objects and lists may stand on other grids.
+            Signals on the axes seen in fit. xarray objects and lists may stand on other grids; with
+            field="lapped", arrays too.
 
         Returns
         -------
         float32 array of shape (n, latent_dim), or (n, n_patches * latent_dim) with ``patch_size``
             For xarray objects made of dask blocks, a DataArray over "sample", with its coordinates,
             and "latent", computed block by block when asked for, on whatever scheduler dask has.
+            With field="lapped", a list of n arrays where signals of unequal size have unequally
+            long latents.
         """
         check_is_fitted(self)
         signals = validated_signals(self, X, reset=False)
@@ -361,8 +361,8 @@ class FunctaEncoder(
         Parameters
         ----------
         X : array-like of shape (n, latent_dim), or (n, n_patches * latent_dim) with ``patch_size``
-            Latents, one row per signal, as :meth:`transform` returns them. A DataFrame or DataArray
-            whose ``attrs`` say that another field made them is refused; a plain array is not.
+            Latents, one row or item per signal, as :meth:`transform` returns them. A DataFrame or
+            DataArray whose ``attrs`` say that another field made them is refused.
         grid : sequence of d int, optional
             Number of points along each axis, over the same extent.
         coords : mapping of axis name to 1-D array, or sequence of n of them, optional
@@ -394,8 +394,8 @@ class FunctaEncoder(
             ``return_std``, a tuple of two of these.
         """
         check_is_fitted(self)
-        latents = validated_latents(self, X)
-        return decode_latents(
+        latents = validated_latents_of_any_size(self, X)
+        return decode_of_any_size(
             self.codec_,
             self.layout_,
             latents,

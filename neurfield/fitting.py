@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from neurfield.codec import Codec
 from neurfield.fields import Field
+from neurfield.lapped import with_sizes
 from neurfield.learning import (
     Clock,
     ContextStore,
@@ -36,6 +39,7 @@ from neurfield.learning.clock import seconds_per_operation
 from neurfield.memory import libraries, room
 from neurfield.patched import with_patches
 from neurfield.signals import Signals, Units
+from neurfield.signals.base_grid import BaseGrid
 from neurfield.signals.lazy import LazyValues, thinned
 from neurfield.signals.patches import PatchGrid
 from neurfield.signals.scaling import thinning
@@ -78,6 +82,8 @@ class FitPlan:
         Whether axes of one unit are scaled alike.
     patches : PatchGrid, optional
         Patches that the field describes; None = whole signals.
+    base : BaseGrid, optional
+        Grid of the largest signal, for fields that have cells on it and take signals of any size.
     max_time : float, optional
         Seconds that all of it may take; None = no limit.
     memory_budget : int or float, optional
@@ -86,6 +92,9 @@ class FitPlan:
     pass_from : int, optional
         Meta-steps taken before, where this is one pass over the signals of many; None = as many
         meta-steps as the schedule has.
+    started : float, optional
+        When the work began that `max_time` is for, in seconds of ``time.perf_counter``; by default
+        when the plan was made.
     """
 
     learner: Learner
@@ -99,9 +108,11 @@ class FitPlan:
     fingerprint: Mapping[str, Any]
     isotropic: bool = False
     patches: PatchGrid | None = None
+    base: BaseGrid | None = None
     max_time: float | None = None
     memory_budget: float | None = None
     pass_from: int | None = None
+    started: float = dataclass_field(default_factory=time.perf_counter)
 
 
 def problem_of(signals: Signals, latent_dim: int) -> Problem:
@@ -159,7 +170,7 @@ def fit_codec(
         If a signal is not usable or none is left to train on, a checkpoint is damaged or belongs
         to another fit, or the memory budget is too small.
     """
-    clock = Clock(plan.max_time)
+    clock = Clock(plan.max_time, started=plan.started)
     signals.check()
     fingerprint = {**plan.fingerprint, "data": _digest(signals)}
     if plan.pass_from is not None:
@@ -171,8 +182,9 @@ def fit_codec(
         generator.set_state(saved["start"])
     start = generator.get_state()
     train, held_out = _split(signals, plan.validation_fraction, generator)
-    units = previous.units if previous else Units.of(signals, plan.isotropic, plan.patches)
-    place = (plan.patches, units, plan.dtype, plan.device)
+    grid = plan.patches or plan.base
+    units = previous.units if previous else Units.of(signals, plan.isotropic, grid)
+    place = (plan.patches, units, plan.dtype, plan.device, plan.base)
     store = store_of(train, *place)
     is_new = trainer is None
     if trainer is None:
@@ -206,7 +218,7 @@ def fit_codec(
         effort = _HURRIED if trainer.was_interrupted else clock.effort(work)
         step, finished = _finished(trainer, store, max(effort, _HURRIED))
         codec = Codec(step.field, finished.solver, units, finished.posterior)
-    return with_patches(codec, plan.patches), trainer
+    return with_sizes(with_patches(codec, plan.patches)), trainer
 
 
 def _finished(trainer: Trainer, store: ContextStore, effort: float) -> tuple[MetaStep, Finished]:

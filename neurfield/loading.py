@@ -17,6 +17,7 @@ from neurfield.errors import FileError, reading
 from neurfield.fields import FieldSpec
 from neurfield.fields.schedule import check_omega
 from neurfield.fields.stored import field_of_weights
+from neurfield.lapped import with_sizes
 from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers import InnerSolver
 from neurfield.legacy import upgraded
@@ -100,7 +101,7 @@ def _rebuild(
     )
     layout = document["layout"] = Layout.from_dict(document["layout"])
     patches = PatchGrid.from_dict(document["patches"]) if "patches" in document else None
-    codec = with_patches(codec, patches)
+    codec = with_sizes(with_patches(codec, patches))
     check_codec(source, codec, layout)
     return codec, document
 

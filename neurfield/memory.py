@@ -36,6 +36,8 @@ AT_ONCE = {
     "shared": (2**25, 2**25),
     # Values read together: small chunks of a file are joined, files without any are cut.
     "read": (2**20, 2**20),
+    # Values of the signals that the choice of a field is tried on.
+    "tried": (2**25, 2**25),
     # Bytes, of blocks that were read and are kept for the next batches.
     "cached": (2**27, 2**27),
 }

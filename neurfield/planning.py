@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import inspect
+import sys
+import time
 from functools import partial
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from sklearn.utils import check_random_state
 
 from neurfield._compat import Interval, StrOptions
+from neurfield.choosing import Choice, choose_field
 from neurfield.codec import Codec
 from neurfield.device import PRECISIONS, resolve_device, resolve_dtype
-from neurfield.fields import FieldSpec
+from neurfield.fields import Auto, Field, FieldSpec, Lapped, Siren
 from neurfield.fields.schedule import check_omega
 from neurfield.fitting import FitPlan, problem_of
+from neurfield.lapped import LappedCodec
 from neurfield.learning import EarlyStopping, Learner, OuterLoop
+from neurfield.learning.checkpoint import fingerprint_of
 from neurfield.learning.solvers import MOST_STEPS
 from neurfield.patched import patches_of
 from neurfield.signals import Signals
+from neurfield.signals.base_grid import BaseGrid
 from neurfield.signals.patches import PatchGrid
 from neurfield.sizes import along_axes
 from neurfield.spec import plain
@@ -67,6 +74,8 @@ CONSTRAINTS: dict[str, list[Any]] = {
 
 # Parameters of the encoder that are arguments of fields, which not every field has.
 _OF_FIELDS = ("hidden_dim", "n_layers", "omega")
+# Parameters that settle the choice of a field where they are given: only one of the two takes them.
+_OF_WHOLE_SIGNALS = ("learner", "n_layers", "omega", "patch_size")
 # Parameters that learners have defaults for.
 _OF_LEARNERS = (
     "transform_steps",
@@ -109,10 +118,11 @@ def check_parameters(encoder: FunctaEncoder) -> None:
     check_omega(encoder.omega)
     field = FieldSpec.of(encoder.field)
     field.check()
-    Learner.of(encoder.learner).check()
+    _learner_of(encoder, field).check()
     if (early_stopping := _early_stopping(encoder)) is not None:
         early_stopping.check()
-    _check_effects(encoder, field)
+    # Where one of these is given, the field that is chosen is that of whole signals.
+    _check_effects(encoder, Siren() if isinstance(field, Auto) else field)
     for callback in encoder.callbacks or ():
         if not callable(callback):
             raise ValueError(f"callbacks must be callable, got {callback!r}")
@@ -139,7 +149,9 @@ def check_shape_of_field(encoder: FunctaEncoder, what: str) -> None:
     ValueError
         If a size, the family or the patches of the field differ.
     """
-    module, spec = encoder.codec_.field, FieldSpec.of(encoder.field)
+    module = encoder.codec_.field
+    spec = field_of(encoder, module)
+    _check_effects(encoder, spec)
     there = {"field": FieldSpec.family_of(module), **module.config()}
     asked = {"field": spec.name, **_shared(encoder), **spec.chosen()}
     if asked["field"] == there["field"]:
@@ -161,6 +173,7 @@ def check_shape_of_field(encoder: FunctaEncoder, what: str) -> None:
 
 def make_learner(
     encoder: FunctaEncoder,
+    spec: FieldSpec,
     pieces: Signals,
     previous: Codec | None = None,
     before: Learner | None = None,
@@ -171,6 +184,8 @@ def make_learner(
     ----------
     encoder : FunctaEncoder
         Whose parameters, where they are not None, come before the learner's own defaults.
+    spec : FieldSpec
+        Of the field that is to be trained.
     pieces : Signals
         What the field is to describe: whole signals, or their patches.
     previous : Codec, optional
@@ -178,7 +193,6 @@ def make_learner(
     before : Learner, optional
         Of the training that is continued.
     """
-    spec = FieldSpec.of(encoder.field)
     chosen = {name: plain(getattr(encoder, name)) for name in _OF_LEARNERS}
     shape = {**_shared(encoder), **spec.chosen()}
     if previous is not None:
@@ -186,7 +200,7 @@ def make_learner(
     for name in ("n_layers", "residual_scale", "output_scale"):
         chosen[name] = plain(shape.get(name))
     problem = problem_of(pieces, encoder.latent_dim)
-    return Learner.of(encoder.learner).for_problem(problem, chosen, before)
+    return _learner_of(encoder, spec).for_problem(problem, chosen, before)
 
 
 def make_plan(
@@ -216,6 +230,7 @@ def make_plan(
     ValueError
         If parameters do not fit the signals or the machine.
     """
+    started = time.perf_counter()
     device = resolve_device(encoder.device)
     dtype = resolve_dtype(encoder.precision, device)
     patches = None
@@ -226,11 +241,17 @@ def make_plan(
     if previous is not None and pass_from is not None:
         device, dtype = previous.device, previous.dtype  # passes stay where the field is
     pieces = signals if patches is None else patches.split(signals)
-    learner = make_learner(encoder, pieces, previous, before)
+    if previous is not None:
+        spec = field_of(encoder, previous.field)
+    elif isinstance(spec := FieldSpec.of(encoder.field), Auto):
+        spec = _chosen(encoder, signals, device)
+    learner = make_learner(encoder, spec, pieces, previous, before)
     settings, early_stopping = learner.settings, _early_stopping(encoder)
-    spec, layout = FieldSpec.of(encoder.field), signals.layout
+    layout = signals.layout
+    base = _base(spec, signals, previous)
     shared = {
         **_shared(encoder),
+        "shape": None if base is None else base.shape,
         "n_layers": settings.n_layers,
         "residual_scale": settings.residual_scale,
         "output_scale": settings.output_scale,
@@ -253,17 +274,97 @@ def make_plan(
         device=device,
         dtype=dtype,
         callbacks=list(encoder.callbacks or ()),
-        fingerprint={
-            name: plain(value)
-            for name, value in encoder.get_params(deep=False).items()
-            if name not in _NOT_IN_FINGERPRINT
-        },
+        fingerprint=_fingerprint(encoder, spec),
         isotropic=encoder.isotropic,
         patches=patches,
+        base=base,
         max_time=encoder.max_time,
+        started=started,
         memory_budget=encoder.memory_budget,
         pass_from=pass_from,
     )
+
+
+def field_of(encoder: FunctaEncoder, module: Field) -> FieldSpec:
+    """Return the spec of a field that is there; what is left to the data stays as it was chosen.
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+        Whose parameter says which field it asks for.
+    module : Field
+        The one that it has.
+    """
+    if not isinstance(spec := FieldSpec.of(encoder.field), Auto):
+        return spec
+    kind, config = FieldSpec.named(FieldSpec.family_of(module)), module.config()
+    names = (name for name in kind().get_params() if name in config and name not in _OF_FIELDS)
+    return kind(**{name: config[name] for name in names})
+
+
+def _chosen(encoder: FunctaEncoder, signals: Signals, device: torch.device) -> FieldSpec:
+    """Choose the field of a fit; one that is resumed goes on with what it has chosen."""
+    choice = _choice_without_data(encoder)
+    if choice is None:
+        budget, max_time = encoder.memory_budget, encoder.max_time
+        choice = choose_field(signals, encoder.latent_dim, device, budget, max_time)
+    if encoder.verbose:
+        print(f"field: {choice.reason}", file=sys.stderr, flush=True)
+    return choice.field
+
+
+def _choice_without_data(encoder: FunctaEncoder) -> Choice | None:
+    """Return what parameters or a checkpoint have settled; None if nothing has."""
+    defaults = inspect.signature(type(encoder).__init__).parameters
+    for name in _OF_WHOLE_SIGNALS:
+        value = getattr(encoder, name)
+        if value != defaults[name].default:
+            given = value.name if isinstance(value, Learner) else value
+            return Choice(Siren(), f"whole signals, as {name}={given!r} is given")
+    if encoder.checkpoint is not None and Path(encoder.checkpoint).exists():
+        there = fingerprint_of(Path(encoder.checkpoint)).get("field")
+        if there == Siren.name:
+            return Choice(Siren(), "whole signals, as in the checkpoint")
+        if isinstance(there, dict) and there.get("name") == Lapped.name:
+            return Choice(Lapped.from_plain(there), "lapped, as in the checkpoint")
+    return None
+
+
+def _fingerprint(encoder: FunctaEncoder, spec: FieldSpec) -> dict[str, Any]:
+    """Return what a checkpoint must agree in; a field that was chosen counts as one given."""
+    found = {
+        name: plain(value)
+        for name, value in encoder.get_params(deep=False).items()
+        if name not in _NOT_IN_FINGERPRINT
+    }
+    if isinstance(FieldSpec.of(encoder.field), Auto):
+        found["field"] = Siren.name if isinstance(spec, Siren) else plain(spec)
+    return found
+
+
+def _learner_of(encoder: FunctaEncoder, spec: FieldSpec) -> Learner:
+    """Return the learner, by default the one that the field asks for."""
+    learner = Learner.of(encoder.learner)
+    if encoder.learner == "varpro" and spec.usual_learner is not None:
+        return Learner.named(spec.usual_learner)()
+    families = learner.families
+    if spec.usual_learner not in (None, learner.name) or (
+        families is not None and spec.name not in families
+    ):
+        raise ValueError(
+            f"learner={learner.name!r} cannot train field={spec.name!r}: leave the learner at its "
+            "default"
+        )
+    return learner
+
+
+def _base(spec: FieldSpec, signals: Signals, previous: Codec | None = None) -> BaseGrid | None:
+    """Return the grid of the largest signal, for fields that have cells on it."""
+    if "shape" not in spec.arguments():
+        return None
+    if isinstance(previous, LappedCodec):
+        return previous.base
+    return BaseGrid.of_signals(signals, f"field={spec.name!r}")
 
 
 def _shared(encoder: FunctaEncoder) -> dict[str, Any]:
@@ -294,6 +395,13 @@ def _check_effects(encoder: FunctaEncoder, spec: FieldSpec) -> None:
             "on branches beside them"
         )
     arguments = spec.arguments()
+    if "shape" in arguments:
+        for name in ("isotropic", "patch_size"):
+            if getattr(encoder, name):
+                raise ValueError(
+                    f"{name}={getattr(encoder, name)!r} cannot be used with field={spec.name!r}, "
+                    "whose cells have a side in samples along each axis"
+                )
     for name in _OF_FIELDS:
         value = getattr(encoder, name)
         if value == defaults[name].default:

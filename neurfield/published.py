@@ -16,7 +16,7 @@ from neurfield.fields import FieldSpec, ModulatedSiren, Siren
 from neurfield.fields.schedule import check_omega
 from neurfield.learning import Cavia, ContextStore, Learner
 from neurfield.medfuncta import read_medfuncta
-from neurfield.planning import check_parameters, check_shape_of_field, make_learner
+from neurfield.planning import check_parameters, check_shape_of_field, field_of, make_learner
 from neurfield.presets import preset_parameters
 from neurfield.signals import Layout, SignalGroup, Signals, Units
 from neurfield.signals.arrays import default_axis_names
@@ -97,7 +97,7 @@ class PublishedMixin:
         if omega is not None:
             check_omega(omega)
         source = weights if isinstance(weights, Mapping) else str(weights)
-        asked = cls().set_params(**parameters)
+        asked = cls(field=Siren()).set_params(**parameters)
         of_field = any(name.partition("__")[0] == "field" for name in parameters)
         skips = getattr(FieldSpec.of(asked.field), "skip_connections", None)
         field, axes = read_medfuncta(source, omega, skips if of_field else None)
@@ -152,6 +152,6 @@ def _in_unit_coordinates(estimator: Any, field: ModulatedSiren) -> tuple[Codec, 
     units = Units.identity(field.in_dim, field.out_dim)
     like = next(field.parameters())
     store = ContextStore(signals, units, like.dtype, like.device)
-    learner = make_learner(estimator, signals)
+    learner = make_learner(estimator, field_of(estimator, field), signals)
     estimator.n_features_in_ = blank.size
     return Codec(field, learner.solver(learner.meta_step(field), store), units), learner

@@ -14,6 +14,7 @@ from pandas.api.types import is_complex_dtype, is_numeric_dtype
 from sklearn.utils.validation import check_array, validate_data
 
 from neurfield._compat import check_sample_weight
+from neurfield.codec import Codec
 from neurfield.patched import patches_of
 from neurfield.provenance import check_origin, fingerprint_of
 from neurfield.signals import Layout, Signals, read_signals
@@ -21,7 +22,6 @@ from neurfield.signals.accepted import as_container, real
 from neurfield.signals.arrays import numbered_columns
 from neurfield.signals.attributes import warn_of_text
 from neurfield.signals.beside import index_of_samples, sample_coordinates
-from neurfield.signals.frame import CoordinateFrame
 from neurfield.signals.labelled import is_xarray
 from neurfield.signals.layout import SAMPLE
 from neurfield.signals.lists import is_list_of_signals
@@ -70,7 +70,7 @@ def validated_signals(encoder: FunctaEncoder, X: Any, reset: bool) -> Signals:
             signals = replace(signals, layout=replace(signals.layout, masked=nowhere))
         _warn_of_labels(signals.layout)
     else:
-        _check_extent(encoder.codec_.whole_frame, signals)
+        _check_extent(encoder.codec_, signals)
     return signals
 
 
@@ -184,7 +184,7 @@ def _check_same_samples(ours: pd.Index | None, theirs: pd.Index | None) -> None:
 
 
 def validated_latents(encoder: FunctaEncoder, X: npt.ArrayLike) -> np.ndarray:
-    """Validate latents: float64 array of shape (n, P).
+    """Validate latents of signals of the size of fit: float64 array of shape (n, P).
 
     Parameters
     ----------
@@ -238,6 +238,9 @@ def check_field(encoder: FunctaEncoder, latents: Any, name: str) -> None:
 
 def _checked_array(encoder: FunctaEncoder, X: Any, layout: Layout | None) -> np.ndarray:
     unit_axes = layout is not None and layout.unit_axes
+    # Arrays of any shape then say what their size is; tables have the columns of fit, as
+    # scikit-learn has it.
+    any_shape = layout is not None and (unit_axes or encoder.codec_.any_size)
     # Infinities are refused with the signals they are in when the signals are read.
     options = {"dtype": "numeric", "ensure_all_finite": False}
     if not hasattr(X, "ndim"):
@@ -251,7 +254,7 @@ def _checked_array(encoder: FunctaEncoder, X: Any, layout: Layout | None) -> np.
     except (TypeError, ValueError) as error:
         _check_columns(X, error)
         raise
-    if layout is not None and not unit_axes and layout.container == "array":
+    if layout is not None and not any_shape and layout.container == "array":
         _check_shape(type(encoder).__name__, array, layout)
     return real(array, "values of X")
 
@@ -289,10 +292,12 @@ def _warn_of_labels(layout: Layout) -> None:
         )
 
 
-def _check_extent(frame: CoordinateFrame, signals: Signals) -> None:
+def _check_extent(codec: Codec, signals: Signals) -> None:
     """Warn of signals that reach beyond the extent seen in fit, and refuse those mostly outside."""
+    frame = codec.whole_frame
+    groups = [group for group in signals.groups if group.is_scattered or not codec.any_size]
     lower, upper = np.full((2, len(frame.lower)), [[np.inf], [-np.inf]])
-    for group in signals.groups:
+    for group in groups:
         inside = frame.share_inside(group.axes, group.is_scattered)
         if inside < 0.5:
             raise ValueError(

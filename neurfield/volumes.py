@@ -10,6 +10,9 @@ import numpy.typing as npt
 import xarray as xr
 from sklearn.utils.validation import check_is_fitted
 
+from neurfield.any_size import validated_latents_of_any_size
+from neurfield.codec import Codec
+from neurfield.decoding import decode_latents
 from neurfield.geometry import (
     AXES,
     affine_fault,
@@ -20,7 +23,7 @@ from neurfield.geometry import (
     voxel_sizes,
 )
 from neurfield.signals import grid_points
-from neurfield.validation import validated_latents
+from neurfield.signals.coords import axes_from_coords
 
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
@@ -41,8 +44,8 @@ def decode_volumes(
     ----------
     encoder : FunctaEncoder
         Fitted to volumes as :func:`neurfield.datasets.load_nifti` returns them.
-    latents : array-like of shape (n, P)
-        One row per volume, as ``transform`` returns them.
+    latents : array-like of shape (n, P), or list of n arrays of shape (P_i,)
+        One row or item per volume, as ``transform`` returns them.
     volumes : sequence of n DataArrays
         The originals, of which coordinates and ``attrs["affine"]`` are used, not the values.
     spacing : float or (float, float, float), optional
@@ -80,21 +83,28 @@ def decode_volumes(
     (7, 7, 7)
     """
     check_is_fitted(encoder)
-    codes = validated_latents(encoder, latents)
+    codes = validated_latents_of_any_size(encoder, latents)
     if spacing is not None and like is not None:
         raise ValueError("give at most one of spacing and like, got both")
     if len(codes) != len(volumes):
         raise ValueError(f"volumes must be one per latent, got {len(volumes)} for {len(codes)}")
     own = [_own_map(volume, spacing, i) for i, volume in enumerate(volumes)]
     grids = own if like is None else [_checked_map(like)] * len(own)
+    codecs = [
+        encoder.codec_.for_latents(
+            len(code), axes_from_coords(volume, encoder.layout_), f"volumes[{i}]"
+        )
+        for i, (code, volume) in enumerate(zip(codes, volumes, strict=True))
+    ]
     return [
-        _decode(encoder, code, volume, *grid, fill_value)
-        for code, volume, grid in zip(codes, volumes, grids, strict=True)
+        _decode(encoder, codec, code, volume, *grid, fill_value)
+        for codec, code, volume, grid in zip(codecs, codes, volumes, grids, strict=True)
     ]
 
 
 def _decode(
     encoder: FunctaEncoder,
+    codec: Codec,
     latent: np.ndarray,
     volume: xr.DataArray,
     shape: tuple[int, ...],
@@ -115,7 +125,20 @@ def _decode(
     values = np.full((len(places), n_channels), fill_value, dtype=np.float32)
     if inside.any():
         points = places[inside].clip(lower, upper)[:, order]
-        found = encoder.inverse_transform(latent[None], points=points)[0]
+        found = decode_latents(
+            codec,
+            encoder.layout_,
+            latent[None],
+            derivative=None,
+            return_std=False,
+            observed=None,
+            memory_budget=encoder.memory_budget,
+            grid=None,
+            coords=None,
+            points=points,
+            dtype=None,
+            samples=None,
+        )[0]
         values[inside] = found.reshape(-1, n_channels)
     whole = values.reshape(*shape, n_channels)
     dims: tuple[str, ...] = (*AXES, "channel")

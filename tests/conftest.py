@@ -85,6 +85,8 @@ def small_encoder() -> "Callable[..., FunctaEncoder]":
         }
         own = {name: value for name, value in parameters.items() if "__" not in name}
         nested = {name: value for name, value in parameters.items() if "__" in name}
+        if any(name.startswith("field__") for name in nested):  # whose options they are
+            small["field"] = "siren"
         return FunctaEncoder(**(small | own)).set_params(**nested)
 
     return make

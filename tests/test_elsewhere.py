@@ -6,7 +6,7 @@ import xarray as xr
 from elsewhere import elsewhere
 
 from neurfield import FunctaEncoder
-from neurfield.fields import LowRank, Siren, Spatial
+from neurfield.fields import Lapped, LowRank, Siren, Spatial
 from neurfield.learning import Cavia
 
 OPTIONS = {
@@ -18,6 +18,7 @@ OPTIONS = {
     "spatial": {"field": Spatial(grid=2), "early_stopping": True},
     "scales": {"field": Siren(modulation="shift_scale"), "learner": "cavia"},
     "patches": {"patch_size": 3},
+    "lapped": {"field": Lapped(cell=3, features=4), "latent_dim": 12, "n_layers": None},
     "double precision": {"precision": "float64", "isotropic": True},
 }
 
@@ -89,6 +90,10 @@ def test_every_option(place, name, tmp_path):
 @pytest.mark.parametrize("signals", [with_gaps, colours, on_own_grids])
 def test_every_kind_of_signals(place, signals, tmp_path):
     assert_does_what_the_cpu_does(place, signals(), tmp_path)
+
+
+def test_lapped_fields_of_signals_with_gaps(place, tmp_path):
+    assert_does_what_the_cpu_does(place, with_gaps(), tmp_path, **OPTIONS["lapped"])
 
 
 def test_how_sure_values_are(place, tmp_path):

@@ -20,6 +20,9 @@ def tiny(**parameters):
     return FunctaEncoder(**(small | {"device": "cpu", "random_state": 0} | parameters))
 
 
+ESTIMATORS = [tiny(), tiny(learner="cavia"), tiny(field="lapped", n_layers=None)]
+
+
 @pytest.fixture(scope="module")
 def digits():
     data = load_digits()
@@ -38,7 +41,7 @@ def beyond_chance(estimator):
     return {"check_sample_weight_equivalence_on_dense_data": reason}
 
 
-@parametrize_with_checks([tiny(), tiny(learner="cavia")], expected_failed_checks=beyond_chance)
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=beyond_chance)
 def test_every_check_of_scikit_learn_passes(estimator, check):
     check(estimator)
 

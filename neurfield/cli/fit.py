@@ -45,7 +45,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="published configuration, of which all other options replace a part",
     )
     model.add_argument(
-        "--field", metavar="NAME", help="family of fields: siren, spatial or low-rank"
+        "--field",
+        metavar="NAME",
+        help="family of fields: auto (by default), siren, lapped, spatial or low-rank",
     )
     model.add_argument("--latent-dim", type=int, metavar="P", help="numbers in a latent vector")
     model.add_argument("--hidden-dim", type=int, metavar="L", help="width of the network")

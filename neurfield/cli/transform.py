@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neurfield.cli.formatting import add_command
 from neurfield.cli.inputs import add_input, describe, labels_of, read_input_of
 from neurfield.cli.outputs import add_output, check_output
+from neurfield.errors import FileError
+
+if TYPE_CHECKING:
+    from neurfield.encoder import FunctaEncoder
 
 _EPILOG = """\
 examples:
@@ -46,6 +50,7 @@ def run(args: argparse.Namespace) -> None:
     check_output(args.output, args.overwrite, ENDINGS, (args.model, args.input))
     encoder = load_model(args.model)
     signals = read_input_of(encoder, args)
+    _check_sizes(encoder, signals, args)
     found = LatentSet(
         latents=encoder.transform(signals),
         features=[str(name) for name in encoder.get_feature_names_out()],
@@ -60,6 +65,22 @@ def run(args: argparse.Namespace) -> None:
     found.write(args.output)
     print(f"encoded     {describe(signals)}")
     print(f"latents     {' × '.join(map(str, found.latents.shape))}, in {args.output}")
+
+
+def _check_sizes(encoder: FunctaEncoder, signals: Any, args: argparse.Namespace) -> None:
+    """Refuse signals whose latents are longer or shorter than those of fit: files hold a table."""
+    from neurfield.validation import validated_signals
+
+    codec = encoder.codec_
+    groups = validated_signals(encoder, signals, reset=False).groups
+    lengths = {codec.latents_on(group.axes) for group in groups if not group.is_scattered}
+    if others := sorted(lengths - {codec.latent_size}):
+        raise FileError(
+            args.input,
+            f"holds signals of another size than those of fit: their latents have {others[0]} "
+            f"numbers, and a file has columns for {codec.latent_size}; encode them in Python, or "
+            'fit with Lapped(pool="mean")',
+        )
 
 
 def _names(signals: Any) -> list[str] | None:

@@ -1,5 +1,6 @@
 """Neural fields: functions of coordinates, of one signal or with a latent for each signal."""
 
+from neurfield.fields.auto import Auto
 from neurfield.fields.base import Field
 from neurfield.fields.coordinate import CoordinateField
 from neurfield.fields.fourier import (
@@ -7,6 +8,7 @@ from neurfield.fields.fourier import (
     gaussian_frequencies,
     positional_frequencies,
 )
+from neurfield.fields.lapped import Lapped, LappedField
 from neurfield.fields.low_rank import LowRank, LowRankSiren
 from neurfield.fields.plain_siren import PlainSiren
 from neurfield.fields.schedule import omega_schedule
@@ -16,10 +18,13 @@ from neurfield.fields.spec import FieldSpec
 from neurfield.fields.sweeps import Linearization
 
 __all__ = [
+    "Auto",
     "CoordinateField",
     "Field",
     "FieldSpec",
     "FourierFeatureMLP",
+    "Lapped",
+    "LappedField",
     "Linearization",
     "LowRank",
     "LowRankSiren",

@@ -97,6 +97,24 @@ class Field(nn.Module, ABC):
             'Field.hidden, which context_selection="gradient" needs, or select at random'
         )
 
+    def partial(self, coords: Tensor, latents: Tensor, axis: int) -> Tensor:
+        """Differentiate the field by one coordinate, of shape (B, N, c).
+
+        By default, forward-mode automatic differentiation.
+
+        Parameters
+        ----------
+        coords : Tensor of shape (N, d)
+            Normalised coordinates.
+        latents : Tensor of shape (B, P)
+            One latent a row.
+        axis : int
+            Which coordinate.
+        """
+        direction = torch.zeros_like(coords)
+        direction[:, axis] = 1.0
+        return torch.func.jvp(lambda x: self(x, latents), (coords,), (direction,))[1]
+
     def linearize(self, coords: Tensor, latents: Tensor) -> Linearization:
         """Evaluate the field and prepare its derivative with respect to the latents.
 

@@ -26,9 +26,12 @@ class FieldSpec(Spec):
         What ``FunctaEncoder(field=...)`` takes.
     module : type of Field
         Called with ``in_dim``, ``out_dim``, the options, and ``generator`` if it takes one.
+    usual_learner : str or None
+        Name of the only learner that trains it; None = any.
     """
 
     kind: ClassVar[str] = "field"
+    usual_learner: ClassVar[str | None] = None
     module: ClassVar[type[Field]]
 
     @classmethod
@@ -46,7 +49,7 @@ class FieldSpec(Spec):
             If no spec makes fields of that class.
         """
         for name, spec in cls.known().items():
-            if spec.module is type(field):
+            if getattr(spec, "module", None) is type(field):  # none is chosen yet of "auto"
                 return name
         raise ValueError(f"no FieldSpec makes a {type(field).__name__}: define one that names it")
 

@@ -6,7 +6,7 @@ from neurfield.learning.clock import Clock
 from neurfield.learning.context import Context
 from neurfield.learning.early_stopping import EarlyStopping
 from neurfield.learning.encoding import encode_store
-from neurfield.learning.learners import Cavia, VarPro
+from neurfield.learning.learners import Cavia, LappedVarPro, VarPro
 from neurfield.learning.outer_loop import OuterLoop, Pass, TrainingState
 from neurfield.learning.patch_store import store_of
 from neurfield.learning.store import ContextStore
@@ -19,6 +19,7 @@ __all__ = [
     "ContextStore",
     "EarlyStopping",
     "Finished",
+    "LappedVarPro",
     "Learner",
     "MetaBatch",
     "MetaStep",

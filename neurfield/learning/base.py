@@ -118,6 +118,20 @@ class MetaStep(nn.Module, ABC):
             As :meth:`Learner.draw` returns it.
         """
 
+    def draw(self, learner: Learner, store: ContextStore, generator: torch.Generator) -> MetaBatch:
+        """Draw what :meth:`forward` takes; by default, what the learner draws.
+
+        Parameters
+        ----------
+        learner : Learner
+            Whose batches they are.
+        store : ContextStore
+            Training signals.
+        generator : torch.Generator
+            On the CPU, so that every device draws the same.
+        """
+        return learner.draw(store, generator)
+
     def project(self) -> None:
         """Bring parameters back into their range after an update; does nothing by default."""
 
@@ -177,9 +191,12 @@ class Learner(Spec, ABC):
         What ``FunctaEncoder(learner=...)`` takes.
     settings : Settings
         What all learners have in common; there once the learner knows its problem.
+    families : tuple of str or None
+        Names of the fields that it trains, where it does not train all of them.
     """
 
     kind: ClassVar[str] = "learner"
+    families: ClassVar[tuple[str, ...] | None] = None
     settings: Settings
 
     def defaults(self, problem: Problem) -> Settings:

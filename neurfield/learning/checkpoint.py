@@ -79,16 +79,8 @@ def load_checkpoint(
         If it is damaged, no checkpoint of ours or a newer one, or belongs to another fit.
     """
     source = existing_file(path)
-    content = read_torch(source)
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise FileError(source, "is not a neurfield checkpoint")
+    content = _read(source)
     with reading(source, "a neurfield checkpoint"):
-        if content["version"] > _VERSION:
-            raise FileError(
-                source,
-                f"has version {content['version']}, written by a newer neurfield; this one reads "
-                f"up to version {_VERSION}",
-            )
         theirs = content["fingerprint"]
         differences = [
             name
@@ -112,6 +104,27 @@ def load_checkpoint(
         return state
 
 
+def fingerprint_of(path: str | Path) -> dict[str, Any]:
+    """Return what a checkpoint belongs to.
+
+    Parameters
+    ----------
+    path : path
+        File that :func:`save_checkpoint` wrote.
+
+    Raises
+    ------
+    MissingFileError
+        If the file is missing.
+    FileError
+        If it is damaged, no checkpoint of ours or a newer one.
+    """
+    source = existing_file(path)
+    content = _read(source)
+    with reading(source, "a neurfield checkpoint"):
+        return dict(content["fingerprint"])
+
+
 def check_shapes(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:
     """Refuse weights that are not of the names and shapes of others.
 
@@ -127,6 +140,20 @@ def check_shapes(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> N
     """
     if {k: w.shape for k, w in weights.items()} != {k: w.shape for k, w in like.items()}:
         raise ValueError("the best weights are those of another field")
+
+
+def _read(source: Path) -> dict[str, Any]:
+    content = read_torch(source)
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise FileError(source, "is not a neurfield checkpoint")
+    with reading(source, "a neurfield checkpoint"):
+        if content["version"] > _VERSION:
+            raise FileError(
+                source,
+                f"has version {content['version']}, written by a newer neurfield; this one reads "
+                f"up to version {_VERSION}",
+            )
+    return content
 
 
 def _check(state: dict[str, Any]) -> None:

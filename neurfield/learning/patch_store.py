@@ -1,4 +1,4 @@
-"""A data set from which patches are drawn, anywhere in its signals."""
+"""Data sets that are cut up or moved before batches are drawn: patches, signals of any size."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from neurfield.learning.context import Context
 from neurfield.learning.store import ContextStore
 from neurfield.signals import Signals, Units
+from neurfield.signals.base_grid import BaseGrid
 from neurfield.signals.patch_values import PatchValues
 from neurfield.signals.patches import PatchGrid
 
@@ -51,7 +52,7 @@ class PatchStore(ContextStore):
         super().__init__(signals.subset(observed), units, dtype, device)
 
     def draw(self, n_signals: int, n_points: int | None, generator: torch.Generator) -> Context:
-        drawn = self._drawn(n_signals, generator)
+        drawn = self.drawn(n_signals, generator)
         rows = self.row_of[drawn]
         (grid,) = self.grids
         values = grid.group.values
@@ -67,12 +68,44 @@ class PatchStore(ContextStore):
         return self._weighed(context, drawn)
 
 
+class BaseStore(ContextStore):
+    """Signals of any size and spacing, on grids of one spacing that begin at one point.
+
+    Parameters
+    ----------
+    signals : Signals
+        On evenly spaced grids.
+    base : BaseGrid
+        Spacing, first point and size of the largest signal, which need not be among these.
+    units : Units
+        Of what the field describes, on the base grid.
+    dtype, device
+        As in :class:`ContextStore`.
+    """
+
+    def __init__(
+        self,
+        signals: Signals,
+        base: BaseGrid,
+        units: Units,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        super().__init__(base.regular(signals), units, dtype, device)
+        self._shape = base.shape
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+
 def store_of(
     signals: Signals,
     patches: PatchGrid | None,
     units: Units,
     dtype: torch.dtype,
     device: torch.device,
+    base: BaseGrid | None = None,
 ) -> ContextStore:
     """Return a training set of whole signals or of their patches.
 
@@ -88,7 +121,11 @@ def store_of(
         Floating-point type of the coordinates and values that a batch holds.
     device : torch.device
         Where batches are put; the signals themselves stay where they are.
+    base : BaseGrid, optional
+        Where the field has cells on a grid: the largest signal's; all are put on its spacing.
     """
+    if base is not None:
+        return BaseStore(signals, base, units, dtype, device)
     if patches is None:
         return ContextStore(signals, units, dtype, device)
     return PatchStore(patches.split(signals), units, dtype, device)

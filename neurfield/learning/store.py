@@ -107,6 +107,12 @@ class ContextStore:
     def __len__(self) -> int:
         return len(self.group_of)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Samples of the largest signal along each axis."""
+        sizes = [grid.group.values.shape[1:-1] for grid in self.grids]
+        return tuple(int(n) for n in np.array(sizes).max(axis=0))
+
     @cached_property
     def points_per_signal(self) -> np.ndarray:
         """Number of points of each signal, of shape (n,)."""
@@ -176,7 +182,7 @@ class ContextStore:
         generator : torch.Generator
             CPU generator.
         """
-        return self.batch(self._drawn(n_signals, generator), n_points, generator)
+        return self.batch(self.drawn(n_signals, generator), n_points, generator)
 
     def batch(
         self,
@@ -303,8 +309,16 @@ class ContextStore:
         axes = tuple(np.sort(grid.axes[j]) for j in wide)
         return interpn(axes, values, points[:, wide], bounds_error=False, fill_value=np.nan)
 
-    def _drawn(self, n_signals: int, generator: torch.Generator) -> np.ndarray:
-        """Return the positions of a random batch."""
+    def drawn(self, n_signals: int, generator: torch.Generator) -> np.ndarray:
+        """Return the positions of a random batch.
+
+        Parameters
+        ----------
+        n_signals : int
+            Most signals to draw, all from one bucket.
+        generator : torch.Generator
+            CPU generator.
+        """
         sizes = torch.tensor([float(len(bucket)) for bucket in self.buckets])
         chosen = 0
         if len(sizes) > 1:

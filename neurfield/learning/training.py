@@ -189,7 +189,7 @@ class Trainer:
         progress = max(state.iteration / self.loop.max_iter, self.clock.progress)
         factor = lr_factor(self.loop.lr_schedule, progress, state.iteration)
         self.optimizers.scale_lr(state.lr_scale * factor)
-        loss = self.step(self.learner.draw(self.store, self.generator))
+        loss = self.step(self.meta_step.draw(self.learner, self.store, self.generator))
         if not np.isfinite(loss):
             self._back_off(f"the meta-loss became non-finite at meta-step {state.iteration + 1}")
         state.loss_curve.append(loss)

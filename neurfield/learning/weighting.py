@@ -7,6 +7,8 @@ import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
+_ERROR_FLOOR = 0.1  # relative to the mean error of all
+
 
 def sum_over_signals(numbers: Tensor, sample_weight: Tensor | None) -> Tensor:
     """Add up over the first axis, each signal as often as its weight says.
@@ -134,3 +136,24 @@ def quantile(values: np.ndarray, level: float, sample_weight: np.ndarray | None)
     order = np.argsort(values[known], kind="stable")
     ordered, share = values[known][order], np.cumsum(weight[known][order])
     return float(ordered[np.searchsorted(share, level * share[-1])])
+
+
+def geometric_mean(errors: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+    """Average the signals' errors as PSNR does: the gradient is that of the mean PSNR.
+
+    A floor keeps a few signals without any detail from taking over.
+
+    Parameters
+    ----------
+    errors : Tensor of shape (B,)
+        Mean squared error of each signal.
+    sample_weight : Tensor of shape (B,), optional
+        As how many signals each counts.
+
+    Returns
+    -------
+    Tensor, scalar
+        Geometric mean of the errors, each raised by a tenth of their arithmetic mean.
+    """
+    raised = errors + _ERROR_FLOOR * mean_over_signals(errors, sample_weight)
+    return mean_over_signals(raised.clamp_min(1e-20).log(), sample_weight).exp()

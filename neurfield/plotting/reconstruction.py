@@ -81,7 +81,9 @@ def plot_reconstruction(
     axes = one.groups[0].axes
     values = one.groups[0].values[np.arange(1)]
     original = values[0, ..., channel].astype(np.float64)
-    decoded = codec.decode_grid(codec.encode(one), axes)[0, ..., channel]
+    latents = codec.encode(one)
+    own = codec.for_latents(latents.shape[1], axes, "X")
+    decoded = own.decode_grid(latents, axes)[0, ..., channel]
     caption = f"decoded, {codec.reconstruction_psnr(one)[0]:.1f} dB"
     if layout.n_axes == 1:
         return _draw_curve(ax, layout, axes[0], original, decoded, caption)

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from neurfield.signals.base_grid import BaseGrid
 from neurfield.signals.frame import CoordinateFrame
 from neurfield.signals.groups import Signals
 from neurfield.signals.lazy import thinned
@@ -49,7 +50,10 @@ class Units:
 
     @classmethod
     def of(
-        cls, signals: Signals, isotropic: bool = False, patches: PatchGrid | None = None
+        cls,
+        signals: Signals,
+        isotropic: bool = False,
+        grid: PatchGrid | BaseGrid | None = None,
     ) -> Self:
         """Measure extent and range of a data set; lazy values are read once, and checked.
 
@@ -59,8 +63,8 @@ class Units:
             Data set in the caller's units.
         isotropic : bool, default=False
             Whether axes of one unit are scaled alike.
-        patches : PatchGrid, optional
-            Where the extent is to be that of a patch.
+        grid : PatchGrid or BaseGrid, optional
+            Where the extent is to be that of a patch, or of the largest signal.
 
         Raises
         ------
@@ -68,7 +72,7 @@ class Units:
             If a signal holds an infinity or nothing but NaN, or a channel has no value.
         """
         signals.check()
-        grids = [group.axes for group in signals.groups] if patches is None else [patches.axes]
+        grids = [group.axes for group in signals.groups] if grid is None else [grid.axes]
         frame = CoordinateFrame.from_axes(grids, signals.layout.units, isotropic)
         every = thinning(sum(len(group.positions) * group.n_points for group in signals.groups))
         return cls(

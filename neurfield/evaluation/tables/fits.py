@@ -36,14 +36,16 @@ _PUBLISHED = {1: "medfuncta-1d", 2: "medfuncta-2d-64", 3: "medfuncta-3d-32"}
 def encoder_methods(n_axes: int) -> list[str]:
     """Return the names of all presets and learners for signals of so many axes.
 
-    Presets that carry a dimension in their name ("medfuncta-2d-64") are for that one alone.
+    Presets that carry a dimension in their name ("medfuncta-2d-64") are for that one alone. A
+    learner of some families of fields alone cannot have the network that all others are given.
     """
     presets = [
         name
         for name in list_presets()
         if (match := re.search(r"-(\d)d(-|$)", name)) is None or int(match[1]) == n_axes
     ]
-    return presets + sorted(set(Learner.known()) - set(presets))
+    learners = {name for name, learner in Learner.known().items() if learner.families is None}
+    return presets + sorted(learners - set(presets))
 
 
 def check_methods(chosen: Sequence[str] | None, known: Sequence[str]) -> None:
@@ -63,7 +65,8 @@ def make_encoder(method: str, parameters: Mapping[str, Any], seed: int) -> Funct
     chosen = {name: _pair(value) for name, value in parameters.items()}
     if method in list_presets():
         return FunctaEncoder.from_preset(method, **chosen, random_state=seed)
-    return FunctaEncoder(learner=method, random_state=seed).set_params(**chosen)
+    # Learners are compared on one family of fields, whatever size the signals have.
+    return FunctaEncoder(learner=method, field="siren", random_state=seed).set_params(**chosen)
 
 
 def minute_of(method: str) -> dict[str, float]:

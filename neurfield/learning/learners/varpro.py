@@ -29,7 +29,7 @@ from neurfield.learning.lanes import in_lanes, lane_parts
 from neurfield.learning.optimizers import Muon, Optimizers
 from neurfield.learning.solvers import MOST_STEPS, LevenbergMarquardt, Tangent, damped_step
 from neurfield.learning.store import ContextStore
-from neurfield.learning.weighting import mean_over_signals
+from neurfield.learning.weighting import geometric_mean
 from neurfield.learning.workspace import Workspace
 
 _POINTS_PER_STEP = 1024
@@ -42,7 +42,6 @@ _AUGMENTATION = (0.1, 0.5)  # where signals are many for the latent, and where t
 _SHORT_LATENT, _MANY_SIGNALS = 24, 1000
 _POINTS_OF_SHORT_LATENT = 8  # for each of its numbers, from which on weights decay at full strength
 _SHARED_BY = 8  # signals on a grid, from which on they share its Jacobian
-_ERROR_FLOOR = 0.1  # relative to the batch's mean error
 _FULL_FIELD_SIGNALS, _FULL_FIELD_POINTS = 64, 96  # on which the full field is evaluated
 _BENT_SIGNALS = 32  # whose minima are found; fewer of them are more meta-steps in the same time
 
@@ -124,27 +123,6 @@ class VarProStep(MetaStep):
         errors = errors_of(self.field, context, latents)
         self.mse.copy_(context.average(errors.detach()))
         return geometric_mean(errors, context.sample_weight)
-
-
-def geometric_mean(errors: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-    """Average the signals' errors as PSNR does: the gradient is that of the mean PSNR.
-
-    A floor keeps a few signals without any detail from taking over.
-
-    Parameters
-    ----------
-    errors : Tensor of shape (B,)
-        Mean squared error of each signal.
-    sample_weight : Tensor of shape (B,), optional
-        As how many signals each counts.
-
-    Returns
-    -------
-    Tensor, scalar
-        Geometric mean of the errors, each raised by a tenth of their arithmetic mean.
-    """
-    raised = errors + _ERROR_FLOOR * mean_over_signals(errors, sample_weight)
-    return mean_over_signals(raised.clamp_min(1e-20).log(), sample_weight).exp()
 
 
 def _reduced(context: Context, batch: MetaBatch, row: int, n_points: int | None = None) -> Context:

@@ -1,0 +1,179 @@
+"""Signals of the sizes that people have: latents of cells beside linear peers of equal length.
+
+    python benchmarks/scale.py DATA_FOLDER [--rows smears-64-1024 ecg12-256 ...] [--seconds 120]
+
+Every row fits an encoder with nothing but its latent_dim (and the time) set, and encodes held-out
+signals, in closed form and with all steps. Beside it stand PCA of whole signals and PCA of blocks,
+of the size that does best, with as many numbers for a signal. "closed" and "refined" are the mean
+PSNR in dB of held-out signals, whose values lie in [0, 1] (ECGs: in standard deviations of a lead).
+
+The folder holds ``blood_smear/``, ``brain_slices.npz``, ``ecg12.npz``, ``pneumoniamnist.npz`` and
+``measured/brain_volume.npz``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from signals import Split, brain, ecg12, pneumonia, slices, smears
+from sklearn.decomposition import PCA
+from tables import print_table, write_csv
+
+from neurfield import FunctaEncoder
+from neurfield.fields import FieldSpec
+
+_BLOCKS = (4, 8, 16, 32, 64, 125, 250)  # sides that are tried
+_MOST_VALUES = 2**27  # of blocks that PCA is fitted to
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Parameters
+    ----------
+    data : callable
+        Takes the folder, returns the signals.
+    latent_dim : int
+        Length of a signal's latent.
+    """
+
+    data: Callable[[Path], Split]
+    latent_dim: int
+
+
+def _volume(folder: Path) -> Split:
+    volume = brain(folder)
+    return Split(volume, volume)  # it is fitted and described by the same field, as by PCA
+
+
+ROWS = {
+    "smears-64-256": Row(lambda folder: smears(folder, 64, 8000, 1000), 256),
+    "smears-64-1024": Row(lambda folder: smears(folder, 64, 8000, 1000), 1024),
+    "smears-128-4096": Row(lambda folder: smears(folder, 128, 2000, 200), 4096),
+    "smears-224-11760": Row(lambda folder: smears(folder, 224, 600, 60), 11760),
+    "xray-28-16": Row(pneumonia, 16),
+    "xray-28-64": Row(pneumonia, 64),
+    "xray-28-256": Row(pneumonia, 256),
+    "slices-128-1024": Row(slices, 1024),
+    "ecg12-256": Row(ecg12, 256),
+    "ecg12-1024": Row(ecg12, 1024),
+    "brain-107520": Row(_volume, 107_520),
+}
+
+
+def mean_psnr(signals: np.ndarray, found: np.ndarray) -> float:
+    """Return the mean PSNR in dB, for a peak of one."""
+    axes = tuple(range(1, signals.ndim))
+    error = np.square(signals.astype(np.float64) - found).mean(axis=axes)
+    return float(np.mean(-10 * np.log10(np.maximum(error, 1e-12))))
+
+
+def pca(train: np.ndarray, held_out: np.ndarray, n_components: int) -> float:
+    """Return the PSNR of PCA of whole signals; NaN where there are fewer signals than latents."""
+    if n_components >= len(train):
+        n_components = len(train) - 1
+    if n_components < 1:
+        return math.nan
+    fitted = PCA(n_components, svd_solver="randomized", random_state=0).fit(
+        train.reshape(len(train), -1)
+    )
+    latents = fitted.transform(held_out.reshape(len(held_out), -1))
+    return mean_psnr(held_out, fitted.inverse_transform(latents).reshape(held_out.shape))
+
+
+def blocks(train: np.ndarray, held_out: np.ndarray, n_axes: int, latent_dim: int) -> str:
+    """Return the PSNR of PCA of blocks of the best side, and that side."""
+    best = (-math.inf, 0)
+    shape = train.shape[1 : 1 + n_axes]
+    for side in _BLOCKS:
+        n_blocks = math.prod(n // side for n in shape)
+        size = side**n_axes * (train.size // len(train) // math.prod(shape))
+        k = latent_dim // max(n_blocks, 1)
+        if any(n % side for n in shape) or not 1 <= k < size or size > 8192:
+            continue
+        parts = _cut(train, n_axes, side)
+        parts = parts[:: max(1, parts.size // _MOST_VALUES)]
+        if k >= len(parts):
+            continue
+        fitted = PCA(k, svd_solver="randomized", random_state=0).fit(parts)
+        of_signals = _cut(held_out, n_axes, side)
+        found = fitted.inverse_transform(fitted.transform(of_signals))
+        wanted = of_signals.reshape(len(held_out), -1)
+        best = max(best, (mean_psnr(wanted, found.reshape(wanted.shape)), side))
+    return f"{best[0]:.2f} ({best[1]})" if best[1] else ""
+
+
+def _cut(signals: np.ndarray, n_axes: int, side: int) -> np.ndarray:
+    """Return blocks as rows, those of one signal together."""
+    shape = [len(signals)]
+    for n in signals.shape[1 : 1 + n_axes]:
+        shape += [n // side, side]
+    cut = signals.reshape(*shape, -1)
+    order = [0, *range(1, 2 * n_axes, 2), *range(2, 2 * n_axes + 1, 2), 2 * n_axes + 1]
+    return np.ascontiguousarray(cut.transpose(order)).reshape(-1, side**n_axes * cut.shape[-1])
+
+
+def measured(row: Row, folder: Path, seconds: float, seed: int) -> dict[str, object]:
+    """Return what the table says of one row."""
+    data = row.data(folder)
+    assert isinstance(data.train, xr.DataArray)
+    assert isinstance(data.held_out, xr.DataArray)
+    encoder = FunctaEncoder(
+        latent_dim=row.latent_dim, max_time=seconds, max_iter=10**6, random_state=seed
+    )
+    began = time.perf_counter()
+    encoder.fit(data.train)
+    took = time.perf_counter() - began
+    held_out = data.held_out.values
+    found: dict[str, object] = {
+        "field": FieldSpec.family_of(encoder.field_),
+        "fit s": round(took),
+        "steps": encoder.n_iter_,
+    }
+    for name, steps in (("closed", 1), ("refined", None)):
+        encoder.set_params(transform_steps=steps)
+        encoder.transform(data.held_out[:2])
+        began = time.perf_counter()
+        latents = encoder.transform(data.held_out)
+        rate = len(held_out) / (time.perf_counter() - began)
+        decoded = encoder.inverse_transform(latents)
+        found[name] = round(mean_psnr(held_out, decoded.values), 2)
+        found[f"{name} / s"] = round(rate, 1)
+    n_axes = len([d for d in data.train.dims if d not in ("sample", "channel")])
+    train = data.train.values
+    found["PCA"] = round(pca(train, held_out, row.latent_dim), 2)
+    found["PCA of blocks"] = blocks(train, held_out, n_axes, row.latent_dim)
+    return found
+
+
+def main() -> None:
+    """Measure the rows asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, metavar="DATA_FOLDER")
+    parser.add_argument("--rows", nargs="+", choices=sorted(ROWS), default=list(ROWS))
+    parser.add_argument("--seconds", type=float, default=120.0, help="of each fit")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--csv", type=Path)
+    args = parser.parse_args()
+    table = []
+    for name in args.rows:
+        row = {"signals": name, **measured(ROWS[name], args.folder, args.seconds, args.seed)}
+        print(row, flush=True)
+        table.append(row)
+    print_table(table)
+    if args.csv is not None:
+        write_csv(args.csv, table)
+
+
+if __name__ == "__main__":
+    main()

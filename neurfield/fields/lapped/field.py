@@ -1,0 +1,443 @@
+"""A field whose latents are those of cells, with windows that overlap."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from itertools import product
+from numbers import Integral
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from neurfield._compat import Interval, StrOptions
+from neurfield.fields.base import Field
+from neurfield.fields.lapped import spline
+from neurfield.fields.lapped.cells import Cells, partition_of_unity
+from neurfield.fields.spec import FieldSpec
+from neurfield.sizes import along_axes
+
+_USUAL_LATENTS = 16  # of a cell
+_MOST_LATENTS = 256  # of a cell that was not asked for
+_ON_GRID = 1e-3  # samples by which points may be off the grid of the tables
+
+
+class LappedField(Field):
+    """Sum over cells of local fields that fade into each other.
+
+    Each cell of side b has a vector φ_c of k latents and a window of side 2b around it. With
+    relative coordinates u = x - x_c,
+
+        f(x; φ) = m + Σ_c B(u) φ_c + C(u) ψ(φ_c, φ of the cells around it),
+
+    where B and C are tables of functions on the window, read between their samples by cubic
+    splines, and ψ is a small network that is the same for all cells and sees its neighbours. B is
+    the linear part, in which latents are found in closed form; C ψ adds what is not linear in them,
+    and begins at zero. At the borders of the signal a window is folded back, so that one θ serves
+    signals of any size and no latent lies outside.
+
+    Parameters
+    ----------
+    in_dim : int
+        Number of coordinate axes d.
+    out_dim : int
+        Number of channels c.
+    latent_dim : int
+        Length P of the latent: number of cells times k.
+    shape : sequence of d int
+        Samples of a signal along each axis, on the grid of the tables, which spans [-1, 1]^d.
+    cell : int or sequence of d int
+        Samples of a cell along each axis.
+    hidden_dim : int, default=128
+        Width of ψ.
+    features : int, default=64
+        Number of functions in C.
+    pool : {"mean"}, optional
+        What codecs describe a signal by: None = the vectors of its cells, "mean" = their mean.
+    generator : torch.Generator, optional
+        Source of the random initial weights.
+
+    Raises
+    ------
+    ValueError
+        If ``latent_dim`` is no multiple of the number of cells, or cells do not fit.
+
+    References
+    ----------
+    Malvar and Staelin, "The LOT: transform coding without blocking effects", IEEE Trans. ASSP 37,
+    1989 (lapped bases).
+
+    Examples
+    --------
+    >>> import torch
+    >>> field = LappedField(2, 1, latent_dim=4 * 3, shape=(8, 8), cell=4)
+    >>> field(torch.zeros(100, 2), torch.zeros(5, 12)).shape
+    torch.Size([5, 100, 1])
+    """
+
+    window: Tensor
+    spread: Tensor
+    net: nn.Sequential
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        latent_dim: int,
+        shape: Sequence[int],
+        cell: int | Sequence[int],
+        hidden_dim: int = 128,
+        features: int = 64,
+        pool: str | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.check(in_dim, {"latent_dim": latent_dim, "shape": shape, "cell": cell})
+        self.in_dim, self.out_dim, self.latent_dim = in_dim, out_dim, latent_dim
+        self.cells = Cells.covering(shape, along_axes(cell, in_dim))
+        self.shape, self.cell = self.cells.shape, self.cells.side
+        self.hidden_dim, self.features, self.pool = hidden_dim, features, pool
+        k = latent_dim // self.cells.n_cells
+        size = out_dim * self.cells.window_size
+        self.modulation_size = 4 * out_dim
+        self.mean = nn.Parameter(torch.zeros(out_dim))
+        self.basis = nn.Parameter(torch.empty(k, size))
+        self.detail = nn.Parameter(torch.zeros(features, size))
+        conv = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[in_dim]
+        around: Any = tuple(1 if whole else 3 for whole in self.cells.whole)
+        self.net = nn.Sequential(
+            conv(k, hidden_dim, around, padding="same"),
+            nn.GELU(),
+            conv(hidden_dim, hidden_dim, 1),
+            nn.GELU(),
+            conv(hidden_dim, features, 1),
+        )
+        self.register_buffer("spread", torch.ones(k))  # of the latents, by which ψ sees them
+        window = partition_of_unity(self.cells).repeat(out_dim)
+        self.register_buffer("window", window.to(torch.get_default_dtype()), persistent=False)
+        self.reset_parameters(generator)
+
+    @classmethod
+    def check(cls, in_dim: int, options: Mapping[str, Any]) -> None:
+        if in_dim > 3:
+            raise ValueError(f"lapped fields have one to three axes, got {in_dim}")
+        cell, shape, latent_dim = options["cell"], options["shape"], options["latent_dim"]
+        sides = along_axes(cell, in_dim)
+        if len(sides) != in_dim or not all(isinstance(n, Integral) and n > 0 for n in sides):
+            raise ValueError(
+                f"cell must be a positive number of samples or one for each of the {in_dim} axes "
+                f"of the signals, got {cell!r}"
+            )
+        n_cells = Cells.covering(shape, sides).n_cells
+        if latent_dim % n_cells:
+            raise ValueError(
+                f"latent_dim must be divisible by the {n_cells} cells of a signal of "
+                f"{tuple(shape)} samples, the largest, got {latent_dim}"
+            )
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the initial weights: smooth random functions in B, nothing in C.
+
+        Parameters
+        ----------
+        generator : torch.Generator, optional
+            Source of random numbers; by default torch's own.
+        """
+        with torch.no_grad():
+            self.basis.normal_(generator=generator)
+            self.basis.mul_(self.window / len(self.window) ** 0.5)
+            for layer in self.net:
+                if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+                    bound = 1.0 / math.sqrt(layer.weight[0].numel())
+                    for parameter in layer.parameters():
+                        parameter.uniform_(-bound, bound, generator=generator)
+
+    @property
+    def cell_latents(self) -> int:
+        """Length k of the vector of one cell."""
+        return len(self.basis)
+
+    @property
+    def latent_parts(self) -> int:
+        return self.cells.n_cells
+
+    def latent_names(self, axis_names: Sequence[str]) -> list[str]:
+        cells = product(*(range(size) for size in self.cells.counts))
+        places = [
+            "_".join(f"{name}{i}" for name, i in zip(axis_names, cell, strict=True))
+            for cell in cells
+        ]
+        return [f"{place}_l{i}" for place in places for i in range(self.cell_latents)]
+
+    def forward(self, coords: Tensor, latents: Tensor) -> Tensor:
+        values = self.values_on_grid(latents)
+        if coords.ndim == 3:
+            found = [self.read(one[None], where) for one, where in zip(values, coords, strict=True)]
+            return torch.cat(found)
+        return self.read(values, coords)
+
+    def partial(self, coords: Tensor, latents: Tensor, axis: int) -> Tensor:
+        values = self.values_on_grid(latents)
+        direction = torch.zeros_like(coords)
+        direction[..., axis] = 1.0
+
+        def along(where: Tensor) -> Tensor:
+            return self._spline(values, where)
+
+        return torch.func.jvp(along, (coords,), (direction,))[1]
+
+    def values_on_grid(self, latents: Tensor, cells: Cells | None = None) -> Tensor:
+        """Evaluate the field on the grid of the tables.
+
+        Parameters
+        ----------
+        latents : Tensor of shape (B, n_cells · k)
+            One latent a row.
+        cells : Cells, optional
+            Of signals of another shape; by default those of the field.
+
+        Returns
+        -------
+        Tensor of shape (B, c, *shape)
+            Scaled values.
+        """
+        cells = self.cells if cells is None else cells
+        vectors = latents.reshape(len(latents), cells.n_cells, -1)
+        around = (vectors / self.spread).mT.unflatten(2, cells.counts)
+        nonlinear = self.net(around).flatten(2).mT
+        tables = torch.cat([self.basis, self.detail * self.window])
+        return self._with_mean(cells.overlap(torch.cat([vectors, nonlinear], dim=-1) @ tables))
+
+    def linear_part(self, latents: Tensor, cells: Cells) -> Tensor:
+        """Evaluate Σ B φ_c on the grid of the tables, of shape (B, c, *shape).
+
+        Parameters
+        ----------
+        latents : Tensor of shape (B, n_cells · k)
+            One latent a row.
+        cells : Cells
+            Of the signals.
+        """
+        return cells.overlap(latents.reshape(len(latents), cells.n_cells, -1) @ self.basis)
+
+    def adjoint(self, residual: Tensor, cells: Cells) -> Tensor:
+        """Return what :meth:`linear_part` takes back: Σ_x B(x - x_c) r(x), of shape (B, P).
+
+        Parameters
+        ----------
+        residual : Tensor of shape (B, c, *shape)
+            On the grid of the tables.
+        cells : Cells
+            Of the signals.
+        """
+        return (cells.windows(residual) @ self.basis.T).flatten(1)
+
+    def read(self, values: Tensor, coords: Tensor) -> Tensor:
+        """Read signals on the grid of the tables at points.
+
+        Parameters
+        ----------
+        values : Tensor of shape (B, c, *shape)
+            As :meth:`values_on_grid` returns them.
+        coords : Tensor of shape (N, d)
+            Normalised coordinates.
+
+        Returns
+        -------
+        Tensor of shape (B, N, c)
+            Of the cubic spline through the values.
+        """
+        return values.flatten(2).mT if self.is_grid(coords) else self._spline(values, coords)
+
+    def _spline(self, values: Tensor, coords: Tensor) -> Tensor:
+        coefs = spline.coefficients(values, self.in_dim)
+        return spline.read(coefs, self.places(coords), self.shape).mT
+
+    def places(self, coords: Tensor) -> Tensor:
+        """Return coordinates in samples of the grid of the tables.
+
+        Parameters
+        ----------
+        coords : Tensor of shape (..., d)
+            Normalised coordinates.
+        """
+        last = torch.tensor([n - 1 for n in self.shape], dtype=coords.dtype, device=coords.device)
+        return 0.5 * (coords + 1.0) * last
+
+    def is_grid(self, coords: Tensor) -> bool:
+        """Tell whether points are the grid of the tables, in its order.
+
+        Parameters
+        ----------
+        coords : Tensor of shape (N, d)
+            Normalised coordinates.
+        """
+        if len(coords) != math.prod(self.shape):
+            return False
+        places = self.places(coords).reshape(*self.shape, self.in_dim)
+        for axis, size in enumerate(self.shape):
+            expected = torch.arange(size, dtype=coords.dtype, device=coords.device)
+            along = places[..., axis].movedim(axis, -1)
+            if bool(((along - expected).abs() > _ON_GRID).any()):
+                return False
+        return True
+
+    @torch.no_grad()
+    def reparametrize(self, matrix: Tensor) -> None:
+        k = self.cell_latents
+        block = matrix[:k, :k].double()
+        eye = torch.eye(self.cells.n_cells, dtype=block.dtype, device=block.device)
+        if not torch.allclose(matrix.double(), torch.kron(eye, block)):
+            raise ValueError("matrix must change the vector of every cell alike")
+        self.rename(block)
+
+    @torch.no_grad()
+    def rename(self, block: Tensor) -> None:
+        """Rename the vector of each cell in place: afterwards f(block @ φ_c) is what f(φ_c) was.
+
+        Parameters
+        ----------
+        block : Tensor of shape (k, k)
+            Invertible.
+        """
+        inverse = torch.linalg.inv(block.double())
+        self.basis.copy_(inverse.T @ self.basis.double())
+        # Of shape (hidden, k, 3, ...); it reads φ / spread.
+        first = cast(Tensor, self.net[0].weight)
+        read = torch.einsum("hk...,kj->hj...", first.double() / self._along(first), inverse)
+        self.spread.fill_(1.0)
+        first.copy_(read)
+
+    def _along(self, weight: Tensor) -> Tensor:
+        return self.spread.double().reshape(1, -1, *[1] * (weight.ndim - 2))
+
+    def _with_mean(self, values: Tensor) -> Tensor:
+        return values + self.mean.reshape(-1, *[1] * self.in_dim)
+
+    def twin(self, trains: bool = False) -> LappedField:
+        """Return the same field with parameters of its own, over the same numbers.
+
+        Threads that record operations on one parameter may wait for each other for ever: one of
+        them holds the parameter and waits for the interpreter, the other the other way round.
+
+        Parameters
+        ----------
+        trains : bool, default=False
+            Whether operations on the parameters are recorded.
+        """
+        return _twin(self, trains)
+
+    def of_shape(self, shape: Sequence[int]) -> LappedField:
+        """Return the same field for signals of another shape; weights are shared.
+
+        Parameters
+        ----------
+        shape : sequence of d int
+            Samples along each axis, with the spacing of the tables.
+        """
+        field = copy.copy(self)
+        field.cells = self.cells.resized(shape)
+        field.shape = field.cells.shape
+        field.latent_dim = field.cells.n_cells * self.cell_latents
+        return field
+
+
+def _twin(module: Any, trains: bool) -> Any:
+    twin = copy.copy(module)
+    twin._parameters = {
+        name: nn.Parameter(parameter.detach(), requires_grad=trains)
+        for name, parameter in module._parameters.items()
+    }
+    twin._modules = {name: _twin(part, trains) for name, part in module._modules.items()}
+    return twin
+
+
+class Lapped(FieldSpec):
+    """Options of :class:`LappedField`: cells with windows that overlap, one θ for all sizes.
+
+    Parameters
+    ----------
+    cell : int or tuple of d int, default=None
+        Samples of a cell along each axis; one number serves all axes. None takes those among which
+        the encoder's ``latent_dim``, the length of all vectors together, falls into vectors whose
+        length is closest to 16.
+    hidden_dim : int, default=None
+        Width of the network ψ; None takes the encoder's.
+    features : int, default=64
+        Number of functions in C.
+    pool : {"mean"}, default=None
+        What ``transform`` returns for a signal: None, the vectors of its cells, one after the other
+        in C order; "mean", their mean, which is as long for a signal of any size and cannot be
+        decoded.
+
+    Examples
+    --------
+    >>> Lapped(cell=8).features
+    64
+    """
+
+    name: ClassVar[str] = "lapped"
+    module: ClassVar[type[LappedField]] = LappedField
+    usual_learner: ClassVar[str] = "lapped"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "cell": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
+        "hidden_dim": [Interval(Integral, 1, None, closed="left"), None],
+        "features": [Interval(Integral, 1, None, closed="left")],
+        "pool": [StrOptions({"mean"}), None],
+    }
+
+    def __init__(
+        self,
+        cell: int | tuple[int, ...] | None = None,
+        hidden_dim: int | None = None,
+        features: int = 64,
+        pool: str | None = None,
+    ) -> None:
+        self.cell = cell
+        self.hidden_dim = hidden_dim
+        self.features = features
+        self.pool = pool
+
+    def configuration(self, in_dim: int, shared: Mapping[str, Any]) -> dict[str, Any]:
+        if self.cell is None:
+            shared = {**shared, "cell": usual_cell(shared["shape"], shared["latent_dim"])}
+        return super().configuration(in_dim, shared)
+
+
+def usual_cell(shape: Sequence[int], latent_dim: int) -> tuple[int, ...]:
+    """Return the samples of a cell that a latent of some length is best divided among.
+
+    Parameters
+    ----------
+    shape : sequence of d int
+        Samples of a signal along each axis.
+    latent_dim : int
+        Length P of the latent of a whole signal.
+
+    Raises
+    ------
+    ValueError
+        If no number of cells divides it into vectors of a moderate length.
+
+    Examples
+    --------
+    >>> usual_cell((64, 64), 1024), usual_cell((1000,), 256)
+    ((8, 8), (63,))
+    """
+    found: dict[float, tuple[int, ...]] = {}
+    for side in range(min(2, *shape), max(shape) + 1):
+        cells = Cells.covering(shape, [min(side, size) for size in shape])
+        k, rest = divmod(latent_dim, cells.n_cells)
+        if 1 <= k <= _MOST_LATENTS and not rest:
+            found.setdefault(abs(math.log(k / _USUAL_LATENTS)), cells.side)
+    if not found:
+        raise ValueError(
+            f"latent_dim={latent_dim} cannot be divided equally among cells of {tuple(shape)} "
+            f"samples, with at most {_MOST_LATENTS} numbers each: give another one, or "
+            "field=Lapped(cell=...)"
+        )
+    return found[min(found)]

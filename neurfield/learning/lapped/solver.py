@@ -1,0 +1,276 @@
+"""Latents of lapped fields: all cells of a signal in one solve, then descent of the full field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from neurfield.fields import Field
+from neurfield.fields.lapped import LappedField, spline
+from neurfield.learning.context import Context
+from neurfield.learning.lanes import each_in_lanes
+from neurfield.learning.lapped.normal import (
+    NormalBlocks,
+    block_preconditioner,
+    conjugate_gradients,
+    solution_matrix,
+)
+from neurfield.learning.solvers.base import InnerSolver, check_numbers
+from neurfield.learning.workspace import Workspace
+
+_MOST_DENSE = 4096  # latents up to which all signals on a grid share one inverse
+_CG_STEPS, _CG_WITH_GAPS, _CG_DESCENT = 30, 60, 8
+_TOGETHER = 16  # signals whose closed form is found in one product
+_LONGEST, _SHORTENINGS, _SHORTEN = 1.5, 4, 0.25  # of steps that descend
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """From values on the grid of the tables to values at points, and back.
+
+    Parameters
+    ----------
+    field : LappedField
+        Whose grid it is.
+    places : Tensor of shape (N, d), or None
+        Points in samples of that grid; None = the grid itself.
+    """
+
+    field: LappedField
+    places: Tensor | None
+
+    @classmethod
+    def of(cls, field: LappedField, coords: Tensor) -> Sampling:
+        """Return the sampling at points.
+
+        Parameters
+        ----------
+        field : LappedField
+            Whose grid it is.
+        coords : Tensor of shape (N, d)
+            Normalised coordinates.
+        """
+        return cls(field, None if field.is_grid(coords) else field.places(coords))
+
+    def read(self, values: Tensor) -> Tensor:
+        """Return values at the points, of shape (B, c, N), given those on the grid."""
+        if self.places is None:
+            return values.flatten(2)
+        coefs = spline.coefficients(values, self.field.in_dim)
+        return spline.read(coefs, self.places, self.field.shape)
+
+    def adjoint(self, residual: Tensor) -> Tensor:
+        """Return what :meth:`read` takes back, of shape (B, c, *shape)."""
+        shape = self.field.shape
+        if self.places is None:
+            return residual.unflatten(2, shape)
+        return spline.coefficients(spline.spread(residual, self.places, shape), self.field.in_dim)
+
+
+@dataclass(frozen=True)
+class SharedCells:
+    """What all signals on the same points have in common.
+
+    Parameters
+    ----------
+    sampling : Sampling
+        At those points.
+    multiply : callable, optional
+        Multiplies latents with the matrix of signals that are observed everywhere on the grid of
+        the tables.
+    inverse : Tensor of shape (P, P), optional
+        What solves for them, where it is small enough.
+    """
+
+    sampling: Sampling
+    multiply: Callable[[Tensor], Tensor] | None = None
+    inverse: Tensor | None = None
+
+
+class LappedSolver(InnerSolver):
+    """Minimise Σ (y - f(φ))² + φᵀ Λ φ for each signal, all cells together.
+
+    The first step solves for the linear part of the field: by one matrix that all signals on the
+    grid of the tables share where it is small enough, by conjugate gradients with the block of one
+    cell as preconditioner where it is not, where points lie elsewhere, or where values are missing.
+    Each further step follows the gradient of the full field, preconditioned the same way, as far
+    as a parabola along it says, and is taken back where it does not help.
+
+    Parameters
+    ----------
+    steps : int
+        Number of steps; 1 is the closed form alone.
+    precision : Tensor of shape (k,)
+        Diagonal of Λ, the same for every cell, in units of the sum of squared errors.
+    """
+
+    name: ClassVar[str] = "lapped"
+
+    def __init__(self, steps: int, precision: Tensor) -> None:
+        self.steps, self.precision = steps, precision
+
+    @torch.no_grad()
+    def share(self, field: Field, context: Context) -> SharedCells | None:
+        assert isinstance(field, LappedField)
+        if not context.is_shared:
+            return None
+        sampling = Sampling.of(field, context.coords)
+        if sampling.places is not None:
+            return SharedCells(sampling)
+        if field.latent_dim <= _MOST_DENSE:
+            inverse = solution_matrix(field, field.cells, self.precision)
+            return SharedCells(sampling, inverse=inverse)
+        blocks = NormalBlocks.of(field, field.cells).to(field.basis.dtype)
+        return SharedCells(sampling, blocks.multiplier())
+
+    @torch.no_grad()
+    def solve(
+        self,
+        field: Field,
+        context: Context,
+        shared: SharedCells | None = None,
+        workspace: Workspace | None = None,
+    ) -> Tensor:
+        assert isinstance(field, LappedField)
+        field = field.twin()
+        if not context.is_shared:
+            return torch.cat([self._alone(field, context, i) for i in range(len(context))])
+        if shared is None:
+            shared = SharedCells(Sampling.of(field, context.coords))
+        if self.is_one_product and shared.inverse is not None and context.weights is None:
+            return _in_equal_groups(field, context, shared.inverse)
+        problem = _Problem(field, context, shared, self.precision)
+        latents = problem.closed_form()
+        for _ in range(self.steps - 1):
+            latents = problem.descend(latents)
+        return latents
+
+    @property
+    def is_one_product(self) -> bool:
+        return self.steps == 1
+
+    def _alone(self, field: LappedField, context: Context, i: int) -> Tensor:
+        here = context.of_signals(slice(i, i + 1))
+        return self.solve(field, Context(here.coords[0], here.values, here.weights))
+
+    def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:
+        assert isinstance(field, LappedField)
+        if is_uniform and self.is_one_product:  # but for groups of 16, only values and latents
+            return 4 * field.out_dim
+        return 6 * field.out_dim * 2**field.in_dim
+
+    def check(self, n_latents: int) -> None:
+        super().check(n_latents)
+        found: Any = self.precision  # as a file had it
+        is_vector = isinstance(found, Tensor) and found.ndim == 1 and len(found) > 0
+        if not is_vector or n_latents % len(found):
+            raise ValueError("precision must be one number for each latent of a cell")
+        check_numbers("precision", self.precision, self.precision.shape, least=0.0)
+
+    def state(self) -> dict[str, Any]:
+        return {"steps": self.steps, "precision": self.precision}
+
+
+def _in_equal_groups(field: LappedField, context: Context, inverse: Tensor) -> Tensor:
+    """Return the closed form of signals without gaps, always as many at a time.
+
+    Matrix products then round alike whatever the other signals are.
+    """
+    cells, values = field.cells, context.values.mT.unflatten(2, field.shape)
+    mean = field.mean.reshape(-1, *[1] * field.in_dim)
+    found = values.new_empty(len(values), field.latent_dim)
+    starts = range(0, len(values), _TOGETHER)
+
+    def of_group(item: int, lane: int) -> None:
+        rows = slice(starts[item], starts[item] + _TOGETHER)
+        some = values[rows]
+        group = values.new_zeros(_TOGETHER, *values.shape[1:])
+        group[: len(some)] = some - mean
+        found[rows] = (field.adjoint(group, cells) @ inverse)[: len(some)]
+
+    if values.device.type == "cpu":
+        each_in_lanes(of_group, len(starts))
+    else:
+        for item in range(len(starts)):
+            of_group(item, 0)
+    return found
+
+
+class _Problem:
+    """The least-squares problems of a batch of signals on the same points."""
+
+    def __init__(
+        self, field: LappedField, context: Context, shared: SharedCells, precision: Tensor
+    ) -> None:
+        self.field, self.cells, self.sampling = field, field.cells, shared.sampling
+        self.values = context.values.mT
+        self.weights = None if context.weights is None else context.weights.mT
+        is_whole = self.weights is None
+        self.inverse = shared.inverse if is_whole else None
+        self.multiply = shared.multiply if is_whole else None
+        self.precision = precision.to(self.values)
+        self.diagonal = self.precision.repeat(self.cells.n_cells)
+        self.precondition = block_preconditioner(field, self.precision)
+
+    def closed_form(self) -> Tensor:
+        """Return the latents of the linear part, of shape (B, P)."""
+        mean = self.field.mean[:, None].expand(-1, self.values.shape[-1])
+        rhs = self._adjoint(self._weighted(self.values - mean))
+        steps = _CG_STEPS if self.weights is None else _CG_WITH_GAPS
+        return self._solved(rhs, steps)
+
+    def descend(self, latents: Tensor) -> Tensor:
+        """Return latents after one step down the full field's objective."""
+        with torch.enable_grad():
+            at = latents.detach().requires_grad_()
+            before = self._objective(at)
+            (slope,) = torch.autograd.grad(before.sum(), at)
+        before = before.detach()
+        step = self._solved(-0.5 * slope, _CG_DESCENT)
+        along = (slope * step).sum(dim=1)
+        after = self._objective(latents + step)
+        # The parabola through both values and the slope at the first.
+        bend = after - before - along
+        length = torch.where(bend > 0, -along / (2 * bend).clamp_min(1e-30), _LONGEST)
+        length = length.clamp(0.0, _LONGEST)
+        best, lowest = latents, before
+        best, lowest = _better(best, lowest, latents + step, after)
+        for _ in range(_SHORTENINGS):
+            there = latents + length[:, None] * step
+            value = self._objective(there)
+            best, lowest = _better(best, lowest, there, value)
+            if bool((lowest < before).all()):
+                break
+            length = length * _SHORTEN
+        return best
+
+    def _objective(self, latents: Tensor) -> Tensor:
+        predicted = self.sampling.read(self.field.values_on_grid(latents))
+        squared = self._weighted(self.values - predicted).square().sum(dim=(1, 2))
+        return squared + (latents.square() * self.diagonal).sum(dim=1)
+
+    def _solved(self, rhs: Tensor, steps: int) -> Tensor:
+        if self.inverse is not None:
+            return rhs @ self.inverse
+        return conjugate_gradients(self._normal, self.precondition, rhs, steps)
+
+    def _normal(self, latents: Tensor) -> Tensor:
+        if self.multiply is not None:
+            return self.multiply(latents) + latents * self.diagonal
+        predicted = self.sampling.read(self.field.linear_part(latents, self.cells))
+        return self._adjoint(self._weighted(predicted)) + latents * self.diagonal
+
+    def _adjoint(self, residual: Tensor) -> Tensor:
+        return self.field.adjoint(self.sampling.adjoint(residual), self.cells)
+
+    def _weighted(self, values: Tensor) -> Tensor:
+        return values if self.weights is None else values * self.weights
+
+
+def _better(best: Tensor, lowest: Tensor, there: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    lower = value < lowest
+    return torch.where(lower[:, None], there, best), torch.where(lower, value, lowest)

@@ -1,0 +1,111 @@
+"""Variable projection over cells: how lapped fields are learnt."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, cast
+
+import torch
+
+from neurfield.fields import Field, LappedField
+from neurfield.learning.base import Finished, Learner, MetaStep, Problem, Settings
+from neurfield.learning.lapped.crops import crop_shape, most_samples
+from neurfield.learning.lapped.finish import canonical_cells
+from neurfield.learning.lapped.solver import LappedSolver
+from neurfield.learning.lapped.start import damping, footprint_of_start, start_from_crops
+from neurfield.learning.lapped.step import LappedStep
+from neurfield.learning.optimizers import Optimizers
+from neurfield.learning.store import ContextStore
+
+_VALUES = 2**18  # of a batch, about
+_MOST_SIGNALS = 64
+_BASIS_RATE = 0.1  # learning rate of B beside that of all else
+
+
+class LappedVarPro(Learner):
+    """Closed-form latents of all cells, and a field that learns what signals they stand for.
+
+    What field="lapped" is trained with. The linear part of the field starts at the fit of the
+    training signals by alternating least squares; from there on the whole field takes meta-steps.
+
+    Examples
+    --------
+    >>> LappedVarPro().get_params()
+    {}
+    """
+
+    name: ClassVar[str] = "lapped"
+    families: ClassVar[tuple[str, ...] | None] = ("lapped",)
+
+    def defaults(self, problem: Problem) -> Settings:
+        most = most_samples(problem.n_axes) ** problem.n_axes
+        n_values = min(problem.n_points, most) * problem.n_channels
+        return Settings(
+            transform_steps=4,
+            lr_schedule="cosine",
+            batch_size=max(4, min(_MOST_SIGNALS, _VALUES // n_values)),
+        )
+
+    def meta_step(self, field: Field) -> LappedStep:
+        lapped = cast(LappedField, field)
+        return LappedStep(lapped, crop_shape(lapped.cells))
+
+    def optimizers(self, step: MetaStep) -> Optimizers:
+        field, rate = cast(LappedField, step.field), self.settings.meta_lr
+        rest = [p for p in field.parameters() if p is not field.basis and p is not field.mean]
+        groups: list[dict[str, Any]] = [
+            {"params": rest},
+            {"params": [field.basis, field.mean], "lr": _BASIS_RATE * rate},
+        ]
+        decay = self.settings.weight_decay
+        return Optimizers([torch.optim.AdamW(groups, lr=rate, weight_decay=decay)])
+
+    def initialise(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> None:
+        lapped = cast(LappedStep, step)
+        start_from_crops(cast(LappedField, step.field), store, lapped.cells.shape, generator)
+
+    def solver(self, step: MetaStep, store: ContextStore) -> LappedSolver:
+        field = cast(LappedField, step.field)
+        return LappedSolver(self.settings.transform_steps, damping(field).clone())
+
+    def footprint(self, field: Field, store: ContextStore) -> float:
+        assert isinstance(field, LappedField)
+        cells = field.cells.resized(crop_shape(field.cells))
+        n_bytes, n_values = field.basis.itemsize, field.out_dim * math.prod(cells.shape)
+        windows = field.out_dim * cells.n_cells * cells.window_size
+        hidden = cells.n_cells * (3 * field.hidden_dim + field.features + field.cell_latents)
+        batch = self.settings.batch_size * (6 * n_values + 3 * windows + 3 * hidden)
+        size = cells.n_cells * field.cell_latents
+        shared = 6 * size**2 + 6 * field.n_parameters  # in double precision; moments of Adam
+        of_step = n_bytes * (batch + shared)
+        return max(of_step, footprint_of_start(field, cells, len(store)) + n_bytes * shared)
+
+    def validation_solver(self, step: MetaStep, store: ContextStore) -> LappedSolver:
+        solver = self.solver(step, store)
+        solver.steps = 1
+        return solver
+
+    def finish(
+        self,
+        step: MetaStep,
+        store: ContextStore,
+        generator: torch.Generator,
+        effort: float = 1.0,
+    ) -> Finished:
+        """Give the vectors of cells their canonical coordinates, and learn their prior.
+
+        Parameters
+        ----------
+        step : MetaStep
+            Its field is turned in place.
+        store : ContextStore
+            Training signals.
+        generator : torch.Generator
+            On the CPU; draws the crops that all this is estimated from.
+        effort : float in (0, 1], default=1.0
+            Fraction of these crops that there is time for.
+        """
+        lapped = cast(LappedStep, step)
+        field = cast(LappedField, step.field)
+        precision = canonical_cells(field, lapped.cells, store, generator, effort)
+        return Finished(LappedSolver(self.settings.transform_steps, precision))
