@@ -366,7 +366,7 @@ def test_tables_of_curves_of_another_length():
     X = gaussian_filter1d(np.random.default_rng(0).standard_normal((40, 32)), 2.0, axis=1)
     enc = encoder(8, max_iter=5).fit(X)
     longer = gaussian_filter1d(np.random.default_rng(1).standard_normal((3, 50)), 2.0, axis=1)
-    with pytest.raises(ValueError, match="50 features.* 32 features"):
+    with pytest.raises(ValueError, match=r"50 features.* 32 features"):
         enc.transform(longer)  # a table has the columns of fit
     Z = enc.transform(xr.DataArray(longer, dims=("sample", "x")))
     assert Z.shape == (3, 13 * PER_CELL)
