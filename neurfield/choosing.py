@@ -24,7 +24,7 @@ _LEAST_SIGNALS, _MOST_SIGNALS = 20, 2000  # of the sample
 _PART_OF_TIME = 0.05  # that the trial may take of a fit's
 # dB that lapped fields may be behind in closed form, by the number of axes. What they add to it in
 # training is more than a latent of the whole signal adds: most for recordings, whose events come at
-# any time. Electrocardiograms of twelve leads that are level in closed form end 3.5 dB ahead.
+# any time: electrocardiograms of twelve leads that are level in closed form end well ahead.
 _HANDICAP = {1: 1.0, 2: 0.1, 3: 0.1}
 _UNEVEN = 0.01  # steps by which points of an even axis may be off
 _MOST_OF_SIREN = 256  # latents of a whole signal; longer ones get one cell that is all of it
