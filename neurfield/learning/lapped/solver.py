@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -79,6 +80,8 @@ class SharedCells:
     ----------
     sampling : Sampling
         At those points.
+    precision : Tensor of shape (k,)
+        Diagonal of Λ, the same for every cell.
     multiply : callable, optional
         Multiplies latents with the matrix of signals that are observed everywhere on the grid of
         the tables.
@@ -87,8 +90,14 @@ class SharedCells:
     """
 
     sampling: Sampling
+    precision: Tensor
     multiply: Callable[[Tensor], Tensor] | None = None
     inverse: Tensor | None = None
+
+    @cached_property
+    def precondition(self) -> Callable[[Tensor], Tensor]:
+        """What solves with the block of one cell, where systems are solved step by step."""
+        return block_preconditioner(self.sampling.field, self.precision)
 
 
 class LappedSolver(InnerSolver):
@@ -120,12 +129,12 @@ class LappedSolver(InnerSolver):
             return None
         sampling = Sampling.of(field, context.coords)
         if sampling.places is not None:
-            return SharedCells(sampling)
+            return SharedCells(sampling, self.precision)
         if field.latent_dim <= _MOST_DENSE:
             inverse = solution_matrix(field, field.cells, self.precision)
-            return SharedCells(sampling, inverse=inverse)
+            return SharedCells(sampling, self.precision, inverse=inverse)
         blocks = NormalBlocks.of(field, field.cells).to(field.basis.dtype)
-        return SharedCells(sampling, blocks.multiplier())
+        return SharedCells(sampling, self.precision, blocks.multiplier())
 
     @torch.no_grad()
     def solve(
@@ -140,10 +149,10 @@ class LappedSolver(InnerSolver):
         if not context.is_shared:
             return torch.cat([self._alone(field, context, i) for i in range(len(context))])
         if shared is None:
-            shared = SharedCells(Sampling.of(field, context.coords))
+            shared = SharedCells(Sampling.of(field, context.coords), self.precision)
         if self.is_one_product and shared.inverse is not None and context.weights is None:
             return _in_equal_groups(field, context, shared.inverse)
-        problem = _Problem(field, context, shared, self.precision)
+        problem = _Problem(field, context, shared)
         latents = problem.closed_form()
         for _ in range(self.steps - 1):
             latents = problem.descend(latents)
@@ -203,18 +212,15 @@ def _in_equal_groups(field: LappedField, context: Context, inverse: Tensor) -> T
 class _Problem:
     """The least-squares problems of a batch of signals on the same points."""
 
-    def __init__(
-        self, field: LappedField, context: Context, shared: SharedCells, precision: Tensor
-    ) -> None:
+    def __init__(self, field: LappedField, context: Context, shared: SharedCells) -> None:
         self.field, self.cells, self.sampling = field, field.cells, shared.sampling
         self.values = context.values.mT
         self.weights = None if context.weights is None else context.weights.mT
         is_whole = self.weights is None
         self.inverse = shared.inverse if is_whole else None
         self.multiply = shared.multiply if is_whole else None
-        self.precision = precision.to(self.values)
-        self.diagonal = self.precision.repeat(self.cells.n_cells)
-        self.precondition = block_preconditioner(field, self.precision)
+        self.diagonal = shared.precision.to(self.values).repeat(self.cells.n_cells)
+        self.shared = shared
 
     def closed_form(self) -> Tensor:
         """Return the latents of the linear part, of shape (B, P)."""
@@ -256,7 +262,7 @@ class _Problem:
     def _solved(self, rhs: Tensor, steps: int) -> Tensor:
         if self.inverse is not None:
             return rhs @ self.inverse
-        return conjugate_gradients(self._normal, self.precondition, rhs, steps)
+        return conjugate_gradients(self._normal, self.shared.precondition, rhs, steps)
 
     def _normal(self, latents: Tensor) -> Tensor:
         if self.multiply is not None:
