@@ -146,24 +146,16 @@ def _cut(
 ) -> np.ndarray:
     """Read the pieces, of shape (B, *shape, c)."""
     groups = store.group_of[drawn]
-    first = store.grids[groups[0]].group.values
-    whole = bool((groups == groups[0]).all()) and first.shape[1:-1] == shape
-    if whole or isinstance(first, LazyValues):
-        pieces = [np.empty(0)] * len(drawn)
-        for g in np.unique(groups):
-            members = np.flatnonzero(groups == g)
-            rows = store.row_of[drawn[members]]
-            unique, where = np.unique(rows, return_inverse=True)
-            block = store.grids[g].group.values[unique]
-            for i, row in zip(members, where, strict=True):
-                pieces[i] = _padded(block[row][_slices(starts[i], shape)], shape)
-        return np.stack(pieces)
-    return np.stack(
-        [
-            _padded(store.grids[g].group.values[(store.row_of[p], *_slices(start, shape))], shape)
-            for g, p, start in zip(groups, drawn, starts, strict=True)
-        ]
-    )
+    pieces = [np.empty(0)] * len(drawn)
+    for g in np.unique(groups):
+        members = np.flatnonzero(groups == g)
+        rows, values = store.row_of[drawn[members]], store.grids[g].group.values
+        if isinstance(values, LazyValues):  # whose signals are read whole, and each of them once
+            unique, rows = np.unique(rows, return_inverse=True)
+            values = values[unique]
+        for i, row in zip(members, rows, strict=True):
+            pieces[i] = _padded(values[(row, *_slices(starts[i], shape))], shape)
+    return np.stack(pieces)
 
 
 def _padded(piece: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
