@@ -6,7 +6,6 @@ import math
 import warnings
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from neurfield.fields import FieldSpec, Lapped, Siren
@@ -15,6 +14,7 @@ from neurfield.learning.clock import seconds_per_operation
 from neurfield.learning.trials import Trial, sample_of
 from neurfield.memory import at_once, room
 from neurfield.signals import Signals, Units
+from neurfield.signals.base_grid import is_even
 
 _SMALL = 2048  # values of a signal, below which a latent of the whole is best known
 _CELL_LATENTS = (8, 16, 32)  # least, usual and most of a cell
@@ -26,7 +26,6 @@ _PART_OF_TIME = 0.05  # that the trial may take of a fit's
 # training is more than a latent of the whole signal adds: most for recordings, whose events come at
 # any time: electrocardiograms of twelve leads that are level in closed form end well ahead.
 _HANDICAP = {1: 1.0, 2: 0.1, 3: 0.1}
-_UNEVEN = 0.01  # steps by which points of an even axis may be off
 _MOST_OF_SIREN = 256  # latents of a whole signal; longer ones get one cell that is all of it
 _SEED = 0  # whatever the fit's, so that the choice depends on the data alone
 
@@ -165,10 +164,8 @@ def _common_grid(signals: Signals) -> tuple[tuple[int, ...], str | None]:
         return shape, f"they stand on {len(signals.groups)} grids"
     if len(shape) not in _HANDICAP:
         return shape, f"they have {len(shape)} axes"
-    for axis in group.axes:
-        steps = np.diff(axis)
-        if len(steps) and np.abs(steps - steps.mean()).max() > _UNEVEN * abs(steps.mean()):
-            return shape, "an axis is not evenly spaced"
+    if not all(map(is_even, group.axes)):
+        return shape, "an axis is not evenly spaced"
     return shape, None
 
 

@@ -208,10 +208,24 @@ def _median_step(signals: Signals) -> np.ndarray:
     return np.array(found)
 
 
+def is_even(axis: np.ndarray) -> bool:
+    """Tell whether an axis is evenly spaced, but for a hundredth of a step.
+
+    Parameters
+    ----------
+    axis : array
+        Coordinates, in order.
+    """
+    steps = np.diff(axis)
+    if not len(steps):
+        return True
+    return not bool(np.abs(steps - steps.mean()).max() > _UNEVEN * abs(steps.mean()))
+
+
 def _check_even(axes: Sequence[np.ndarray], names: Sequence[str], who: str) -> None:
     for name, axis in zip(names, axes, strict=True):
-        steps = np.diff(axis)
-        if len(steps) and np.abs(steps - steps.mean()).max() > _UNEVEN * abs(steps.mean()):
+        if not is_even(axis):
+            steps = np.diff(axis)
             raise ValueError(
                 f"{who} needs evenly spaced axes, so that all cells are alike; axis "
                 f'"{name}" has steps from {steps.min():g} to {steps.max():g}'
