@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Self
@@ -58,10 +58,8 @@ class NormalBlocks:
         )
         found = _probed(field, small)
         along = [_like(n, m) for n, m in zip(cells.counts, few, strict=True)]
-        index = torch.zeros((), dtype=torch.long)
-        for places, m in zip(along, few, strict=True):
-            index = index[..., None] * m + places
-        index = index.flatten().to(field.basis.device)
+        index = (torch.cartesian_prod(*along).reshape(cells.n_cells, -1) * _strides(few)).sum(dim=1)
+        index = index.to(field.basis.device)
         return cls(cells, {offset: block[index] for offset, block in found.items()})
 
     def to(self, dtype: torch.dtype) -> NormalBlocks:
@@ -97,10 +95,7 @@ class NormalBlocks:
         some = next(iter(self.blocks.values()))
         k = some.shape[-1]
         matrix = some.new_zeros(n_cells, k, n_cells, k)
-        places = torch.stack(
-            torch.meshgrid(*(torch.arange(n) for n in counts), indexing="ij"), dim=-1
-        ).reshape(n_cells, -1)
-        strides = torch.tensor([math.prod(counts[j + 1 :]) for j in range(len(counts))])
+        places, strides = _places(counts), _strides(counts)
         for offset, blocks in self.blocks.items():
             step = torch.tensor(offset)
             other = places + step
@@ -108,6 +103,16 @@ class NormalBlocks:
             rows = torch.nonzero(inside)[:, 0]
             matrix[rows, :, rows + int((step * strides).sum())] = blocks[rows]
         return matrix.reshape(n_cells * k, n_cells * k)
+
+
+def _places(counts: Sequence[int]) -> Tensor:
+    """Return the index of each cell along each axis, of shape (n_cells, d), in C order."""
+    return torch.cartesian_prod(*map(torch.arange, counts)).reshape(-1, len(counts))
+
+
+def _strides(counts: Sequence[int]) -> Tensor:
+    """Return how many cells further the next one along each axis is, of shape (d,)."""
+    return torch.tensor([math.prod(counts[j + 1 :]) for j in range(len(counts))])
 
 
 def _like(count: int, few: int) -> Tensor:
@@ -126,11 +131,8 @@ def _like(count: int, few: int) -> Tensor:
 def _probed(field: LappedField, cells: Cells) -> dict[tuple[int, ...], Tensor]:
     """Compute the blocks of a small grid, float64, by applying JᵀJ to latents of single cells."""
     k, n_cells, counts = field.cell_latents, cells.n_cells, cells.counts
-    where = torch.stack(
-        torch.meshgrid(*(torch.arange(n) for n in counts), indexing="ij"), dim=-1
-    ).reshape(n_cells, -1)
+    where, strides = _places(counts), _strides(counts)
     offsets = list(product(*((-1, 0, 1) if n > 1 else (0,) for n in counts)))
-    strides = torch.tensor([math.prod(counts[j + 1 :]) for j in range(len(counts))])
     device = field.basis.device
     blocks = {
         offset: torch.zeros(n_cells, k, k, dtype=torch.float64, device=device) for offset in offsets
