@@ -161,6 +161,11 @@ class LappedField(Field):
         return len(self.basis)
 
     @property
+    def level(self) -> Tensor:
+        """The mean m of each channel, of shape (c, 1, ...), to go with values on the grid."""
+        return self.mean.reshape(-1, *[1] * self.in_dim)
+
+    @property
     def latent_parts(self) -> int:
         return self.cells.n_cells
 
@@ -209,7 +214,7 @@ class LappedField(Field):
         around = (vectors / self.spread).mT.unflatten(2, cells.counts)
         nonlinear = self.net(around).flatten(2).mT
         tables = torch.cat([self.basis, self.detail * self.window])
-        return self._with_mean(cells.overlap(torch.cat([vectors, nonlinear], dim=-1) @ tables))
+        return self.level + cells.overlap(torch.cat([vectors, nonlinear], dim=-1) @ tables)
 
     def linear_part(self, latents: Tensor, cells: Cells) -> Tensor:
         """Evaluate Σ B φ_c on the grid of the tables, of shape (B, c, *shape).
@@ -313,9 +318,6 @@ class LappedField(Field):
 
     def _along(self, weight: Tensor) -> Tensor:
         return self.spread.double().reshape(1, -1, *[1] * (weight.ndim - 2))
-
-    def _with_mean(self, values: Tensor) -> Tensor:
-        return values + self.mean.reshape(-1, *[1] * self.in_dim)
 
     def twin(self, trains: bool = False) -> LappedField:
         """Return the same field with parameters of its own, over the same numbers.

@@ -61,8 +61,7 @@ def canonical_cells(
     crops = draw_crops(store, n_crops, cells.shape, generator)
     inverse = solution_matrix(field, cells, damping(field))
     latents = linear_latents(field, cells, crops, inverse)
-    mean = field.mean.reshape(-1, *[1] * len(cells.shape)).expand_as(crops.values)
-    errors = crops.mse(mean + field.linear_part(latents, cells))
+    errors = crops.mse(field.level + field.linear_part(latents, cells))
     noise = float(mean_over_signals(errors, crops.sample_weight))
     vectors = latents.reshape(-1, field.cell_latents).double()
     weight = crops.sample_weight

@@ -190,7 +190,6 @@ def _in_equal_groups(field: LappedField, context: Context, inverse: Tensor) -> T
     Matrix products then round alike whatever the other signals are.
     """
     cells, values = field.cells, context.values.mT.unflatten(2, field.shape)
-    mean = field.mean.reshape(-1, *[1] * field.in_dim)
     found = values.new_empty(len(values), field.latent_dim)
     starts = range(0, len(values), _TOGETHER)
 
@@ -198,7 +197,7 @@ def _in_equal_groups(field: LappedField, context: Context, inverse: Tensor) -> T
         rows = slice(starts[item], starts[item] + _TOGETHER)
         some = values[rows]
         group = values.new_zeros(_TOGETHER, *values.shape[1:])
-        group[: len(some)] = some - mean
+        group[: len(some)] = some - field.level
         found[rows] = (field.adjoint(group, cells) @ inverse)[: len(some)]
 
     if values.device.type == "cpu":
@@ -224,8 +223,7 @@ class _Problem:
 
     def closed_form(self) -> Tensor:
         """Return the latents of the linear part, of shape (B, P)."""
-        mean = self.field.mean[:, None].expand(-1, self.values.shape[-1])
-        rhs = self._adjoint(self._weighted(self.values - mean))
+        rhs = self._adjoint(self._weighted(self.values - self.field.mean[:, None]))
         steps = _CG_STEPS if self.weights is None else _CG_WITH_GAPS
         return self._solved(rhs, steps)
 

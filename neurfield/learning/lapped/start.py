@@ -160,8 +160,7 @@ def linear_latents(field: LappedField, cells: Cells, crops: Crops, inverse: Tens
         As :func:`~neurfield.learning.lapped.normal.solution_matrix` returns it; also what
         preconditions the systems of signals with gaps.
     """
-    mean = field.mean.reshape(-1, *[1] * len(cells.shape)).expand_as(crops.values)
-    rhs = field.adjoint(crops.residual(mean), cells)
+    rhs = field.adjoint(crops.residual(field.level), cells)
     if crops.weights is None:
         return rhs @ inverse
     weights, diagonal = crops.weights, damping(field).repeat(cells.n_cells)
@@ -192,7 +191,7 @@ def _principal_windows(
 
     def weighed_windows() -> Iterator[tuple[Tensor, Tensor]]:
         for part in _chunks(sample):
-            windows = cells.windows(part.residual(_expanded(field.mean, part.values))) * fade
+            windows = cells.windows(part.residual(field.level)) * fade
             yield _weighed(windows, part.sample_weight).flatten(0, 1), windows.flatten(0, 1)
 
     def multiplied(columns: Tensor) -> Tensor:
@@ -243,8 +242,7 @@ def _part_of_sweep(
     pieces = []
     for part in _chunks(sample):
         latents = linear_latents(field, cells, part, inverse)
-        mean = _expanded(field.mean, part.values)
-        residual = part.residual(mean + field.linear_part(latents, cells))
+        residual = part.residual(field.level + field.linear_part(latents, cells))
         vectors = latents.unflatten(1, (cells.n_cells, -1))
         weighed = _weighed(vectors, part.sample_weight)
         gradient += weighed.flatten(0, 1).T @ cells.windows(residual).flatten(0, 1)
@@ -323,7 +321,3 @@ def _joined(quarters: Tensor, cells: Cells, n_channels: int, k: int) -> Tensor:
 def _chunks(sample: Crops) -> list[Crops]:
     n = max(1, _CHUNK // sample.values[0].numel())
     return [sample.of_signals(part) for part in chunks(len(sample), n, 1)]
-
-
-def _expanded(mean: Tensor, values: Tensor) -> Tensor:
-    return mean.reshape(-1, *[1] * (values.ndim - 2)).expand_as(values)
