@@ -13,6 +13,7 @@ from neurfield.learning.lanes import chunks, in_lanes, lane_count, lane_parts
 from neurfield.learning.lapped.crops import Crops, draw_crops
 from neurfield.learning.lapped.deform import deformed, strength
 from neurfield.learning.lapped.normal import conjugate_gradients, solution_matrix
+from neurfield.learning.lapped.tables import joined, meeting, n_meeting, quarters
 from neurfield.learning.store import ContextStore
 from neurfield.learning.weighting import sum_over_signals
 
@@ -127,7 +128,7 @@ def footprint_of_start(field: LappedField, cells: Cells, n_signals: int) -> floa
     # As they come, in double precision, scaled and cut; then the residuals and two deformations.
     numbers = n_crops * n_values * 8
     of_lane = 4 * max(_CHUNK, n_values) * cells.window_size / math.prod(cells.side)
-    moments = 4.0 * (field.cell_latents * len(_parts(cells))) ** 2
+    moments = 4.0 * (field.cell_latents * n_meeting(cells)) ** 2
     tables = 8.0 * field.basis.numel()
     lanes = lane_count(field.basis.device)
     return field.basis.itemsize * (numbers + lanes * of_lane + 2 * moments + tables)
@@ -238,7 +239,7 @@ def _part_of_sweep(
 ) -> tuple[Tensor, Tensor, list[Piece]]:
     k = field.cell_latents
     gradient = torch.zeros_like(field.basis)
-    moments = gradient.new_zeros(k * len(_parts(cells)), k * len(_parts(cells)))
+    moments = gradient.new_zeros(k * n_meeting(cells), k * n_meeting(cells))
     pieces = []
     for part in _chunks(sample):
         latents = linear_latents(field, cells, part, inverse)
@@ -246,7 +247,7 @@ def _part_of_sweep(
         vectors = latents.unflatten(1, (cells.n_cells, -1))
         weighed = _weighed(vectors, part.sample_weight)
         gradient += weighed.flatten(0, 1).T @ cells.windows(residual).flatten(0, 1)
-        around, counted = _meeting(vectors, cells), _meeting(weighed, cells)
+        around, counted = meeting(vectors, cells), meeting(weighed, cells)
         moments += counted.T @ around
         pieces.append((vectors, residual, part.sample_weight))
     return gradient, moments, pieces
@@ -272,50 +273,14 @@ def _weighed(numbers: Tensor, sample_weight: Tensor | None) -> Tensor:
     return numbers if sample_weight is None else numbers * sample_weight[:, None, None]
 
 
-def _meeting(vectors: Tensor, cells: Cells) -> Tensor:
-    """Return the latents of cells that meet at a corner side by side, of shape (n, 2^d · k).
-
-    Along axes with one cell that is all of the signal there is none beside it.
-    """
-    d = len(cells.counts)
-    grid = vectors.unflatten(1, cells.counts)
-    for axis, (count, whole) in enumerate(zip(cells.counts, cells.whole, strict=True), start=1):
-        if count == 1 and not whole:  # folded onto itself on both sides
-            grid = torch.cat([grid, grid], dim=axis)
-        grid = grid.unfold(axis, 1 if whole else 2, 1)
-    return grid.movedim(d + 1, -1).flatten(d + 1).flatten(0, d)
-
-
 def _preconditioned(field: LappedField, cells: Cells, gradient: Tensor, moments: Tensor) -> Tensor:
     """Solve for the change of B with the moments of the cells that meet."""
     matrix = moments.double()
     ridge = _RIDGE * matrix.diagonal().mean() + 1e-30  # signals may not vary at all
     matrix = matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    quarters = _quarters(gradient, cells, field.out_dim)
-    solved = torch.linalg.solve(matrix, quarters.double()).to(gradient)
-    return _joined(solved, cells, field.out_dim, field.cell_latents)
-
-
-def _parts(cells: Cells) -> list[tuple[slice, ...]]:
-    """Return the part of its window in which each of the cells that meet lies; C order."""
-    slices: list[tuple[slice, ...]] = [()]
-    for side, whole in zip(cells.side, cells.whole, strict=True):
-        # Between two cells lies the second half of the first one's window, and conversely.
-        halves = [slice(None)] if whole else [slice(side, None), slice(0, side)]
-        slices = [(*s, half) for s in slices for half in halves]
-    return slices
-
-
-def _quarters(tables: Tensor, cells: Cells, n_channels: int) -> Tensor:
-    windows, every = tables.reshape(len(tables), n_channels, *cells.spans), slice(None)
-    return torch.cat([windows[(every, every, *part)].flatten(1) for part in _parts(cells)])
-
-
-def _joined(quarters: Tensor, cells: Cells, n_channels: int, k: int) -> Tensor:
-    windows = quarters.new_empty(k, n_channels, *cells.spans)
-    for part, quarter in zip(_parts(cells), quarters.split(k), strict=True):
-        windows[(slice(None), slice(None), *part)] = quarter.reshape(k, n_channels, *cells.side)
-    return windows.flatten(1)
+    parts = quarters(gradient, cells, field.out_dim)
+    solved = torch.linalg.solve(matrix, parts.double()).to(gradient)
+    return joined(solved, cells, field.out_dim, field.cell_latents)
 
 
 def _chunks(sample: Crops) -> list[Crops]:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 
 from neurfield.fields import Field, LappedField
 from neurfield.learning.base import Finished, Learner, MetaStep, Problem, Settings
 from neurfield.learning.lapped.crops import crop_shape, most_samples
+from neurfield.learning.lapped.curvature import TableDescent, rows_of
 from neurfield.learning.lapped.finish import canonical_cells
 from neurfield.learning.lapped.solver import LappedSolver
 from neurfield.learning.lapped.start import damping, footprint_of_start, start_from_crops
 from neurfield.learning.lapped.step import LappedStep
-from neurfield.learning.optimizers import Optimizers
+from neurfield.learning.lapped.tables import n_meeting
+from neurfield.learning.optimizers import Muon, Optimizers
 from neurfield.learning.store import ContextStore
 
-_VALUES = 2**18  # of a batch, about
+_VALUES = 2**17  # of a batch, about
 _MOST_SIGNALS = 64
-_BASIS_RATE = 0.1  # learning rate of B beside that of all else
+# Learning rates beside that of Adam: of the matrices of ψ, whose steps are orthogonalised; of the
+# tables, of which a step of 1 goes all the way to the minimum for a batch; and of the tables where
+# a batch has few cells for their factors, times how many it has for each.
+_MATRIX_RATE, _TABLE_RATE, _ROW_RATE = 25.0, 50.0, 100.0
 
 
 class LappedVarPro(Learner):
@@ -51,14 +56,22 @@ class LappedVarPro(Learner):
         return LappedStep(lapped, crop_shape(lapped.cells))
 
     def optimizers(self, step: MetaStep) -> Optimizers:
-        field, rate = cast(LappedField, step.field), self.settings.meta_lr
-        rest = [p for p in field.parameters() if p is not field.basis and p is not field.mean]
-        groups: list[dict[str, Any]] = [
-            {"params": rest},
-            {"params": [field.basis, field.mean], "lr": _BASIS_RATE * rate},
-        ]
-        decay = self.settings.weight_decay
-        return Optimizers([torch.optim.AdamW(groups, lr=rate, weight_decay=decay)])
+        lapped, field = cast(LappedStep, step), cast(LappedField, step.field)
+        rate, decay = self.settings.meta_lr, self.settings.weight_decay
+        matrices = [p for p in field.net.parameters() if p.ndim > 1]
+        rest = [field.mean, *(p for p in field.net.parameters() if p.ndim == 1)]
+        curvature = lapped.curvature
+        rows = self.settings.batch_size * rows_of(lapped.cells)
+        of_tables = min(_TABLE_RATE, _ROW_RATE * rows / len(curvature.moments))
+        return Optimizers(
+            [
+                TableDescent(
+                    [field.basis, field.detail], curvature, field.out_dim, of_tables * rate
+                ),
+                Muon(matrices, _MATRIX_RATE * rate, decay),
+                torch.optim.AdamW(rest, lr=rate, weight_decay=decay),
+            ]
+        )
 
     def initialise(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> None:
         lapped = cast(LappedStep, step)
@@ -76,7 +89,9 @@ class LappedVarPro(Learner):
         hidden = cells.n_cells * (3 * field.hidden_dim + field.features + field.cell_latents)
         batch = self.settings.batch_size * (6 * n_values + 3 * windows + 3 * hidden)
         size = cells.n_cells * field.cell_latents
-        shared = 6 * size**2 + 6 * field.n_parameters  # in double precision; moments of Adam
+        n_factors = n_meeting(cells) * (field.cell_latents + field.features)
+        # In double precision, and what optimisers gather.
+        shared = 6 * size**2 + 6 * n_factors**2 + 6 * field.n_parameters
         of_step = n_bytes * (batch + shared)
         return max(of_step, footprint_of_start(field, cells, len(store)) + n_bytes * shared)
 
