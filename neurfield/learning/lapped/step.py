@@ -55,6 +55,8 @@ class LappedStep(MetaStep):
             if int(self.taken) % _EVERY == 0:
                 self.inverse.copy_(solution_matrix(field, self.cells, damping(field)))
             self.taken += 1
-        errors = errors_at_closed_form(field, self.cells, crops, self.inverse)
+        own = crops.of_signals(self.world.share(len(crops)))
+        errors = errors_at_closed_form(field, self.cells, own, self.inverse)
+        errors = self.world.joined(errors, len(crops))
         self.mse.copy_(mean_over_signals(errors.detach(), crops.sample_weight))
         return geometric_mean(errors, crops.sample_weight)
