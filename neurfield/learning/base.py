@@ -13,6 +13,7 @@ from torch import nn
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
+from neurfield.learning.distributed import World
 from neurfield.learning.footprint import Sizes
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.posterior import Posterior
@@ -98,9 +99,14 @@ class MetaStep(nn.Module, ABC):
     mse : Tensor, scalar
         Mean squared error of the field in the last step, in squared scaled units, for progress
         reports; 0 before the first.
+    world : World
+        The processes that take the step together, as a trainer sets it; one alone by default. The
+        batch is the same in all. A step may divide it between them and return the loss of all of
+        it; one that does not makes each of them do the same.
     """
 
     mse: torch.Tensor
+    world: World = World()
 
     def __init__(self, field: Field) -> None:
         super().__init__()

@@ -37,12 +37,12 @@ class Crops:
     def __len__(self) -> int:
         return len(self.values)
 
-    def of_signals(self, index: slice) -> Crops:
+    def of_signals(self, index: slice | Tensor) -> Crops:
         """Return some of them.
 
         Parameters
         ----------
-        index : slice
+        index : slice or int Tensor
             Which ones.
         """
         weights = None if self.weights is None else self.weights[index]

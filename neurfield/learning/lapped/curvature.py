@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from neurfield.fields.lapped import Cells, LappedField
+from neurfield.learning.distributed import World
 from neurfield.learning.lapped.tables import joined, meeting, n_meeting, quarters
 
 _RATE = 0.05  # at which what new batches say replaces what earlier ones said
@@ -45,10 +46,10 @@ class TableCurvature(nn.Module):
         self.register_buffer("moments", field.basis.new_zeros(size, size))
         self.register_buffer("inverse", field.basis.new_zeros(size, size))
         self.register_buffer("rows", field.basis.new_zeros((), dtype=torch.int64))
-        self.wants_more = True
+        self.wants_more, self._n_signals, self._world = True, 0, World()
 
     @torch.no_grad()
-    def prepare(self, taken: int) -> None:
+    def prepare(self, taken: int, n_signals: int, world: World) -> None:
         """Invert the moments where it is time for it, and tell whether the batch is to be gathered.
 
         Until enough cells were seen the inverse is zero, and tables stay as they are.
@@ -57,7 +58,12 @@ class TableCurvature(nn.Module):
         ----------
         taken : int
             Meta-steps so far.
+        n_signals : int
+            Signals of the batch.
+        world : World
+            The processes that share it.
         """
+        self._n_signals, self._world = n_signals, world
         few = int(self.rows) < _ROWS * len(self.moments)
         self.wants_more = few or taken < _EARLY or taken % _SPARSE == 0
         if few or taken % (_EARLY_EVERY if taken < _EARLY else _EVERY):
@@ -86,19 +92,19 @@ class TableCurvature(nn.Module):
         return weighed.T @ around
 
     @torch.no_grad()
-    def gather(self, moments: Tensor, n_signals: int) -> None:
+    def gather(self, moments: Tensor) -> None:
         """Take up the moments of a batch.
 
         Parameters
         ----------
         moments : Tensor of shape (s, s)
-            Summed over its signals.
-        n_signals : int
-            Their number.
+            Summed over the signals of this process.
         """
+        # As gradients are: each process's derivatives count for all of them.
+        moments = self._world.total(moments) / self._world.size
         if not bool(torch.isfinite(moments).all()):
             return
-        rows = n_signals * rows_of(self.cells)
+        rows = self._n_signals * rows_of(self.cells)
         self.rows += rows
         rate = min(_RATE, rows / len(moments))
         self.moments.lerp_(moments, max(rate, rows / int(self.rows)))

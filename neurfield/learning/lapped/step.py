@@ -66,11 +66,13 @@ class LappedStep(MetaStep):
         field, crops = cast(LappedField, self.field), cast(Crops, batch)
         if int(self.taken) % _EVERY == 0:
             self._renew_encoder()
-        self.curvature.prepare(int(self.taken))
+        self.curvature.prepare(int(self.taken), len(crops), self.world)
         self.taken += 1
+        own = crops.of_signals(self.world.share(len(crops)))
         errors = errors_at_closed_form(
-            field, self._encoder(), self.cells, crops, self.inverse, self.curvature
+            field, self._encoder(), self.cells, own, self.inverse, self.curvature
         )
+        errors = self.world.joined(errors, len(crops))
         self.mse.copy_(mean_over_signals(errors.detach(), crops.sample_weight))
         return geometric_mean(errors, crops.sample_weight)
 
