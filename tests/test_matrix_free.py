@@ -66,10 +66,10 @@ def test_the_closed_form_is_the_same(field, context, mean, monkeypatch):
 
 
 def test_many_steps_end_in_the_same_minimum(field, context, monkeypatch):
-    expected = solved(field, context, 60)
+    expected = solved(field, context, 40)
     monkeypatch.setattr(matrix_free, "_LEAST_LATENTS", 0)
     monkeypatch.setattr(matrix_free, "_WORTH", 0)
-    torch.testing.assert_close(solved(field, context, 60), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(solved(field, context, 40), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_each_step_lowers_the_objective(field, context, by_products):
