@@ -37,6 +37,7 @@ from neurfield.learning import (
 from neurfield.learning.checkpoint import load_checkpoint
 from neurfield.learning.clock import seconds_per_operation
 from neurfield.learning.distributed import World
+from neurfield.learning.footprint import Sizes
 from neurfield.memory import libraries, room
 from neurfield.patched import with_patches
 from neurfield.signals import Signals, Units
@@ -47,6 +48,7 @@ from neurfield.signals.scaling import thinning
 from neurfield.waiting import short_waits
 
 _MOST_RESERVE = 0.4  # of the time that there is, for what follows the last meta-step
+_OF_UPDATE = 3  # copies of θ: its gradient, and two moments of the optimiser
 _HURRIED = 0.05  # of the usual work at the end, after Ctrl-C or without time
 _OF_ONE_PASS = ("data", "pass_from")  # what the fingerprints of two passes may differ in
 _DIGEST_VALUES = 1_000_000  # values of each group that a checkpoint's fingerprint looks at
@@ -199,7 +201,8 @@ def fit_codec(
 
     def need() -> float:
         loaded = libraries(plan.device, compiled=field.has_sweeps, trains=True)
-        return loaded + max(learner.footprint(field, store), measuring_bytes(signals))
+        updates = _OF_UPDATE * Sizes.of(field, store).weights()
+        return loaded + max(learner.footprint(field, store) + updates, measuring_bytes(signals))
 
     enough = room(plan.memory_budget, need, plan.device, "fit", plan.loop.verbose, world.smallest)
     with enough, short_waits():

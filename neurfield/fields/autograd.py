@@ -145,6 +145,15 @@ class AutogradSweeps(Sweeps):
         return self._gradients(tape.values, [tape.latents], cotangent)[0]
 
     @torch.no_grad()
+    def carry_forward(self, tape: AutogradTape, block: Block, direction: Tensor) -> Tensor:
+        found: Any = torch.func.jvp(
+            lambda latents: self._field(block.coords, latents),
+            (tape.latents.detach(),),
+            (direction,),
+        )
+        return found[1]
+
+    @torch.no_grad()
     def jacobian(self, tape: AutogradTape, block: Block) -> Tensor:
         return point_jacobian(self._field, block.coords, tape.latents.detach())
 

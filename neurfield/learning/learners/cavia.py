@@ -338,7 +338,9 @@ class Cavia(Learner):
         of_lane = n_tapes * sizes.tape(block) + 4 * block * sizes.width * sizes.n_bytes
         # The whole batch, and its reduced contexts one at a time.
         values = sizes.batch(n_signals * sizes.n_points * sizes.n_channels)
-        return values + sizes.n_lanes * of_lane
+        # The gradient: of each lane and stacked, beside its map to the phases; summed, and scaled.
+        of_weights = (3 * sizes.n_lanes + 2) * sizes.weights()
+        return values + of_weights + sizes.n_lanes * of_lane
 
     def solver(self, step: MetaStep, store: ContextStore) -> GradientDescent:
         assert isinstance(step, CaviaStep)
