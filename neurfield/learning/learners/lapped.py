@@ -9,6 +9,7 @@ import torch
 
 from neurfield.fields import Field, LappedField
 from neurfield.learning.base import Finished, Learner, MetaStep, Problem, Settings
+from neurfield.learning.lapped.calibration import calibrated_posterior
 from neurfield.learning.lapped.crops import crop_shape, most_samples
 from neurfield.learning.lapped.finish import canonical_cells
 from neurfield.learning.lapped.solver import LappedSolver
@@ -92,7 +93,7 @@ class LappedVarPro(Learner):
         generator: torch.Generator,
         effort: float = 1.0,
     ) -> Finished:
-        """Give the vectors of cells their canonical coordinates, and learn their prior.
+        """Give the vectors of cells their canonical coordinates, and learn prior and posterior.
 
         Parameters
         ----------
@@ -107,5 +108,7 @@ class LappedVarPro(Learner):
         """
         lapped = cast(LappedStep, step)
         field = cast(LappedField, step.field)
-        precision = canonical_cells(field, lapped.cells, store, generator, effort)
-        return Finished(LappedSolver(self.settings.transform_steps, precision))
+        precision, prior = canonical_cells(field, lapped.cells, store, generator, effort)
+        solver = LappedSolver(self.settings.transform_steps, precision, **prior.state())
+        posterior = calibrated_posterior(field, solver, lapped.cells, store, generator, effort)
+        return Finished(solver, posterior)
