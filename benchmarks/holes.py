@@ -29,7 +29,7 @@ from neurfield import FunctaEncoder
 from neurfield.fields import Lapped
 
 _LEVEL_90 = 1.645
-_SIGNALS = 50
+_SIGNALS = 24
 
 
 def _smears(folder: Path) -> tuple[xr.DataArray, xr.DataArray, int, int, dict[str, slice]]:
@@ -78,7 +78,7 @@ def row(
     other = alone(encoder)
     of_other = (other.inverse_transform(other.transform(seen)) - truth).where(asked).values
     axes = [dim for dim in truth.dims[1:] if dim != "channel"]
-    of_mean = (seen.mean(axes) - truth).where(asked).values
+    of_mean = (truth - seen.mean(axes)).where(asked).values
     return {
         "signals": name,
         "hidden": kind,

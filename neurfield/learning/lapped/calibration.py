@@ -21,11 +21,13 @@ from neurfield.learning.store import ContextStore
 from neurfield.learning.weighting import mean_over_signals, quantile
 
 _LEVEL = 0.9  # two-sided level at which the intervals are calibrated
-_MOST_VALUES, _MOST_CROPS = 2**18, 64  # of all crops
+_MOST_VALUES, _MOST_CROPS = 2**17, 64  # of all crops
 _KEPT = (0.25, 0.5)  # fractions of points kept, drawn at random
 _HOLE = 3.0  # cells along each axis that are hidden in one piece, where there is room
 _MOST_OF_AXIS = 0.5  # that a hole takes
 _ROUNDS = 3
+# Products with J and Jᵀ of a signal with gaps, and how much longer than multiplying they take.
+_PRODUCTS, _READING = 110, 2
 _FACTORS, _HALVINGS = (0.05, 20.0), 14  # that are tried, and how often their range is halved
 
 
@@ -63,8 +65,7 @@ def calibrated_posterior(
     if solver.prior is None or len(store) < 2:
         return None
     here = field.of_shape(cells.shape)
-    n_values = field.out_dim * math.prod(cells.shape)
-    n_crops = math.ceil(effort * min(_MOST_CROPS, max(4, _MOST_VALUES // n_values)))
+    n_crops = math.ceil(effort * _crops(field, cells))
     crops = draw_crops(store, max(2, n_crops), cells.shape, generator)
     everything = _context(here, crops)
     latents = solver.solve(here, everything, solver.share(here, everything))
@@ -92,6 +93,25 @@ def calibrated_posterior(
         for name, some in trials.items():
             _set(posterior, name, some)
     return posterior
+
+
+def operations_of_calibration(field: LappedField, cells: Cells) -> float:
+    """Return about how many multiplications :func:`calibrated_posterior` takes.
+
+    Parameters
+    ----------
+    field : LappedField
+        Whose sizes count.
+    cells : Cells
+        Of crops.
+    """
+    product = 2 * cells.n_cells * field.basis.numel()  # with J and Jᵀ
+    return _READING * _crops(field, cells) * len((*_KEPT, _HOLE)) * _PRODUCTS * product
+
+
+def _crops(field: LappedField, cells: Cells) -> int:
+    n_values = field.out_dim * math.prod(cells.shape)
+    return min(_MOST_CROPS, max(8, _MOST_VALUES // n_values))
 
 
 def _context(field: LappedField, crops: Crops) -> Context:

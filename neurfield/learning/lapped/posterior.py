@@ -93,8 +93,10 @@ class LappedPosterior:
             key = b"" if density is None else density.cpu().numpy().tobytes()
             if key not in known:  # signals with the same gaps have the same covariance
                 spread = spread_of(field, self.prior, self.precision, density)
-                maps = (_read(field, one, coords) for one in (spread.variance, spread.unseen))
-                known[key] = spread, *maps
+                there, unseen = (
+                    _read(field, one, coords) for one in (spread.variance, spread.unseen)
+                )
+                known[key] = spread, there, unseen
             spread, there, unseen = known[key]
             level = np.ones(())
             if context is not None:

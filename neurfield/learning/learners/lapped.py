@@ -9,7 +9,10 @@ import torch
 
 from neurfield.fields import Field, LappedField
 from neurfield.learning.base import Finished, Learner, MetaStep, Problem, Settings
-from neurfield.learning.lapped.calibration import calibrated_posterior
+from neurfield.learning.lapped.calibration import (
+    calibrated_posterior,
+    operations_of_calibration,
+)
 from neurfield.learning.lapped.crops import crop_shape, most_samples
 from neurfield.learning.lapped.finish import canonical_cells
 from neurfield.learning.lapped.solver import LappedSolver
@@ -80,6 +83,11 @@ class LappedVarPro(Learner):
         shared = 6 * size**2 + 6 * field.n_parameters  # in double precision; moments of Adam
         of_step = n_bytes * (batch + shared)
         return max(of_step, footprint_of_start(field, cells, len(store)) + n_bytes * shared)
+
+    def finishing_operations(self, field: Field, store: ContextStore) -> float:
+        assert isinstance(field, LappedField)
+        cells = field.cells.resized(crop_shape(field.cells))
+        return operations_of_calibration(field, cells) if len(store) > 1 else 0.0
 
     def validation_solver(self, step: MetaStep, store: ContextStore) -> LappedSolver:
         solver = self.solver(step, store)
