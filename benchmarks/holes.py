@@ -40,7 +40,7 @@ def _smears(folder: Path) -> tuple[xr.DataArray, xr.DataArray, int, int, dict[st
 def _ecg(folder: Path) -> tuple[xr.DataArray, xr.DataArray, int, int, dict[str, slice]]:
     split = ecg12(folder)
     train, held_out = (part.isel(channel=1) for part in (split.train, split.held_out))
-    return train, held_out[:_SIGNALS], 1000, 8, {"t": slice(400, 424)}
+    return train, held_out[:_SIGNALS], 250, 8, {"t": slice(400, 424)}
 
 
 CASES = {"smears": _smears, "ecg": _ecg}
