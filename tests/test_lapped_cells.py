@@ -340,7 +340,7 @@ def test_conjugate_gradients_solve_what_a_dense_solver_does(cells, normal):
     matrix, rhs = J.T @ J + torch.diag(precision.repeat(cells.n_cells)), normal(4, J.shape[1])
     rhs[2] = 0.0
     expected = torch.linalg.solve(matrix, rhs.T).T
-    precondition = block_preconditioner(field, precision)
+    precondition = block_preconditioner(field, torch.diag(precision))
     found = conjugate_gradients(
         lambda rows: rows @ matrix, precondition, rhs, 20 * len(matrix), tolerance=1e-11
     )

@@ -15,6 +15,7 @@ from neurfield.fields import Field
 from neurfield.learning.context import Context
 from neurfield.learning.distributed import World
 from neurfield.learning.footprint import Sizes
+from neurfield.learning.lapped.posterior import LappedPosterior
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers import InnerSolver
@@ -176,12 +177,12 @@ class Finished:
     ----------
     solver : InnerSolver
         Finds latents at test time.
-    posterior : Posterior, optional
+    posterior : Posterior or LappedPosterior, optional
         How sure decoded values are, where the learner can tell.
     """
 
     solver: InnerSolver
-    posterior: Posterior | None = None
+    posterior: Posterior | LappedPosterior | None = None
 
 
 class Learner(Spec, ABC):

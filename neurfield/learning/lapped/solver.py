@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -14,17 +14,19 @@ from neurfield.fields import Field
 from neurfield.fields.lapped import LappedField, spline
 from neurfield.learning.context import Context
 from neurfield.learning.lanes import each_in_lanes
+from neurfield.learning.lapped.gaps import Seen, density_at
 from neurfield.learning.lapped.normal import (
     NormalBlocks,
     block_preconditioner,
     conjugate_gradients,
     solution_matrix,
 )
+from neurfield.learning.lapped.prior import CellPrior, PriorOfSignal
 from neurfield.learning.solvers.base import InnerSolver, check_numbers
 from neurfield.learning.workspace import Workspace
 
 _MOST_DENSE = 4096  # latents up to which all signals on a grid share one inverse
-_CG_STEPS, _CG_WITH_GAPS, _CG_DESCENT = 30, 60, 8
+_CG_STEPS, _CG_WITH_GAPS, _CG_DESCENT = 30, 60, 8  # the least, where gaps are
 _TOGETHER = 16  # signals whose closed form is found in one product
 _LONGEST, _SHORTENINGS, _SHORTEN = 1.5, 4, 0.25  # of steps that descend
 
@@ -82,6 +84,8 @@ class SharedCells:
         At those points.
     precision : Tensor of shape (k,)
         Diagonal of Λ, the same for every cell.
+    prior : PriorOfSignal, optional
+        What cells say of each other, on the grid of the tables.
     multiply : callable, optional
         Multiplies latents with the matrix of signals that are observed everywhere on the grid of
         the tables.
@@ -91,17 +95,21 @@ class SharedCells:
 
     sampling: Sampling
     precision: Tensor
+    prior: PriorOfSignal | None = None
     multiply: Callable[[Tensor], Tensor] | None = None
     inverse: Tensor | None = None
 
     @cached_property
     def precondition(self) -> Callable[[Tensor], Tensor]:
         """What solves with the block of one cell, where systems are solved step by step."""
-        return block_preconditioner(self.sampling.field, self.precision)
+        precision = torch.diag(self.precision.double())
+        if self.prior is not None:
+            precision = precision + self.prior.of_one_cell.to(precision)
+        return block_preconditioner(self.sampling.field, precision)
 
 
 class LappedSolver(InnerSolver):
-    """Minimise Σ (y - f(φ))² + φᵀ Λ φ for each signal, all cells together.
+    """Minimise Σ w (y - f(φ))² + φᵀ Λ φ + (φ - μ)ᵀ Q (φ - μ) for each signal, all cells together.
 
     The first step solves for the linear part of the field: by one matrix that all signals on the
     grid of the tables share where it is small enough, by conjugate gradients with the block of one
@@ -109,32 +117,56 @@ class LappedSolver(InnerSolver):
     Each further step follows the gradient of the full field, preconditioned the same way, as far
     as a parabola along it says, and is taken back where it does not help.
 
+    μ and Q are those of a :class:`CellPrior`, where fit has learnt one. Λ, which then only keeps
+    systems regular, counts in each cell as far as it was observed, and w is less than one around
+    gaps, as :class:`Seen` has it.
+
     Parameters
     ----------
     steps : int
         Number of steps; 1 is the closed form alone.
     precision : Tensor of shape (k,)
         Diagonal of Λ, the same for every cell, in units of the sum of squared errors.
+    mean, covariance, noise
+        Of the :class:`CellPrior`; None = there is none.
     """
 
     name: ClassVar[str] = "lapped"
 
-    def __init__(self, steps: int, precision: Tensor) -> None:
+    def __init__(
+        self,
+        steps: int,
+        precision: Tensor,
+        mean: Tensor | None = None,
+        covariance: Tensor | None = None,
+        noise: float | None = None,
+    ) -> None:
         self.steps, self.precision = steps, precision
+        self.prior = None
+        if mean is not None and covariance is not None and noise is not None:
+            self.prior = CellPrior(mean, covariance, noise)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({"prior": None, **state})  # pickled before there was one
 
     @torch.no_grad()
     def share(self, field: Field, context: Context) -> SharedCells | None:
         assert isinstance(field, LappedField)
         if not context.is_shared:
             return None
-        sampling = Sampling.of(field, context.coords)
-        if sampling.places is not None:
-            return SharedCells(sampling, self.precision)
+        shared = self._shared(field, context)
+        if shared.sampling.places is not None:
+            return shared
+        more = None if self.prior is None else self.prior.blocks
         if field.latent_dim <= _MOST_DENSE:
-            inverse = solution_matrix(field, field.cells, self.precision)
-            return SharedCells(sampling, self.precision, inverse=inverse)
-        blocks = NormalBlocks.of(field, field.cells).to(field.basis.dtype)
-        return SharedCells(sampling, self.precision, blocks.multiplier())
+            inverse = solution_matrix(field, field.cells, self.precision, more)
+            return replace(shared, inverse=inverse)
+        blocks = NormalBlocks.of(field, field.cells, more).to(field.basis.dtype)
+        return replace(shared, multiply=blocks.multiplier())
+
+    def _shared(self, field: LappedField, context: Context) -> SharedCells:
+        prior = None if self.prior is None else PriorOfSignal.of(self.prior, field)
+        return SharedCells(Sampling.of(field, context.coords), self.precision, prior)
 
     @torch.no_grad()
     def solve(
@@ -149,9 +181,10 @@ class LappedSolver(InnerSolver):
         if not context.is_shared:
             return torch.cat([self._alone(field, context, i) for i in range(len(context))])
         if shared is None:
-            shared = SharedCells(Sampling.of(field, context.coords), self.precision)
+            shared = self._shared(field, context)
         if self.is_one_product and shared.inverse is not None and context.weights is None:
-            return _in_equal_groups(field, context, shared.inverse)
+            pull = None if shared.prior is None else shared.prior.pull
+            return _in_equal_groups(field, context, shared.inverse, pull)
         problem = _Problem(field, context, shared)
         latents = problem.closed_form()
         for _ in range(self.steps - 1):
@@ -179,12 +212,17 @@ class LappedSolver(InnerSolver):
         if not is_vector or n_latents % len(found):
             raise ValueError("precision must be one number for each latent of a cell")
         check_numbers("precision", self.precision, self.precision.shape, least=0.0)
+        if self.prior is not None:
+            self.prior.check(len(found))
 
     def state(self) -> dict[str, Any]:
-        return {"steps": self.steps, "precision": self.precision}
+        prior = {} if self.prior is None else self.prior.state()
+        return {"steps": self.steps, "precision": self.precision, **prior}
 
 
-def _in_equal_groups(field: LappedField, context: Context, inverse: Tensor) -> Tensor:
+def _in_equal_groups(
+    field: LappedField, context: Context, inverse: Tensor, pull: Tensor | None
+) -> Tensor:
     """Return the closed form of signals without gaps, always as many at a time.
 
     Matrix products then round alike whatever the other signals are.
@@ -198,7 +236,8 @@ def _in_equal_groups(field: LappedField, context: Context, inverse: Tensor) -> T
         some = values[rows]
         group = values.new_zeros(_TOGETHER, *values.shape[1:])
         group[: len(some)] = some - field.level
-        found[rows] = (field.adjoint(group, cells) @ inverse)[: len(some)]
+        rhs = field.adjoint(group, cells)
+        found[rows] = ((rhs if pull is None else rhs + pull) @ inverse)[: len(some)]
 
     if values.device.type == "cpu":
         each_in_lanes(of_group, len(starts))
@@ -213,17 +252,26 @@ class _Problem:
 
     def __init__(self, field: LappedField, context: Context, shared: SharedCells) -> None:
         self.field, self.cells, self.sampling = field, field.cells, shared.sampling
-        self.values = context.values.mT
+        self.values, self.prior = context.values.mT, shared.prior
         self.weights = None if context.weights is None else context.weights.mT
         is_whole = self.weights is None
         self.inverse = shared.inverse if is_whole else None
         self.multiply = shared.multiply if is_whole else None
         self.diagonal = shared.precision.to(self.values).repeat(self.cells.n_cells)
-        self.shared = shared
+        self.precondition = shared.precondition
+        places = self.sampling.places
+        if self.prior is not None and not (is_whole and places is None):
+            weights = torch.ones_like(self.values) if self.weights is None else self.weights
+            seen = Seen.of(self.cells, density_at(field, places, weights))
+            self.diagonal = (seen.coverage[..., None] * shared.precision).flatten(1)
+            self.weights = weights * self.sampling.read(seen.trust).clamp(0.0, 1.0)
+            self.precondition = _by_own_blocks(seen, field, self.prior, shared.precision)
 
     def closed_form(self) -> Tensor:
         """Return the latents of the linear part, of shape (B, P)."""
         rhs = self._adjoint(self._weighted(self.values - self.field.mean[:, None]))
+        if self.prior is not None:
+            rhs = rhs + self.prior.pull
         steps = _CG_STEPS if self.weights is None else _CG_WITH_GAPS
         return self._solved(rhs, steps)
 
@@ -254,25 +302,44 @@ class _Problem:
 
     def _objective(self, latents: Tensor) -> Tensor:
         predicted = self.sampling.read(self.field.values_on_grid(latents))
-        squared = self._weighted(self.values - predicted).square().sum(dim=(1, 2))
-        return squared + (latents.square() * self.diagonal).sum(dim=1)
+        squared = self._weighted((self.values - predicted).square()).sum(dim=(1, 2))
+        damped = squared + (latents.square() * self.diagonal).sum(dim=1)
+        if self.prior is None:
+            return damped
+        away = latents - self.prior.mean
+        return damped + (away * self.prior.multiply(away)).sum(dim=1)
 
     def _solved(self, rhs: Tensor, steps: int) -> Tensor:
         if self.inverse is not None:
             return rhs @ self.inverse
-        return conjugate_gradients(self._normal, self.shared.precondition, rhs, steps)
+        return conjugate_gradients(self._normal, self.precondition, rhs, steps)
 
     def _normal(self, latents: Tensor) -> Tensor:
         if self.multiply is not None:
             return self.multiply(latents) + latents * self.diagonal
         predicted = self.sampling.read(self.field.linear_part(latents, self.cells))
-        return self._adjoint(self._weighted(predicted)) + latents * self.diagonal
+        found = self._adjoint(self._weighted(predicted)) + latents * self.diagonal
+        return found if self.prior is None else found + self.prior.multiply(latents)
 
     def _adjoint(self, residual: Tensor) -> Tensor:
         return self.field.adjoint(self.sampling.adjoint(residual), self.cells)
 
     def _weighted(self, values: Tensor) -> Tensor:
         return values if self.weights is None else values * self.weights
+
+
+def _by_own_blocks(
+    seen: Seen, field: LappedField, prior: PriorOfSignal, precision: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """Return what solves with the block of each cell, which gaps have made unlike the others'."""
+    diagonal = torch.diag_embed(seen.coverage[..., None] * precision)
+    inverses = seen.block_inverses(field, diagonal + prior.of_each_cell)
+
+    def precondition(rows: Tensor) -> Tensor:
+        parts = rows.unflatten(1, (inverses.shape[1], 1, -1))
+        return (parts @ inverses).flatten(1)
+
+    return precondition
 
 
 def _better(best: Tensor, lowest: Tensor, there: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,10 @@ import torch
 
 from neurfield.fields import Field, LappedField
 from neurfield.learning.base import Finished, Learner, MetaStep, Problem, Settings
+from neurfield.learning.lapped.calibration import (
+    calibrated_posterior,
+    operations_of_calibration,
+)
 from neurfield.learning.lapped.crops import crop_shape, most_samples
 from neurfield.learning.lapped.curvature import TableDescent, rows_of
 from neurfield.learning.lapped.finish import canonical_cells
@@ -95,6 +99,11 @@ class LappedVarPro(Learner):
         of_step = n_bytes * (batch + shared)
         return max(of_step, footprint_of_start(field, cells, len(store)) + n_bytes * shared)
 
+    def finishing_operations(self, field: Field, store: ContextStore) -> float:
+        assert isinstance(field, LappedField)
+        cells = field.cells.resized(crop_shape(field.cells))
+        return operations_of_calibration(field, cells) if len(store) > 1 else 0.0
+
     def validation_solver(self, step: MetaStep, store: ContextStore) -> LappedSolver:
         solver = self.solver(step, store)
         solver.steps = 1
@@ -107,7 +116,7 @@ class LappedVarPro(Learner):
         generator: torch.Generator,
         effort: float = 1.0,
     ) -> Finished:
-        """Give the vectors of cells their canonical coordinates, and learn their prior.
+        """Give the vectors of cells their canonical coordinates, and learn prior and posterior.
 
         Parameters
         ----------
@@ -122,5 +131,7 @@ class LappedVarPro(Learner):
         """
         lapped = cast(LappedStep, step)
         field = cast(LappedField, step.field)
-        precision = canonical_cells(field, lapped.cells, store, generator, effort)
-        return Finished(LappedSolver(self.settings.transform_steps, precision))
+        precision, prior = canonical_cells(field, lapped.cells, store, generator, effort)
+        solver = LappedSolver(self.settings.transform_steps, precision, **prior.state())
+        posterior = calibrated_posterior(field, solver, lapped.cells, store, generator, effort)
+        return Finished(solver, posterior)
