@@ -10,9 +10,9 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from neurfield.fields.lapped import Cells, LappedField
+from neurfield.learning.lapped.stencil import Stencil, one_of_each_kind, stencil_of
 
 _CHUNK = 64  # signals whose windows are in memory at once, where many are probed
 _ALIKE = 5  # cells along an axis, from which on more of them are like the middle one
@@ -49,45 +49,13 @@ class NormalBlocks:
         cells : Cells
             Of the signals.
         """
-        few = [min(n, _ALIKE) for n in cells.counts]
-        small = cells.resized(
-            [
-                size - (n - m) * side
-                for size, n, m, side in zip(cells.shape, cells.counts, few, cells.side, strict=True)
-            ]
-        )
+        small = one_of_each_kind(cells, _ALIKE)
+        few = small.counts
         found = _probed(field, small)
         along = [_like(n, m) for n, m in zip(cells.counts, few, strict=True)]
         index = (torch.cartesian_prod(*along).reshape(cells.n_cells, -1) * _strides(few)).sum(dim=1)
         index = index.to(field.basis.device)
         return cls(cells, {offset: block[index] for offset, block in found.items()})
-
-    def to(self, dtype: torch.dtype) -> NormalBlocks:
-        """Return the same matrix in another precision.
-
-        Parameters
-        ----------
-        dtype : torch.dtype
-            Of all blocks.
-        """
-        return NormalBlocks(self.cells, {o: block.to(dtype) for o, block in self.blocks.items()})
-
-    def multiplier(self) -> Callable[[Tensor], Tensor]:
-        """Return what multiplies rows of shape (B, P) with the matrix."""
-        counts, d = self.cells.counts, len(self.cells.counts)
-        together = torch.cat(list(self.blocks.values()), dim=2)  # of shape (n_cells, k, 3^d k)
-        k = together.shape[1]
-        beside = [n for count in reversed(counts) for n in ((1, 1) if count > 1 else (0, 0))]
-
-        def multiply(latents: Tensor) -> Tensor:
-            around = functional.pad(latents.unflatten(1, (*counts, k)), (0, 0, *beside))
-            for axis, count in enumerate(counts, start=1):
-                around = around.unfold(axis, 3 if count > 1 else 1, 1)
-            order = [*range(1, 1 + d), *range(2 + d, 2 + 2 * d), 1 + d, 0]
-            around = around.permute(order).reshape(len(together), -1, len(latents))
-            return (together @ around).permute(2, 0, 1).flatten(1)
-
-        return multiply
 
     def dense(self) -> Tensor:
         """Return the matrix itself, of shape (P, P)."""
@@ -159,8 +127,8 @@ def _probed(field: LappedField, cells: Cells) -> dict[tuple[int, ...], Tensor]:
 
 
 @torch.no_grad()
-def solution_matrix(field: LappedField, cells: Cells, precision: Tensor) -> Tensor:
-    """Return (JᵀJ + Λ)⁻¹, of shape (P, P), of the field's dtype.
+def damped_matrix(field: LappedField, cells: Cells, precision: Tensor) -> Tensor:
+    """Return JᵀJ + Λ, of shape (P, P), in double precision.
 
     Parameters
     ----------
@@ -173,8 +141,43 @@ def solution_matrix(field: LappedField, cells: Cells, precision: Tensor) -> Tens
     """
     matrix = NormalBlocks.of(field, cells).dense()
     matrix.diagonal().add_(precision.double().repeat(cells.n_cells))
-    matrix = 0.5 * (matrix + matrix.T)
+    return 0.5 * (matrix + matrix.T)
+
+
+@torch.no_grad()
+def solution_matrix(field: LappedField, cells: Cells, precision: Tensor) -> Tensor:
+    """Return (JᵀJ + Λ)⁻¹, of shape (P, P), of the field's dtype.
+
+    Parameters
+    ----------
+    field : LappedField
+        Whose B it is of.
+    cells : Cells
+        Of the signals.
+    precision : Tensor of shape (k,)
+        Diagonal of Λ, the same for every cell, in units of the sum of squared errors.
+    """
+    matrix = damped_matrix(field, cells, precision)
     return torch.cholesky_inverse(torch.linalg.cholesky(matrix)).to(field.basis.dtype)
+
+
+@torch.no_grad()
+def normal_stencil(field: LappedField, cells: Cells, precision: Tensor) -> Stencil:
+    """Return JᵀJ + Λ as what multiplies latents, of the field's dtype.
+
+    Parameters
+    ----------
+    field : LappedField
+        Whose B it is of.
+    cells : Cells
+        Of the signals.
+    precision : Tensor of shape (k,)
+        Diagonal of Λ, as in :func:`solution_matrix`.
+    """
+    small = one_of_each_kind(cells, _ALIKE)
+    matrix = damped_matrix(field, small, precision).to(field.basis.dtype)
+    reach = [min(1, n - 1) for n in small.counts]
+    return stencil_of(matrix, small.counts, cells.counts, reach)
 
 
 def conjugate_gradients(

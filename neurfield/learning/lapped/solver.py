@@ -14,18 +14,22 @@ from neurfield.fields import Field
 from neurfield.fields.lapped import LappedField, spline
 from neurfield.learning.context import Context
 from neurfield.learning.lanes import each_in_lanes
+from neurfield.learning.lapped.filter import inverse_filter
 from neurfield.learning.lapped.normal import (
-    NormalBlocks,
     block_preconditioner,
     conjugate_gradients,
+    normal_stencil,
     solution_matrix,
 )
 from neurfield.learning.solvers.base import InnerSolver, check_numbers
 from neurfield.learning.workspace import Workspace
 
-_MOST_DENSE = 4096  # latents up to which all signals on a grid share one inverse
-_CG_STEPS, _CG_WITH_GAPS, _CG_DESCENT = 30, 60, 8
-_TOGETHER = 16  # signals whose closed form is found in one product
+# Latents up to which one product with the inverse is quicker than a filter, and up to which it
+# stands in for one.
+_USUALLY_DENSE, _MOST_DENSE = 1024, 4096
+_CG_STEPS, _CG_WITH_GAPS, _CG_DESCENT = 100, 60, 8
+_TOGETHER = 16  # signals whose closed form is found in one product, where they are small
+_VALUES_TOGETHER = 2**18
 _LONGEST, _SHORTENINGS, _SHORTEN = 1.5, 4, 0.25  # of steps that descend
 
 
@@ -83,16 +87,16 @@ class SharedCells:
     precision : Tensor of shape (k,)
         Diagonal of Λ, the same for every cell.
     multiply : callable, optional
-        Multiplies latents with the matrix of signals that are observed everywhere on the grid of
-        the tables.
-    inverse : Tensor of shape (P, P), optional
-        What solves for them, where it is small enough.
+        Multiplies latents with JᵀJ + Λ of signals that are observed everywhere on the grid of the
+        tables.
+    inverse : callable, optional
+        Solves with that matrix, where there is a quick way.
     """
 
     sampling: Sampling
     precision: Tensor
     multiply: Callable[[Tensor], Tensor] | None = None
-    inverse: Tensor | None = None
+    inverse: Callable[[Tensor], Tensor] | None = None
 
     @cached_property
     def precondition(self) -> Callable[[Tensor], Tensor]:
@@ -103,9 +107,10 @@ class SharedCells:
 class LappedSolver(InnerSolver):
     """Minimise Σ (y - f(φ))² + φᵀ Λ φ for each signal, all cells together.
 
-    The first step solves for the linear part of the field: by one matrix that all signals on the
-    grid of the tables share where it is small enough, by conjugate gradients with the block of one
-    cell as preconditioner where it is not, where points lie elsewhere, or where values are missing.
+    The first step solves for the linear part of the field. All signals on the grid of the tables
+    share one matrix for it where they are small, and a filter over cells where they are not. Where
+    none is good enough, points lie elsewhere, or values are missing, it is solved by conjugate
+    gradients with the block of one cell as preconditioner.
     Each further step follows the gradient of the full field, preconditioned the same way, as far
     as a parabola along it says, and is taken back where it does not help.
 
@@ -130,11 +135,16 @@ class LappedSolver(InnerSolver):
         sampling = Sampling.of(field, context.coords)
         if sampling.places is not None:
             return SharedCells(sampling, self.precision)
-        if field.latent_dim <= _MOST_DENSE:
-            inverse = solution_matrix(field, field.cells, self.precision)
-            return SharedCells(sampling, self.precision, inverse=inverse)
-        blocks = NormalBlocks.of(field, field.cells).to(field.basis.dtype)
-        return SharedCells(sampling, self.precision, blocks.multiplier())
+        size, many = field.latent_dim, field.cells.n_cells > 1
+        if size > _USUALLY_DENSE and many:
+            found = inverse_filter(field, field.cells, self.precision)
+            if found is not None:
+                return SharedCells(sampling, self.precision, inverse=found)
+        if size <= _MOST_DENSE or not many:
+            matrix = solution_matrix(field, field.cells, self.precision)
+            return SharedCells(sampling, self.precision, inverse=lambda rows: rows @ matrix)
+        multiply = normal_stencil(field, field.cells, self.precision)
+        return SharedCells(sampling, self.precision, multiply)
 
     @torch.no_grad()
     def solve(
@@ -150,8 +160,9 @@ class LappedSolver(InnerSolver):
             return torch.cat([self._alone(field, context, i) for i in range(len(context))])
         if shared is None:
             shared = SharedCells(Sampling.of(field, context.coords), self.precision)
-        if self.is_one_product and shared.inverse is not None and context.weights is None:
-            return _in_equal_groups(field, context, shared.inverse)
+        on_grid = shared.inverse is not None or shared.multiply is not None
+        if self.is_one_product and on_grid and context.weights is None:
+            return _in_equal_groups(field, context, shared)
         problem = _Problem(field, context, shared)
         latents = problem.closed_form()
         for _ in range(self.steps - 1):
@@ -184,21 +195,23 @@ class LappedSolver(InnerSolver):
         return {"steps": self.steps, "precision": self.precision}
 
 
-def _in_equal_groups(field: LappedField, context: Context, inverse: Tensor) -> Tensor:
+def _in_equal_groups(field: LappedField, context: Context, shared: SharedCells) -> Tensor:
     """Return the closed form of signals without gaps, always as many at a time.
 
     Matrix products then round alike whatever the other signals are.
     """
-    cells, values = field.cells, context.values.mT.unflatten(2, field.shape)
+    values = context.values
     found = values.new_empty(len(values), field.latent_dim)
-    starts = range(0, len(values), _TOGETHER)
+    together = max(1, min(_TOGETHER, _VALUES_TOGETHER // values[0].numel()))
+    starts = range(0, len(values), together)
 
     def of_group(item: int, lane: int) -> None:
-        rows = slice(starts[item], starts[item] + _TOGETHER)
+        rows = slice(starts[item], starts[item] + together)
         some = values[rows]
-        group = values.new_zeros(_TOGETHER, *values.shape[1:])
-        group[: len(some)] = some - field.level
-        found[rows] = (field.adjoint(group, cells) @ inverse)[: len(some)]
+        group = field.mean.expand(together, *values.shape[1:]).contiguous()
+        group[: len(some)] = some
+        problem = _Problem(field, Context(context.coords, group), shared)
+        found[rows] = problem.closed_form()[: len(some)]
 
     if values.device.type == "cpu":
         each_in_lanes(of_group, len(starts))
@@ -259,12 +272,12 @@ class _Problem:
 
     def _solved(self, rhs: Tensor, steps: int) -> Tensor:
         if self.inverse is not None:
-            return rhs @ self.inverse
+            return self.inverse(rhs)
         return conjugate_gradients(self._normal, self.shared.precondition, rhs, steps)
 
     def _normal(self, latents: Tensor) -> Tensor:
         if self.multiply is not None:
-            return self.multiply(latents) + latents * self.diagonal
+            return self.multiply(latents)
         predicted = self.sampling.read(self.field.linear_part(latents, self.cells))
         return self._adjoint(self._weighted(predicted)) + latents * self.diagonal
 
