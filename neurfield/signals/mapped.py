@@ -20,8 +20,9 @@ def map_of(values: object) -> mmap.mmap | None:
     while isinstance(values, np.ndarray):
         is_private |= isinstance(values, np.memmap) and values.mode == "c"
         values = values.base
-    can_be_told = isinstance(values, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED")
-    return values if can_be_told and not is_private else None
+    if is_private or not isinstance(values, mmap.mmap):
+        return None
+    return values if hasattr(mmap, "MADV_DONTNEED") else None
 
 
 def let_go(values: object) -> None:
