@@ -216,7 +216,7 @@ class Codec:
             observed.
         """
         found = encode_store(self.field, self.solver, self.store(signals))
-        return found.cpu().numpy().astype(np.float32).reshape(len(signals), -1)
+        return found.cpu().numpy().astype(np.float32, copy=False).reshape(len(signals), -1)
 
     def decode(self, latents: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Evaluate the field.

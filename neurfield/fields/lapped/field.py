@@ -342,19 +342,6 @@ class LappedField(Field):
     def _along(self, weight: Tensor) -> Tensor:
         return self.spread.double().reshape(1, -1, *[1] * (weight.ndim - 2))
 
-    def twin(self, trains: bool = False) -> LappedField:
-        """Return the same field with parameters of its own, over the same numbers.
-
-        Threads that record operations on one parameter may wait for each other for ever: one of
-        them holds the parameter and waits for the interpreter, the other the other way round.
-
-        Parameters
-        ----------
-        trains : bool, default=False
-            Whether operations on the parameters are recorded.
-        """
-        return _twin(self, trains)
-
     def of_shape(self, shape: Sequence[int]) -> LappedField:
         """Return the same field for signals of another shape; weights are shared.
 
@@ -368,13 +355,3 @@ class LappedField(Field):
         field.shape = field.cells.shape
         field.latent_dim = field.cells.n_cells * self.cell_latents
         return field
-
-
-def _twin(module: Any, trains: bool) -> Any:
-    twin = copy.copy(module)
-    twin._parameters = {
-        name: nn.Parameter(parameter.detach(), requires_grad=trains)
-        for name, parameter in module._parameters.items()
-    }
-    twin._modules = {name: _twin(part, trains) for name, part in module._modules.items()}
-    return twin

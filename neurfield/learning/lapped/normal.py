@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from neurfield.fields.lapped import Cells, LappedField
+from neurfield.learning.lapped.stencil import Stencil, one_of_each_kind, stencil_of
 
 _CHUNK = 64  # signals whose windows are in memory at once, where many are probed
 _ALIKE = 5  # cells along an axis, from which on more of them are like the middle one
@@ -56,13 +57,8 @@ class NormalBlocks:
         more : callable, optional
             Returns what to add, such as the precision of a prior, for cells of any number.
         """
-        few = [min(n, _ALIKE) for n in cells.counts]
-        small = cells.resized(
-            [
-                size - (n - m) * side
-                for size, n, m, side in zip(cells.shape, cells.counts, few, cells.side, strict=True)
-            ]
-        )
+        small = one_of_each_kind(cells, _ALIKE)
+        few = small.counts
         found = probed(field, small)
         if more is not None:
             added = more(small).blocks
@@ -237,6 +233,31 @@ def probed(
 
 
 @torch.no_grad()
+def damped_matrix(
+    field: LappedField,
+    cells: Cells,
+    precision: Tensor,
+    more: Callable[[Cells], NormalBlocks] | None = None,
+) -> Tensor:
+    """Return JᵀJ + Λ, of shape (P, P), in double precision.
+
+    Parameters
+    ----------
+    field : LappedField
+        Whose B it is of.
+    cells : Cells
+        Of the signals.
+    precision : Tensor of shape (k,)
+        Diagonal of Λ, the same for every cell, in units of the sum of squared errors.
+    more : callable, optional
+        Returns what to add to Λ, for cells of any number.
+    """
+    matrix = NormalBlocks.of(field, cells, more).dense()
+    matrix.diagonal().add_(precision.double().repeat(cells.n_cells))
+    return 0.5 * (matrix + matrix.T)
+
+
+@torch.no_grad()
 def solution_matrix(
     field: LappedField,
     cells: Cells,
@@ -256,10 +277,34 @@ def solution_matrix(
     more : callable, optional
         Returns what to add to Λ, for cells of any number.
     """
-    matrix = NormalBlocks.of(field, cells, more).dense()
-    matrix.diagonal().add_(precision.double().repeat(cells.n_cells))
-    matrix = 0.5 * (matrix + matrix.T)
+    matrix = damped_matrix(field, cells, precision, more)
     return torch.cholesky_inverse(torch.linalg.cholesky(matrix)).to(field.basis.dtype)
+
+
+@torch.no_grad()
+def normal_stencil(
+    field: LappedField,
+    cells: Cells,
+    precision: Tensor,
+    more: Callable[[Cells], NormalBlocks] | None = None,
+) -> Stencil:
+    """Return JᵀJ + Λ as what multiplies latents, of the field's dtype.
+
+    Parameters
+    ----------
+    field : LappedField
+        Whose B it is of.
+    cells : Cells
+        Of the signals.
+    precision : Tensor of shape (k,)
+        Diagonal of Λ, as in :func:`solution_matrix`.
+    more : callable, optional
+        What to add to it, as there.
+    """
+    small = one_of_each_kind(cells, _ALIKE)
+    matrix = damped_matrix(field, small, precision, more).to(field.basis.dtype)
+    reach = [min(1, n - 1) for n in small.counts]
+    return stencil_of(matrix, small.counts, cells.counts, reach)
 
 
 def conjugate_gradients(

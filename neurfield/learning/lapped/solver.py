@@ -14,20 +14,24 @@ from neurfield.fields import Field
 from neurfield.fields.lapped import LappedField, spline
 from neurfield.learning.context import Context
 from neurfield.learning.lanes import each_in_lanes
+from neurfield.learning.lapped.filter import inverse_filter
 from neurfield.learning.lapped.gaps import Seen, density_at
 from neurfield.learning.lapped.normal import (
-    NormalBlocks,
     block_preconditioner,
     conjugate_gradients,
+    normal_stencil,
     solution_matrix,
 )
 from neurfield.learning.lapped.prior import CellPrior, PriorOfSignal
 from neurfield.learning.solvers.base import InnerSolver, check_numbers
 from neurfield.learning.workspace import Workspace
 
-_MOST_DENSE = 4096  # latents up to which all signals on a grid share one inverse
-_CG_STEPS, _CG_WITH_GAPS, _CG_DESCENT = 30, 60, 8  # the least, where gaps are
-_TOGETHER = 16  # signals whose closed form is found in one product
+# Latents up to which one product with the inverse is quicker than a filter, and up to which it
+# stands in for one.
+_USUALLY_DENSE, _MOST_DENSE = 1024, 4096
+_CG_STEPS, _CG_WITH_GAPS, _CG_DESCENT = 100, 60, 8  # the least, where gaps are
+_TOGETHER = 16  # signals whose closed form is found in one product, where they are small
+_VALUES_TOGETHER = 2**18
 _LONGEST, _SHORTENINGS, _SHORTEN = 1.5, 4, 0.25  # of steps that descend
 
 
@@ -87,17 +91,17 @@ class SharedCells:
     prior : PriorOfSignal, optional
         What cells say of each other, on the grid of the tables.
     multiply : callable, optional
-        Multiplies latents with the matrix of signals that are observed everywhere on the grid of
-        the tables.
-    inverse : Tensor of shape (P, P), optional
-        What solves for them, where it is small enough.
+        Multiplies latents with JᵀJ + Λ of signals that are observed everywhere on the grid of the
+        tables.
+    inverse : callable, optional
+        Solves with that matrix, where there is a quick way.
     """
 
     sampling: Sampling
     precision: Tensor
     prior: PriorOfSignal | None = None
     multiply: Callable[[Tensor], Tensor] | None = None
-    inverse: Tensor | None = None
+    inverse: Callable[[Tensor], Tensor] | None = None
 
     @cached_property
     def precondition(self) -> Callable[[Tensor], Tensor]:
@@ -111,9 +115,10 @@ class SharedCells:
 class LappedSolver(InnerSolver):
     """Minimise Σ w (y - f(φ))² + φᵀ Λ φ + (φ - μ)ᵀ Q (φ - μ) for each signal, all cells together.
 
-    The first step solves for the linear part of the field: by one matrix that all signals on the
-    grid of the tables share where it is small enough, by conjugate gradients with the block of one
-    cell as preconditioner where it is not, where points lie elsewhere, or where values are missing.
+    The first step solves for the linear part of the field. All signals on the grid of the tables
+    share one matrix for it where they are small, and a filter over cells where they are not. Where
+    none is good enough, points lie elsewhere, or values are missing, it is solved by conjugate
+    gradients with the block of one cell as preconditioner.
     Each further step follows the gradient of the full field, preconditioned the same way, as far
     as a parabola along it says, and is taken back where it does not help.
 
@@ -158,11 +163,16 @@ class LappedSolver(InnerSolver):
         if shared.sampling.places is not None:
             return shared
         more = None if self.prior is None else self.prior.blocks
-        if field.latent_dim <= _MOST_DENSE:
-            inverse = solution_matrix(field, field.cells, self.precision, more)
-            return replace(shared, inverse=inverse)
-        blocks = NormalBlocks.of(field, field.cells, more).to(field.basis.dtype)
-        return replace(shared, multiply=blocks.multiplier())
+        problem = field, field.cells, self.precision, more
+        size, many = field.latent_dim, field.cells.n_cells > 1
+        if size > _USUALLY_DENSE and many:
+            found = inverse_filter(*problem)
+            if found is not None:
+                return replace(shared, inverse=found)
+        if size <= _MOST_DENSE or not many:
+            matrix = solution_matrix(*problem)
+            return replace(shared, inverse=lambda rows: rows @ matrix)
+        return replace(shared, multiply=normal_stencil(*problem))
 
     def _shared(self, field: LappedField, context: Context) -> SharedCells:
         prior = None if self.prior is None else PriorOfSignal.of(self.prior, field)
@@ -182,9 +192,9 @@ class LappedSolver(InnerSolver):
             return torch.cat([self._alone(field, context, i) for i in range(len(context))])
         if shared is None:
             shared = self._shared(field, context)
-        if self.is_one_product and shared.inverse is not None and context.weights is None:
-            pull = None if shared.prior is None else shared.prior.pull
-            return _in_equal_groups(field, context, shared.inverse, pull)
+        on_grid = shared.inverse is not None or shared.multiply is not None
+        if self.is_one_product and on_grid and context.weights is None:
+            return _in_equal_groups(field, context, shared)
         problem = _Problem(field, context, shared)
         latents = problem.closed_form()
         for _ in range(self.steps - 1):
@@ -220,24 +230,23 @@ class LappedSolver(InnerSolver):
         return {"steps": self.steps, "precision": self.precision, **prior}
 
 
-def _in_equal_groups(
-    field: LappedField, context: Context, inverse: Tensor, pull: Tensor | None
-) -> Tensor:
+def _in_equal_groups(field: LappedField, context: Context, shared: SharedCells) -> Tensor:
     """Return the closed form of signals without gaps, always as many at a time.
 
     Matrix products then round alike whatever the other signals are.
     """
-    cells, values = field.cells, context.values.mT.unflatten(2, field.shape)
+    values = context.values
     found = values.new_empty(len(values), field.latent_dim)
-    starts = range(0, len(values), _TOGETHER)
+    together = max(1, min(_TOGETHER, _VALUES_TOGETHER // values[0].numel()))
+    starts = range(0, len(values), together)
 
     def of_group(item: int, lane: int) -> None:
-        rows = slice(starts[item], starts[item] + _TOGETHER)
+        rows = slice(starts[item], starts[item] + together)
         some = values[rows]
-        group = values.new_zeros(_TOGETHER, *values.shape[1:])
-        group[: len(some)] = some - field.level
-        rhs = field.adjoint(group, cells)
-        found[rows] = ((rhs if pull is None else rhs + pull) @ inverse)[: len(some)]
+        group = field.mean.expand(together, *values.shape[1:]).contiguous()
+        group[: len(some)] = some
+        problem = _Problem(field, Context(context.coords, group), shared)
+        found[rows] = problem.closed_form()[: len(some)]
 
     if values.device.type == "cpu":
         each_in_lanes(of_group, len(starts))
@@ -311,12 +320,12 @@ class _Problem:
 
     def _solved(self, rhs: Tensor, steps: int) -> Tensor:
         if self.inverse is not None:
-            return rhs @ self.inverse
+            return self.inverse(rhs)
         return conjugate_gradients(self._normal, self.precondition, rhs, steps)
 
     def _normal(self, latents: Tensor) -> Tensor:
         if self.multiply is not None:
-            return self.multiply(latents) + latents * self.diagonal
+            return self.multiply(latents)
         predicted = self.sampling.read(self.field.linear_part(latents, self.cells))
         found = self._adjoint(self._weighted(predicted)) + latents * self.diagonal
         return found if self.prior is None else found + self.prior.multiply(latents)
