@@ -249,8 +249,8 @@ def test_parts_of_a_large_signal_are_close_to_the_whole(monkeypatch, shape):
         monkeypatch.undo()
         torch.testing.assert_close(parts.variance, whole.variance, rtol=0.15, atol=2e-3)
         apart = (parts.variance / whole.variance).log().abs()
-        assert float(apart.median()) < 0.02
-        assert parts.taken == pytest.approx(whole.taken, rel=0.01)
+        assert float(apart.median()) < 0.06  # a margin of one cell, on basis functions of noise
+        assert parts.taken == pytest.approx(whole.taken, rel=0.1)
 
 
 def test_signals_of_other_sizes_have_deviations(fitted):

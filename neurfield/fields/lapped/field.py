@@ -221,6 +221,7 @@ class LappedField(Field):
         Returns
         -------
         Tensor of shape (B, n_cells, k + features)
+            By functions, for each cell.
         """
         vectors = latents.reshape(len(latents), cells.n_cells, -1)
         around = (vectors / self.spread).mT.unflatten(2, cells.counts)

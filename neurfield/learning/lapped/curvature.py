@@ -119,7 +119,7 @@ def rows_of(cells: Cells) -> int:
         Of the signal.
     """
     return math.prod(
-        n if whole else max(n - 1, 1) for n, whole in zip(cells.counts, cells.whole, strict=True)
+        n if whole else n + 1 for n, whole in zip(cells.counts, cells.whole, strict=True)
     )
 
 

@@ -22,7 +22,10 @@ def n_meeting(cells: Cells) -> int:
 def meeting(vectors: Tensor, cells: Cells) -> Tensor:
     """Return the vectors of cells that meet at a corner side by side, of shape (n, 2^d · k).
 
-    Along axes with one cell that is all of the signal there is none beside it.
+    Along axes with one cell that is all of the signal there is none beside it. At the borders a
+    cell has nothing beside it either, and what its window has beyond is folded back onto the rest:
+    two places of a table make up one value. The squares of its vector then count twice, which is
+    the most that the two places together can bend a sum of squares.
 
     Parameters
     ----------
@@ -33,10 +36,15 @@ def meeting(vectors: Tensor, cells: Cells) -> Tensor:
     """
     d = len(cells.counts)
     grid = vectors.unflatten(1, cells.counts)
-    for axis, (count, whole) in enumerate(zip(cells.counts, cells.whole, strict=True), start=1):
-        if count == 1 and not whole:  # folded onto itself on both sides
-            grid = torch.cat([grid, grid], dim=axis)
+    for axis, whole in enumerate(cells.whole, start=1):
+        if not whole:
+            beyond = torch.zeros_like(grid.narrow(axis, 0, 1))
+            grid = torch.cat([beyond, grid, beyond], dim=axis)
         grid = grid.unfold(axis, 1 if whole else 2, 1)
+        if not whole:
+            folded = grid.new_ones(grid.shape[axis])
+            folded[0] = folded[-1] = 2**0.5
+            grid = grid * folded.reshape(-1, *[1] * (grid.ndim - axis - 1))
     return grid.movedim(d + 1, -1).flatten(d + 1).flatten(0, d)
 
 
