@@ -17,6 +17,7 @@ from neurfield.learning.lapped.normal import NormalBlocks
 from neurfield.learning.solvers.base import check_numbers
 from neurfield.learning.weighting import mean_over_signals, second_moment
 
+_MOST_DENSE = 2048  # latents up to which Q is multiplied with as one matrix
 _LEAST_VARIANCE = 1e-6  # of a latent, relative to the mean of all, given its neighbours
 _LEAST_NOISE = 1e-8  # relative to the mean variance of latents
 
@@ -217,7 +218,11 @@ class PriorOfSignal:
         pull = blocks.multiplier()(mean[None])[0]
         here = blocks.to(field.basis.dtype, field.basis.device)
         middle = here.blocks[(0,) * len(field.cells.counts)]
-        return cls(mean.to(field.basis), pull.to(field.basis), middle, here.multiplier())
+        multiply = here.multiplier()
+        if field.latent_dim <= _MOST_DENSE:
+            matrix = here.dense()
+            multiply = matrix.__rmatmul__
+        return cls(mean.to(field.basis), pull.to(field.basis), middle, multiply)
 
     @property
     def of_one_cell(self) -> Tensor:

@@ -30,9 +30,11 @@ from neurfield.learning.workspace import Workspace
 # stands in for one.
 _USUALLY_DENSE, _MOST_DENSE = 1024, 4096
 _CG_STEPS, _CG_WITH_GAPS, _CG_DESCENT = 100, 60, 8  # the least, where gaps are
-_TOGETHER = 16  # signals whose closed form is found in one product, where they are small
+_TOGETHER = 8  # signals whose closed form is found in one product, where they are small
 _VALUES_TOGETHER = 2**18
 _LONGEST, _SHORTENINGS, _SHORTEN = 1.5, 4, 0.25  # of steps that descend
+_AS_GOOD_AS_WHOLE = 0.1  # of a step, by which its length may differ from 1 and be left so
+_LEAST_GAIN = 1e-3  # of the objective by a step, for another one to be taken
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,9 @@ class LappedSolver(InnerSolver):
         problem = _Problem(field, context, shared)
         latents = problem.closed_form()
         for _ in range(self.steps - 1):
-            latents = problem.descend(latents)
+            latents, gained = problem.descend(latents)
+            if gained < _LEAST_GAIN:
+                break
         return latents
 
     @property
@@ -211,7 +215,7 @@ class LappedSolver(InnerSolver):
 
     def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:
         assert isinstance(field, LappedField)
-        if is_uniform and self.is_one_product:  # but for groups of 16, only values and latents
+        if is_uniform and self.is_one_product:  # but for groups of 8, only values and latents
             return 4 * field.out_dim
         return 6 * field.out_dim * 2**field.in_dim
 
@@ -242,11 +246,12 @@ def _in_equal_groups(field: LappedField, context: Context, shared: SharedCells) 
 
     def of_group(item: int, lane: int) -> None:
         rows = slice(starts[item], starts[item] + together)
-        some = values[rows]
-        group = field.mean.expand(together, *values.shape[1:]).contiguous()
-        group[: len(some)] = some
-        problem = _Problem(field, Context(context.coords, group), shared)
-        found[rows] = problem.closed_form()[: len(some)]
+        some = values[rows].mT
+        group = values.new_zeros(together, *some.shape[1:])  # channels first, and in one piece
+        torch.sub(some, field.mean[:, None], out=group[: len(some)])
+        rhs = field.adjoint(group.unflatten(2, field.shape), field.cells)
+        rhs = rhs if shared.prior is None else rhs + shared.prior.pull
+        found[rows] = _solved_on_grid(shared, rhs)[: len(some)]
 
     if values.device.type == "cpu":
         each_in_lanes(of_group, len(starts))
@@ -254,6 +259,14 @@ def _in_equal_groups(field: LappedField, context: Context, shared: SharedCells) 
         for item in range(len(starts)):
             of_group(item, 0)
     return found
+
+
+def _solved_on_grid(shared: SharedCells, rhs: Tensor) -> Tensor:
+    """Solve for signals without gaps, by what they share."""
+    if shared.inverse is not None:
+        return shared.inverse(rhs)
+    assert shared.multiply is not None
+    return conjugate_gradients(shared.multiply, shared.precondition, rhs, _CG_STEPS)
 
 
 class _Problem:
@@ -284,8 +297,11 @@ class _Problem:
         steps = _CG_STEPS if self.weights is None else _CG_WITH_GAPS
         return self._solved(rhs, steps)
 
-    def descend(self, latents: Tensor) -> Tensor:
-        """Return latents after one step down the full field's objective."""
+    def descend(self, latents: Tensor) -> tuple[Tensor, float]:
+        """Return latents after one step down the full field's objective, and by what part it fell.
+
+        Of several signals, that of the one that gained most.
+        """
         with torch.enable_grad():
             at = latents.detach().requires_grad_()
             before = self._objective(at)
@@ -298,8 +314,9 @@ class _Problem:
         bend = after - before - along
         length = torch.where(bend > 0, -along / (2 * bend).clamp_min(1e-30), _LONGEST)
         length = length.clamp(0.0, _LONGEST)
-        best, lowest = latents, before
-        best, lowest = _better(best, lowest, latents + step, after)
+        best, lowest = _better(latents, before, latents + step, after)
+        if bool(((length - 1.0).abs() < _AS_GOOD_AS_WHOLE).all()):
+            return best, _part(before, lowest)
         for _ in range(_SHORTENINGS):
             there = latents + length[:, None] * step
             value = self._objective(there)
@@ -307,7 +324,7 @@ class _Problem:
             if bool((lowest < before).all()):
                 break
             length = length * _SHORTEN
-        return best
+        return best, _part(before, lowest)
 
     def _objective(self, latents: Tensor) -> Tensor:
         predicted = self.sampling.read(self.field.values_on_grid(latents))
@@ -349,6 +366,10 @@ def _by_own_blocks(
         return (parts @ inverses).flatten(1)
 
     return precondition
+
+
+def _part(before: Tensor, after: Tensor) -> float:
+    return float(((before - after) / before.clamp_min(1e-30)).max())
 
 
 def _better(best: Tensor, lowest: Tensor, there: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ from neurfield.learning.lapped.tables import n_meeting
 from neurfield.learning.optimizers import Muon, Optimizers
 from neurfield.learning.store import ContextStore
 
-_VALUES = 2**17  # of a batch, about
+_VALUES = 2**18  # of a batch, about
 _MOST_SIGNALS = 64
 # Learning rates beside that of Adam: of the matrices of ψ, whose steps are orthogonalised; of the
 # tables, of which a step of 1 goes all the way to the minimum for a batch; and of the tables where
