@@ -197,13 +197,22 @@ class LappedSolver(InnerSolver):
         on_grid = shared.inverse is not None or shared.multiply is not None
         if self.is_one_product and on_grid and context.weights is None:
             return _in_equal_groups(field, context, shared)
+        n_signals = len(context)
+        if on_grid and context.weights is None:
+            context = _filled_up(context, field.mean)
         problem = _Problem(field, context, shared)
         latents = problem.closed_form()
+        going = torch.ones(len(latents), dtype=torch.bool, device=latents.device)
         for _ in range(self.steps - 1):
-            latents, gained = problem.descend(latents)
-            if gained < _LEAST_GAIN:
+            latents, gained = problem.descend(latents, going)
+            going = going & (gained > _LEAST_GAIN)
+            if not bool(going[:n_signals].any()):
                 break
-        return latents
+        return latents[:n_signals]
+
+    def together(self, field: Field, context: Context, shared: Any) -> int:
+        on_grid = shared.inverse is not None or shared.multiply is not None
+        return _together(context) if on_grid and context.weights is None else 1
 
     @property
     def is_one_product(self) -> bool:
@@ -241,7 +250,7 @@ def _in_equal_groups(field: LappedField, context: Context, shared: SharedCells) 
     """
     values = context.values
     found = values.new_empty(len(values), field.latent_dim)
-    together = max(1, min(_TOGETHER, _VALUES_TOGETHER // values[0].numel()))
+    together = _together(context)
     starts = range(0, len(values), together)
 
     def of_group(item: int, lane: int) -> None:
@@ -297,10 +306,15 @@ class _Problem:
         steps = _CG_STEPS if self.weights is None else _CG_WITH_GAPS
         return self._solved(rhs, steps)
 
-    def descend(self, latents: Tensor) -> tuple[Tensor, float]:
+    def descend(self, latents: Tensor, going: Tensor) -> tuple[Tensor, Tensor]:
         """Return latents after one step down the full field's objective, and by what part it fell.
 
-        Of several signals, that of the one that gained most.
+        Parameters
+        ----------
+        latents : Tensor of shape (B, P)
+            Where to begin.
+        going : bool Tensor of shape (B,)
+            Which signals take the step.
         """
         with torch.enable_grad():
             at = latents.detach().requires_grad_()
@@ -314,17 +328,16 @@ class _Problem:
         bend = after - before - along
         length = torch.where(bend > 0, -along / (2 * bend).clamp_min(1e-30), _LONGEST)
         length = length.clamp(0.0, _LONGEST)
-        best, lowest = _better(latents, before, latents + step, after)
-        if bool(((length - 1.0).abs() < _AS_GOOD_AS_WHOLE).all()):
-            return best, _part(before, lowest)
+        best, lowest = _better(latents, before, latents + step, after, going)
+        undone = going & ((length - 1.0).abs() >= _AS_GOOD_AS_WHOLE)
         for _ in range(_SHORTENINGS):
-            there = latents + length[:, None] * step
-            value = self._objective(there)
-            best, lowest = _better(best, lowest, there, value)
-            if bool((lowest < before).all()):
+            if not bool(undone.any()):
                 break
+            there = latents + length[:, None] * step
+            best, lowest = _better(best, lowest, there, self._objective(there), undone)
+            undone = undone & ~(lowest < before)
             length = length * _SHORTEN
-        return best, _part(before, lowest)
+        return best, (before - lowest) / before.clamp_min(1e-30)
 
     def _objective(self, latents: Tensor) -> Tensor:
         predicted = self.sampling.read(self.field.values_on_grid(latents))
@@ -368,10 +381,22 @@ def _by_own_blocks(
     return precondition
 
 
-def _part(before: Tensor, after: Tensor) -> float:
-    return float(((before - after) / before.clamp_min(1e-30)).max())
-
-
-def _better(best: Tensor, lowest: Tensor, there: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    lower = value < lowest
+def _better(
+    best: Tensor, lowest: Tensor, there: Tensor, value: Tensor, allowed: Tensor
+) -> tuple[Tensor, Tensor]:
+    lower = (value < lowest) & allowed
     return torch.where(lower[:, None], there, best), torch.where(lower, value, lowest)
+
+
+def _together(context: Context) -> int:
+    """Return how many signals are solved in one go, always: products then round alike."""
+    return max(1, min(_TOGETHER, _VALUES_TOGETHER // context.values[0].numel()))
+
+
+def _filled_up(context: Context, value: Tensor) -> Context:
+    """Return as many signals as are solved in one go; those that are added are constant."""
+    missing = _together(context) - len(context)
+    if missing <= 0:
+        return context
+    added = value.expand(missing, *context.values.shape[1:])
+    return Context(context.coords, torch.cat([context.values, added]))
