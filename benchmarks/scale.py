@@ -104,19 +104,19 @@ def blocks(train: np.ndarray, held_out: np.ndarray, n_axes: int, latent_dim: int
         k = latent_dim // max(n_blocks, 1)
         if any(n % side for n in shape) or not 1 <= k < size or size > 8192:
             continue
-        parts = _cut(train, n_axes, side)
+        parts = cut(train, n_axes, side)
         parts = parts[:: max(1, parts.size // _MOST_VALUES)]
         if k >= len(parts):
             continue
         fitted = PCA(k, svd_solver="randomized", random_state=0).fit(parts)
-        of_signals = _cut(held_out, n_axes, side)
+        of_signals = cut(held_out, n_axes, side)
         found = fitted.inverse_transform(fitted.transform(of_signals))
         wanted = of_signals.reshape(len(held_out), -1)
         best = max(best, (mean_psnr(wanted, found.reshape(wanted.shape)), side))
     return f"{best[0]:.2f} ({best[1]})" if best[1] else ""
 
 
-def _cut(signals: np.ndarray, n_axes: int, side: int) -> np.ndarray:
+def cut(signals: np.ndarray, n_axes: int, side: int) -> np.ndarray:
     """Return blocks as rows, those of one signal together."""
     shape = [len(signals)]
     for n in signals.shape[1 : 1 + n_axes]:

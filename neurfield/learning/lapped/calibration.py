@@ -111,7 +111,7 @@ def operations_of_calibration(field: LappedField, cells: Cells) -> float:
 
 def _crops(field: LappedField, cells: Cells) -> int:
     n_values = field.out_dim * math.prod(cells.shape)
-    return min(_MOST_CROPS, max(8, _MOST_VALUES // n_values))
+    return min(_MOST_CROPS, max(4, _MOST_VALUES // n_values))
 
 
 def _context(field: LappedField, crops: Crops) -> Context:

@@ -17,6 +17,7 @@ _RATE = 0.05  # at which what new batches say replaces what earlier ones said
 _EARLY, _SPARSE = 50, 8  # meta-steps of which each is gathered; one in so many later
 _EARLY_EVERY, _EVERY = 5, 40  # meta-steps that share an inverse, at first and later
 _RIDGE, _LEAST = 1e-3, 1e-6  # relative to a factor's own second moment, and to the mean of all
+MOST_FACTORS = 1024  # of cells that meet, more of which leave out φ, and B with it
 _ROWS = 2.0  # sets of cells that meet for each factor, from which on the moments tell them apart
 
 
@@ -25,7 +26,8 @@ class TableCurvature(nn.Module):
 
     Between two cells, a signal is linear in the parts of the tables that lie there; with latents
     and ψ as given, these moments are the second derivatives of the loss along them, the same for
-    all points and channels.
+    all points and channels. Where φ is long, B is left to other steps: a batch says little of so
+    many factors.
 
     Parameters
     ----------
@@ -33,6 +35,11 @@ class TableCurvature(nn.Module):
         Whose tables are learnt.
     cells : Cells
         Of crops.
+
+    Attributes
+    ----------
+    tables : list of Parameter
+        B and C, or C alone.
     """
 
     moments: Tensor
@@ -42,7 +49,11 @@ class TableCurvature(nn.Module):
     def __init__(self, field: LappedField, cells: Cells) -> None:
         super().__init__()
         self.cells = cells
-        size = n_meeting(cells) * (field.cell_latents + field.features)
+        self.tables = [field.basis, field.detail]
+        if n_meeting(cells) * (field.cell_latents + field.features) > MOST_FACTORS:
+            self.tables = [field.detail]
+        self._n_factors = sum(map(len, self.tables))
+        size = n_meeting(cells) * self._n_factors
         self.register_buffer("moments", field.basis.new_zeros(size, size))
         self.register_buffer("inverse", field.basis.new_zeros(size, size))
         self.register_buffer("rows", field.basis.new_zeros((), dtype=torch.int64))
@@ -87,6 +98,7 @@ class TableCurvature(nn.Module):
         n_values : int
             Values that this is a mean over.
         """
+        factors = factors[..., -self._n_factors :]
         around = meeting(factors, self.cells)
         weighed = meeting(factors * (2.0 * at_errors / n_values)[:, None, None], self.cells)
         return weighed.T @ around
@@ -128,10 +140,8 @@ class TableDescent(Optimizer):
 
     Parameters
     ----------
-    tables : list of Parameter
-        B and C.
     curvature : TableCurvature
-        Gathered by the meta-step.
+        Along them, gathered by the meta-step.
     out_dim : int
         Number of channels.
     lr : float
@@ -142,13 +152,12 @@ class TableDescent(Optimizer):
 
     def __init__(
         self,
-        tables: list[nn.Parameter],
         curvature: TableCurvature,
         out_dim: int,
         lr: float,
         momentum: float = 0.9,
     ) -> None:
-        super().__init__(tables, {"lr": lr, "momentum": momentum})
+        super().__init__(curvature.tables, {"lr": lr, "momentum": momentum})
         self._curvature, self._out_dim = curvature, out_dim
 
     @torch.no_grad()

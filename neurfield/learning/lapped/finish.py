@@ -18,6 +18,7 @@ from neurfield.learning.weighting import mean_over_signals
 
 _MOST_VALUES = 2**23  # of all crops
 _MOST_CROPS = 512
+_VECTORS = 2  # of crops, for each latent of a cell, at the least
 _FLOOR = 1e-4  # relative; directions that move the field less are not blown up to unit length
 _LEAST_PRECISION = 0.1  # relative to the damping; single precision does not solve with less
 
@@ -58,6 +59,8 @@ def canonical_cells(
     """
     n_values = field.out_dim * math.prod(cells.shape)
     n_crops = math.ceil(effort * min(_MOST_CROPS, max(8, _MOST_VALUES // n_values)))
+    # As many vectors as tell all latents apart: the prior holds to zero what never varied.
+    n_crops = max(n_crops, math.ceil(_VECTORS * field.cell_latents / cells.n_cells))
     crops = draw_crops(store, n_crops, cells.shape, generator)
     inverse = solution_matrix(field, cells, damping(field))
     latents = linear_latents(field, cells, crops, inverse)

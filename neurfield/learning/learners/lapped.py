@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 
@@ -14,7 +14,7 @@ from neurfield.learning.lapped.calibration import (
     operations_of_calibration,
 )
 from neurfield.learning.lapped.crops import crop_shape, most_samples
-from neurfield.learning.lapped.curvature import TableDescent, rows_of
+from neurfield.learning.lapped.curvature import MOST_FACTORS, TableDescent, rows_of
 from neurfield.learning.lapped.finish import canonical_cells
 from neurfield.learning.lapped.solver import LappedSolver
 from neurfield.learning.lapped.start import damping, footprint_of_start, start_from_crops
@@ -29,6 +29,7 @@ _MOST_SIGNALS = 64
 # tables, of which a step of 1 goes all the way to the minimum for a batch; and of the tables where
 # a batch has few cells for their factors, times how many it has for each.
 _MATRIX_RATE, _TABLE_RATE, _ROW_RATE = 25.0, 50.0, 100.0
+_BASIS_RATE = 0.1  # of B where it is as large as a signal, and follows Adam
 
 
 class LappedVarPro(Learner):
@@ -62,18 +63,19 @@ class LappedVarPro(Learner):
     def optimizers(self, step: MetaStep) -> Optimizers:
         lapped, field = cast(LappedStep, step), cast(LappedField, step.field)
         rate, decay = self.settings.meta_lr, self.settings.weight_decay
-        matrices = [p for p in field.net.parameters() if p.ndim > 1]
-        rest = [field.mean, *(p for p in field.net.parameters() if p.ndim == 1)]
         curvature = lapped.curvature
         rows = self.settings.batch_size * rows_of(lapped.cells)
         of_tables = min(_TABLE_RATE, _ROW_RATE * rows / len(curvature.moments))
+        matrices = [p for p in field.net.parameters() if p.ndim > 1]
+        rest = [field.mean, *(p for p in field.net.parameters() if p.ndim == 1)]
+        groups: list[dict[str, Any]] = [{"params": rest}]
+        if len(curvature.tables) == 1:
+            groups.append({"params": [field.basis], "lr": _BASIS_RATE * rate})
         return Optimizers(
             [
-                TableDescent(
-                    [field.basis, field.detail], curvature, field.out_dim, of_tables * rate
-                ),
+                TableDescent(curvature, field.out_dim, of_tables * rate),
                 Muon(matrices, _MATRIX_RATE * rate, decay),
-                torch.optim.AdamW(rest, lr=rate, weight_decay=decay),
+                torch.optim.AdamW(groups, lr=rate, weight_decay=decay),
             ]
         )
 
@@ -93,7 +95,7 @@ class LappedVarPro(Learner):
         hidden = cells.n_cells * (3 * field.hidden_dim + field.features + field.cell_latents)
         batch = self.settings.batch_size * (6 * n_values + 3 * windows + 3 * hidden)
         size = cells.n_cells * field.cell_latents
-        n_factors = n_meeting(cells) * (field.cell_latents + field.features)
+        n_factors = min(MOST_FACTORS, n_meeting(cells) * (field.cell_latents + field.features))
         # In double precision, and what optimisers gather.
         shared = 6 * size**2 + 6 * n_factors**2 + 6 * field.n_parameters
         of_step = n_bytes * (batch + shared)
