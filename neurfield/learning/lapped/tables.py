@@ -23,9 +23,9 @@ def meeting(vectors: Tensor, cells: Cells) -> Tensor:
     """Return the vectors of cells that meet at a corner side by side, of shape (n, 2^d · k).
 
     Along axes with one cell that is all of the signal there is none beside it. At the borders a
-    cell has nothing beside it either, and what its window has beyond is folded back onto the rest:
-    two places of a table make up one value. The squares of its vector then count twice, which is
-    the most that the two places together can bend a sum of squares.
+    cell has nothing beside it either, and what windows have beyond is folded back: several places
+    of the tables make up one value. The squares of the vectors there count as often, which is the
+    most that these places together can bend a sum of squares.
 
     Parameters
     ----------
@@ -37,15 +37,21 @@ def meeting(vectors: Tensor, cells: Cells) -> Tensor:
     d = len(cells.counts)
     grid = vectors.unflatten(1, cells.counts)
     for axis, whole in enumerate(cells.whole, start=1):
-        if not whole:
-            beyond = torch.zeros_like(grid.narrow(axis, 0, 1))
-            grid = torch.cat([beyond, grid, beyond], dim=axis)
-        grid = grid.unfold(axis, 1 if whole else 2, 1)
-        if not whole:
-            folded = grid.new_ones(grid.shape[axis])
-            folded[0] = folded[-1] = 2**0.5
-            grid = grid * folded.reshape(-1, *[1] * (grid.ndim - axis - 1))
+        if whole:
+            grid = grid.unfold(axis, 1, 1)
+            continue
+        beyond = torch.zeros_like(grid.narrow(axis, 0, 1))
+        grid = torch.cat([beyond, grid, beyond], dim=axis).unfold(axis, 2, 1)
+        places = torch.tensor(_places(cells, axis - 1), dtype=grid.dtype, device=grid.device)
+        grid = grid * places.sqrt().reshape(-1, *[1] * (grid.ndim - axis - 1))
     return grid.movedim(d + 1, -1).flatten(d + 1).flatten(0, d)
+
+
+def _places(cells: Cells, axis: int) -> list[int]:
+    """Return how many places of the tables make up a value between two cells, at the most."""
+    (before, after), size, side = cells.margins[axis], cells.shape[axis], cells.side[axis]
+    starts = range(-before, size + after, side)
+    return [1 + (start < before) + (start + side > size - after) for start in starts]
 
 
 def quarters(tables: Tensor, cells: Cells, n_channels: int) -> Tensor:
