@@ -197,6 +197,13 @@ class LappedSolver(InnerSolver):
         on_grid = shared.inverse is not None or shared.multiply is not None
         if self.is_one_product and on_grid and context.weights is None:
             return _in_equal_groups(field, context, shared)
+        if on_grid and context.weights is not None and bool((whole := context.whole()).any()):
+            found = context.values.new_empty(len(context), field.latent_dim)
+            for kind in (whole, ~whole):  # those without gaps as if none had any
+                index = torch.nonzero(kind)[:, 0]
+                if len(index):
+                    found[index] = self.solve(field, context.together(index), shared)
+            return found
         n_signals = len(context)
         if on_grid and context.weights is None:
             context = _filled_up(context, field.mean)

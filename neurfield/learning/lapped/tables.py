@@ -42,7 +42,7 @@ def meeting(vectors: Tensor, cells: Cells) -> Tensor:
             continue
         beyond = torch.zeros_like(grid.narrow(axis, 0, 1))
         grid = torch.cat([beyond, grid, beyond], dim=axis).unfold(axis, 2, 1)
-        places = torch.tensor(_places(cells, axis - 1), dtype=grid.dtype, device=grid.device)
+        places = torch.tensor(_places(cells, axis - 1)).to(grid)
         grid = grid * places.sqrt().reshape(-1, *[1] * (grid.ndim - axis - 1))
     return grid.movedim(d + 1, -1).flatten(d + 1).flatten(0, d)
 
