@@ -106,7 +106,9 @@ def operations_of_calibration(field: LappedField, cells: Cells) -> float:
         Of crops.
     """
     product = 2 * cells.n_cells * field.basis.numel()  # with J and Jᵀ
-    return _READING * _crops(field, cells) * len((*_KEPT, _HOLE)) * _PRODUCTS * product
+    n_solved = _crops(field, cells) * len((*_KEPT, _HOLE))
+    blocks = field.cell_latents * product  # of each cell, where gaps have made it unlike others
+    return n_solved * (_READING * _PRODUCTS * product + blocks)
 
 
 def _crops(field: LappedField, cells: Cells) -> int:
