@@ -1,11 +1,14 @@
 """Signals of the sizes that people have: latents of cells beside linear peers of equal length.
 
     python benchmarks/scale.py DATA_FOLDER [--rows smears-64-1024 ecg12-256 ...] [--seconds 120]
+                               [--without-autoencoder]
 
 Every row fits an encoder with nothing but its latent_dim (and the time) set, and encodes held-out
 signals, in closed form and with all steps. Beside it stand PCA of whole signals and PCA of blocks,
-of the size that does best, with as many numbers for a signal. "closed" and "refined" are the mean
-PSNR in dB of held-out signals, whose values lie in [0, 1] (ECGs: in standard deviations of a lead).
+of the size that does best, and a convolutional autoencoder trained for as many seconds, each with
+as many numbers for a signal. "closed" and "refined" are the mean PSNR in dB of held-out signals,
+whose values lie in [0, 1] (ECGs: in standard deviations of a lead). "crops of 64" is that of the
+encoder of a 64 x 64 row before it, refined, on signals of this row: one θ for both sizes.
 
 The folder holds ``blood_smear/``, ``brain_slices.npz``, ``ecg12.npz``, ``pneumoniamnist.npz`` and
 ``measured/brain_volume.npz``.
@@ -22,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from peers.conv_autoencoder import fit_and_score
 from signals import Split, brain, ecg12, pneumonia, slices, smears
 from sklearn.decomposition import PCA
 from tables import print_table, write_csv
@@ -30,6 +34,7 @@ from neurfield import FunctaEncoder
 from neurfield.fields import FieldSpec
 
 _BLOCKS = (4, 8, 16, 32, 64, 125, 250)  # sides that are tried
+Measured = tuple[FunctaEncoder, dict[str, object]]
 _MOST_VALUES = 2**27  # of blocks that PCA is fitted to
 
 
@@ -99,19 +104,19 @@ def blocks(train: np.ndarray, held_out: np.ndarray, n_axes: int, latent_dim: int
         k = latent_dim // max(n_blocks, 1)
         if any(n % side for n in shape) or not 1 <= k < size or size > 8192:
             continue
-        parts = _cut(train, n_axes, side)
+        parts = cut(train, n_axes, side)
         parts = parts[:: max(1, parts.size // _MOST_VALUES)]
         if k >= len(parts):
             continue
         fitted = PCA(k, svd_solver="randomized", random_state=0).fit(parts)
-        of_signals = _cut(held_out, n_axes, side)
+        of_signals = cut(held_out, n_axes, side)
         found = fitted.inverse_transform(fitted.transform(of_signals))
         wanted = of_signals.reshape(len(held_out), -1)
         best = max(best, (mean_psnr(wanted, found.reshape(wanted.shape)), side))
     return f"{best[0]:.2f} ({best[1]})" if best[1] else ""
 
 
-def _cut(signals: np.ndarray, n_axes: int, side: int) -> np.ndarray:
+def cut(signals: np.ndarray, n_axes: int, side: int) -> np.ndarray:
     """Return blocks as rows, those of one signal together."""
     shape = [len(signals)]
     for n in signals.shape[1 : 1 + n_axes]:
@@ -121,9 +126,8 @@ def _cut(signals: np.ndarray, n_axes: int, side: int) -> np.ndarray:
     return np.ascontiguousarray(cut.transpose(order)).reshape(-1, side**n_axes * cut.shape[-1])
 
 
-def measured(row: Row, folder: Path, seconds: float, seed: int) -> dict[str, object]:
-    """Return what the table says of one row."""
-    data = row.data(folder)
+def measured(row: Row, data: Split, seconds: float, seed: int) -> Measured:
+    """Fit an encoder; return it, and what the table says of it and of its peers."""
     assert isinstance(data.train, xr.DataArray)
     assert isinstance(data.held_out, xr.DataArray)
     encoder = FunctaEncoder(
@@ -151,7 +155,24 @@ def measured(row: Row, folder: Path, seconds: float, seed: int) -> dict[str, obj
     train = data.train.values
     found["PCA"] = round(pca(train, held_out, row.latent_dim), 2)
     found["PCA of blocks"] = blocks(train, held_out, n_axes, row.latent_dim)
-    return found
+    return encoder, found
+
+
+def of_crops(encoder: FunctaEncoder, held_out: xr.DataArray) -> float:
+    """Return the refined PSNR of signals of another size than those that an encoder has seen."""
+    encoder.set_params(transform_steps=None)
+    sides = {dim: held_out.sizes[dim] for dim in held_out.dims if dim not in ("sample", "channel")}
+    decoded = encoder.inverse_transform(encoder.transform(held_out), grid=tuple(sides.values()))
+    return round(mean_psnr(held_out.values, decoded.values), 2)
+
+
+def autoencoder(data: Split, row: Row, seconds: float, seed: int) -> float:
+    """Return the PSNR of a convolutional autoencoder after as many seconds of training."""
+    assert isinstance(data.train, xr.DataArray)
+    assert isinstance(data.held_out, xr.DataArray)
+    n_axes = len([d for d in data.train.dims if d not in ("sample", "channel")])
+    parts = data.train.values, data.held_out.values
+    return round(fit_and_score(*parts, row.latent_dim, n_axes, seconds, seed), 2)
 
 
 def main() -> None:
@@ -163,13 +184,23 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--seconds", type=float, default=120.0, help="of each fit")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--without-autoencoder", action="store_true")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     table = []
+    small = None
     for name in args.rows:
-        row = {"signals": name, **measured(ROWS[name], args.folder, args.seconds, args.seed)}
-        print(row, flush=True)
-        table.append(row)
+        row, data = ROWS[name], ROWS[name].data(args.folder)
+        encoder, found = measured(row, data, args.seconds, args.seed)
+        found |= {"crops of 64": "", "autoencoder": ""}
+        if name == "smears-64-1024":
+            small = encoder
+        elif small is not None and name in ("smears-128-4096", "smears-224-11760"):
+            found["crops of 64"] = of_crops(small, data.held_out)
+        if not args.without_autoencoder and "brain" not in name:  # which has no 3-D one
+            found["autoencoder"] = autoencoder(data, row, args.seconds, args.seed)
+        print({"signals": name, **found}, flush=True)
+        table.append({"signals": name, **found})
     print_table(table)
     if args.csv is not None:
         write_csv(args.csv, table)

@@ -97,6 +97,14 @@ def smears(folder: Path, size: int, n_train: int, n_held_out: int, seed: int = 0
     return Split(_crops([pictures[i] for i in order[n_test:]], size, n_train, random), held_out)
 
 
+def large_smears(folder: Path, size: int, n_pictures: int) -> np.ndarray:
+    """Test pictures as bytes, continued by mirror images of themselves to size × size pixels."""
+    crops = smears(folder, 224, 1, n_pictures).held_out.values
+    beside = ((0, 0), (0, max(0, size - 224)), (0, max(0, size - 224)), (0, 0))
+    continued = np.pad(np.round(255 * crops).astype(np.uint8), beside, mode="symmetric")
+    return continued[:, :size, :size]
+
+
 def _crops(
     pictures: list[np.ndarray], size: int, n_crops: int, random: np.random.Generator
 ) -> xr.DataArray:

@@ -53,6 +53,7 @@ def encode_lazily(
     assert isinstance(group.values, LazyValues)
     source = group.values.source
     whole = dict.fromkeys(range(1, len(source.shape)), -1)
+    # Small chunks are encoded together: a block has work of its own, whatever it holds.
     values = source.graph.rechunk({0: tuple(np.diff(source.bounds).tolist()), **whole})
     latents = dask.array.map_blocks(
         _encode_block,
@@ -67,6 +68,7 @@ def encode_lazily(
         chunks=(values.chunks[0], (codec.latents_on(group.axes),)),
         meta=np.empty((0, 0), dtype=np.float32),
     )
+    latents = latents.rechunk({0: source.graph.chunks[0]})
     coords = X.coords.to_dataset().drop_vars(
         n for n, c in X.coords.items() if set(c.dims) - {SAMPLE}
     )

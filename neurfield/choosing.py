@@ -55,8 +55,9 @@ def choose_field(
 ) -> Choice:
     """Choose between one latent of the whole signal and latents of lapped cells.
 
-    Signals that are small or few, or stand on no common even grid, get a latent of the whole, and
-    so do those whose latent cells cannot share equally. Otherwise both are tried on a sample:
+    Signals that are small, or stand on no common even grid, get a latent of the whole, and so do
+    those whose latent cells cannot share equally. Few signals get one too, or cells of the usual
+    size where their latents are too many for a SIREN. Otherwise both are tried on a sample:
     principal components of whole signals, and the linear part of lapped fields.
 
     Parameters
@@ -88,6 +89,9 @@ def choose_field(
         )
     elif why_not is None and len(signals) < _LEAST_SIGNALS:
         why_not = f"{len(signals)} signals are few"
+        if latent_dim > _MOST_OF_SIREN:
+            reason = f"lapped, {_cells(shape, sides[0], latent_dim)}, untried as {why_not}"
+            return Choice(_lapped(sides[0]), reason)
     if why_not is not None:
         return Choice(Siren(), f"whole signals, as {why_not}")
     signals.check()
@@ -111,19 +115,14 @@ def choose_field(
         whole = trial.of_whole(latents)
         scores = {side: trial.of_cells(latents, side) for side in sides}
     side = max(scores, key=lambda side: scores[side])
-    cells = Cells(shape, side)
-    of_cells = (
-        f"{_times(cells.counts)} cells of {_times(side)} samples with "
-        f"{latents // cells.n_cells} latents: {scores[side]:.1f} dB"
-    )
+    of_cells = f"{_cells(shape, side, latents)}: {scores[side]:.1f} dB"
     if scores[side] + _HANDICAP[n_axes] < whole:
         reason = f"whole signals: {whole:.1f} dB held out in closed form, {of_cells}"
         # The sensitivities of a SIREN span few directions, and each signal takes a solve of size P.
         spec = Siren() if latents <= _MOST_OF_SIREN else Lapped(cell=shape)
         return Choice(spec, reason)
-    cell = side[0] if len(set(side)) == 1 else side
     return Choice(
-        Lapped(cell=cell),
+        _lapped(side),
         f"lapped, {of_cells} held out in closed form, whole signals {whole:.1f} dB",
     )
 
@@ -175,6 +174,16 @@ def _in_time(most: int, n_values: int, seconds: float, device: torch.device) -> 
     while most > _LEAST_SIGNALS and most**2 * (n_values + 10 * most) * pace > seconds:
         most = max(_LEAST_SIGNALS, int(0.8 * most))
     return most
+
+
+def _lapped(side: tuple[int, ...]) -> Lapped:
+    return Lapped(cell=side[0] if len(set(side)) == 1 else side)
+
+
+def _cells(shape: tuple[int, ...], side: tuple[int, ...], latent_dim: int) -> str:
+    cells = Cells(shape, side)
+    k = latent_dim // cells.n_cells
+    return f"{_times(cells.counts)} cells of {_times(side)} samples with {k} latents"
 
 
 def _times(sizes: tuple[int, ...]) -> str:

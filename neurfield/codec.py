@@ -20,6 +20,7 @@ from neurfield.fields import Field
 from neurfield.learning import Context, ContextStore, encode_store
 from neurfield.learning.footprint import encoding
 from neurfield.learning.lanes import each_in_lanes, lane_count
+from neurfield.learning.lapped.posterior import LappedPosterior
 from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers import InnerSolver
 from neurfield.memory import at_once, libraries, room
@@ -42,7 +43,7 @@ class Codec:
         Finds the latents of signals, with θ fixed.
     units : Units
         Coordinates and scaling of what the field describes.
-    posterior : Posterior, optional
+    posterior : Posterior or LappedPosterior, optional
         How sure decoded values are; None where fit could not tell.
     """
 
@@ -52,7 +53,7 @@ class Codec:
     field: Field
     solver: InnerSolver
     units: Units
-    posterior: Posterior | None = None
+    posterior: Posterior | LappedPosterior | None = None
 
     @property
     def device(self) -> torch.device:
@@ -215,7 +216,7 @@ class Codec:
             observed.
         """
         found = encode_store(self.field, self.solver, self.store(signals))
-        return found.cpu().numpy().astype(np.float32).reshape(len(signals), -1)
+        return found.cpu().numpy().astype(np.float32, copy=False).reshape(len(signals), -1)
 
     def decode(self, latents: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Evaluate the field.

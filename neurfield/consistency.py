@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from neurfield.codec import Codec
+from neurfield.learning.lapped.posterior import LappedPosterior
 from neurfield.learning.posterior import Posterior
 from neurfield.limits import check_unpacked
 from neurfield.patched import patches_of
@@ -76,7 +77,9 @@ def check_codec(path: Path, codec: Codec, layout: Layout) -> None:
     _check_layout(path, layout, field.in_dim, field.out_dim)
     if (patches := patches_of(codec)) is not None:
         _check_patches(path, patches, layout, field.latent_dim)
-    if codec.posterior is not None:
+    if isinstance(codec.posterior, LappedPosterior):
+        _check_lapped_posterior(codec.posterior, field.out_dim)
+    elif codec.posterior is not None:
         _check_posterior(path, codec.posterior, field.in_dim, field.out_dim, field.latent_dim)
 
 
@@ -156,6 +159,14 @@ def _check_posterior(
     _check_array("noise", posterior.noise, (*nodes, n_channels))
     _check_axes(path, posterior.axes, n_axes, n_channels)
     facts = [posterior.scale, posterior.level_weight, posterior.prior.noise]
+    if not _are_numbers(facts) or not all(0 < value < math.inf for value in facts):
+        raise ValueError(f"numbers of the posterior must be positive, got {facts!r:.80}")
+
+
+def _check_lapped_posterior(posterior: LappedPosterior, n_channels: int) -> None:
+    _check_array("noise", posterior.noise, (n_channels,))
+    scales = [posterior.scale, posterior.latent_scale, posterior.hole_scale]
+    facts = [*scales, posterior.level_weight, *posterior.noise.tolist()]
     if not _are_numbers(facts) or not all(0 < value < math.inf for value in facts):
         raise ValueError(f"numbers of the posterior must be positive, got {facts!r:.80}")
 

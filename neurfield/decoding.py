@@ -163,8 +163,8 @@ def decode_latents(
         return label_derivatives(partials, derivative, layout)
     if return_std and codec.posterior is None:
         raise ValueError(
-            "return_std=True needs what fit learns about latents with learner='varpro' from at "
-            "least two signals, for fields other than 'lapped'; this estimator has not learnt it"
+            "return_std=True needs what fit learns about latents with learner='varpro' or 'lapped' "
+            "from at least two signals; this estimator has not learnt it"
         )
     (values,) = whole(lambda rows, x: [codec.values(codes[rows], x)], dtype)
     values = encode(values, layout)

@@ -36,6 +36,8 @@ from neurfield.learning import (
 )
 from neurfield.learning.checkpoint import load_checkpoint
 from neurfield.learning.clock import seconds_per_operation
+from neurfield.learning.distributed import World
+from neurfield.learning.footprint import Sizes
 from neurfield.memory import libraries, room
 from neurfield.patched import with_patches
 from neurfield.signals import Signals, Units
@@ -46,6 +48,7 @@ from neurfield.signals.scaling import thinning
 from neurfield.waiting import short_waits
 
 _MOST_RESERVE = 0.4  # of the time that there is, for what follows the last meta-step
+_OF_UPDATE = 3  # copies of θ: its gradient, and two moments of the optimiser
 _HURRIED = 0.05  # of the usual work at the end, after Ctrl-C or without time
 _OF_ONE_PASS = ("data", "pass_from")  # what the fingerprints of two passes may differ in
 _DIGEST_VALUES = 1_000_000  # values of each group that a checkpoint's fingerprint looks at
@@ -95,6 +98,8 @@ class FitPlan:
     started : float, optional
         When the work began that `max_time` is for, in seconds of ``time.perf_counter``; by default
         when the plan was made.
+    world : World, default=World()
+        The processes that fit together; one alone by default.
     """
 
     learner: Learner
@@ -113,6 +118,7 @@ class FitPlan:
     memory_budget: float | None = None
     pass_from: int | None = None
     started: float = dataclass_field(default_factory=time.perf_counter)
+    world: World = dataclass_field(default_factory=World)
 
 
 def problem_of(signals: Signals, latent_dim: int) -> Problem:
@@ -170,13 +176,15 @@ def fit_codec(
         If a signal is not usable or none is left to train on, a checkpoint is damaged or belongs
         to another fit, or the memory budget is too small.
     """
+    world = plan.world
     clock = Clock(plan.max_time, started=plan.started)
     signals.check()
     fingerprint = {**plan.fingerprint, "data": _digest(signals)}
     if plan.pass_from is not None:
         fingerprint["pass_from"] = plan.pass_from
-    saved = _saved(plan, fingerprint)
-    seed = plan.seed if saved is None else saved["seed"]
+    world.check_same({**fingerprint, "max_time": plan.max_time})
+    saved = world.from_first(lambda: _saved(plan, fingerprint))
+    seed = int(world.decided(plan.seed)) if saved is None else saved["seed"]
     generator = torch.Generator().manual_seed(seed) if trainer is None else trainer.generator
     if saved is not None and "start" in saved:  # a trainer's generator has gone on since
         generator.set_state(saved["start"])
@@ -193,9 +201,11 @@ def fit_codec(
 
     def need() -> float:
         loaded = libraries(plan.device, compiled=field.has_sweeps, trains=True)
-        return loaded + max(learner.footprint(field, store), measuring_bytes(signals))
+        updates = _OF_UPDATE * Sizes.of(field, store).weights()
+        return loaded + max(learner.footprint(field, store) + updates, measuring_bytes(signals))
 
-    with room(plan.memory_budget, need, plan.device, "fit", plan.loop.verbose), short_waits():
+    enough = room(plan.memory_budget, need, plan.device, "fit", plan.loop.verbose, world.smallest)
+    with enough, short_waits():
         if is_new and previous is None and saved is None:  # which bring weights of their own
             learner.initialise(trainer.meta_step, store, generator)
         trainer.learner = plan.learner  # other steps at test time leave the training as it is
@@ -212,10 +222,11 @@ def fit_codec(
                 start=start,
                 clock=clock,
                 callbacks=plan.callbacks,
+                world=world,
             ),
             saved,
         )
-        effort = _HURRIED if trainer.was_interrupted else clock.effort(work)
+        effort = _HURRIED if trainer.was_interrupted else world.decided(clock.effort(work))
         step, finished = _finished(trainer, store, max(effort, _HURRIED))
         codec = Codec(step.field, finished.solver, units, finished.posterior)
     return with_sizes(with_patches(codec, plan.patches)), trainer

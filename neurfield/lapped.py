@@ -33,8 +33,8 @@ class LappedCodec(Codec):
         Finds the latents of signals.
     units : Units
         Coordinates of signals of the size of fit, and scaling.
-    posterior : Posterior, optional
-        How sure values of signals of the size of fit are; None where fit could not tell.
+    posterior : LappedPosterior, optional
+        How sure values of signals of any size are; None where fit could not tell.
     """
 
     any_size: ClassVar[bool] = True
@@ -170,7 +170,6 @@ class LappedCodec(Codec):
             self,
             field=self.field.of_shape(grid.shape),
             units=replace(self.units, frame=frame),
-            posterior=self.posterior if grid.shape == self.field.shape else None,
         )
 
 

@@ -18,6 +18,8 @@ from neurfield.fields import FieldSpec
 from neurfield.fields.schedule import check_omega
 from neurfield.fields.stored import field_of_weights
 from neurfield.lapped import with_sizes
+from neurfield.learning.lapped.posterior import LappedPosterior
+from neurfield.learning.lapped.solver import LappedSolver
 from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers import InnerSolver
 from neurfield.legacy import upgraded
@@ -27,8 +29,9 @@ from neurfield.signals.patches import PatchGrid
 
 FORMAT = "neurfield"
 # 2 adds the prior and the posterior, 3 learnt step sizes, scale modulation, patches and the family
-# of the field, 4 specs, 5 masks, times and labels of signals; earlier versions are read too.
-VERSION = 5
+# of the field, 4 specs, 5 masks, times and labels of signals, 6 priors across cells;
+# earlier versions are read too.
+VERSION = 6
 _MOST_DIGITS = 9  # of a version
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -88,22 +91,33 @@ def _rebuild(
     spec(**{k: v for k, v in document["field"].items() if k in names}).check()
     dtype = _DTYPES[document["dtype"]]
     field = field_of_weights(spec.module, document["field"], _strip(tensors, "field."), dtype)
-    solver = {**document["solver"], **_strip(tensors, "solver.")}
-    posterior = None
-    if "posterior" in document:
-        arrays = {k: v.numpy() for k, v in _strip(tensors, "posterior.").items()}
-        posterior = Posterior.from_state({**document["posterior"], **arrays})
+    state = {**document["solver"], **_strip(tensors, "solver.")}
+    solver = InnerSolver.from_state(state.pop("name"), state)
     codec = Codec(
         field=field,
-        solver=InnerSolver.from_state(solver.pop("name"), solver),
+        solver=solver,
         units=Units.from_dict(document),
-        posterior=posterior,
+        posterior=_posterior(document, tensors, solver),
     )
     layout = document["layout"] = Layout.from_dict(document["layout"])
     patches = PatchGrid.from_dict(document["patches"]) if "patches" in document else None
     codec = with_sizes(with_patches(codec, patches))
     check_codec(source, codec, layout)
     return codec, document
+
+
+def _posterior(
+    document: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], solver: InnerSolver
+) -> Posterior | LappedPosterior | None:
+    if "posterior" not in document:
+        return None
+    arrays = {k: v.numpy() for k, v in _strip(tensors, "posterior.").items()}
+    state = {**document["posterior"], **arrays}
+    if not isinstance(solver, LappedSolver):
+        return Posterior.from_state(state)
+    if solver.prior is None:
+        raise ValueError("posterior needs the prior of its solver")
+    return LappedPosterior.from_state(state, solver.prior, solver.precision)
 
 
 def available_device(device: str) -> torch.device:

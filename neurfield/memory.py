@@ -77,6 +77,7 @@ def room(
     device: torch.device,
     what: str,
     verbose: int = 0,
+    smallest: Callable[[float], float] = float,
 ) -> Iterator[None]:
     """Make blocks so small, inside a ``with``, that work takes no more memory than it may.
 
@@ -95,6 +96,9 @@ def room(
         Name of the work, such as "fit".
     verbose : int, default=0
         Whether to print what it takes.
+    smallest : callable, default=float
+        Returns the least of the numbers that all processes have which work together, so that their
+        blocks are the same; by default there is one process.
 
     Raises
     ------
@@ -113,6 +117,7 @@ def room(
             needed = need()
             if most is None or needed <= most:
                 break
+        _share.set(smallest(_share.get()))
         if budget is not None and most is not None and needed > most:
             raise ValueError(
                 f"memory_budget={budget!r} allows {_amount(most)}, and {what} takes about "

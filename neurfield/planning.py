@@ -24,6 +24,7 @@ from neurfield.fitting import FitPlan, problem_of
 from neurfield.lapped import LappedCodec
 from neurfield.learning import EarlyStopping, Learner, OuterLoop
 from neurfield.learning.checkpoint import fingerprint_of
+from neurfield.learning.distributed import World
 from neurfield.learning.solvers import MOST_STEPS
 from neurfield.patched import patches_of
 from neurfield.signals import Signals
@@ -230,7 +231,7 @@ def make_plan(
     ValueError
         If parameters do not fit the signals or the machine.
     """
-    started = time.perf_counter()
+    started, world = time.perf_counter(), World.here()
     device = resolve_device(encoder.device)
     dtype = resolve_dtype(encoder.precision, device)
     patches = None
@@ -244,7 +245,7 @@ def make_plan(
     if previous is not None:
         spec = field_of(encoder, previous.field)
     elif isinstance(spec := FieldSpec.of(encoder.field), Auto):
-        spec = _chosen(encoder, signals, device)
+        spec = world.from_first(lambda: _chosen(encoder, signals, device))
     learner = make_learner(encoder, spec, pieces, previous, before)
     settings, early_stopping = learner.settings, _early_stopping(encoder)
     layout = signals.layout
@@ -266,7 +267,7 @@ def make_plan(
             tol=EarlyStopping().tol if early_stopping is None else early_stopping.tol,
             checkpoint=None if encoder.checkpoint is None else Path(encoder.checkpoint),
             checkpoint_every=encoder.checkpoint_every,
-            verbose=encoder.verbose,
+            verbose=encoder.verbose if world.is_first else 0,
         ),
         make_field=partial(spec.make, layout.n_axes, layout.n_channels, shared),
         validation_fraction=0.0 if early_stopping is None else early_stopping.validation_fraction,
@@ -282,6 +283,7 @@ def make_plan(
         started=started,
         memory_budget=encoder.memory_budget,
         pass_from=pass_from,
+        world=world,
     )
 
 

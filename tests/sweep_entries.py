@@ -24,6 +24,8 @@ def entries(field, sweeps, part, latents, direction, cotangent):
     found = {"residual": sweeps.evaluate(tape, part, shifts).clone()}
     found["jacobian"] = sweeps.jacobian(tape, part).clone()
     found["carried back"] = sweeps.pull(sweeps.carry_back(tape, part, cotangent.clone()))
+    forward = sweeps.carry_forward(tape, part, sweeps.push(direction))
+    found["carried forward"] = forward.clone()
     found["losses"], gradient = sweeps.descend(tape, part, shifts)
     found["gradient"] = sweeps.pull(gradient)
     sweeps.collect(tape, part)

@@ -228,3 +228,9 @@ def test_recordings_get_cells_where_closed_forms_are_level():
     rough = rng.standard_normal((30, 3)) @ rng.standard_normal((3, 2048))
     choice = choose_field(read_signals(waves + rough), 77, torch.device("cpu"))
     assert isinstance(choice.field, Siren)
+
+
+def test_few_signals_with_many_latents_get_cells_untried(texture, capsys):
+    encoder = FunctaEncoder(latent_dim=16 * 18, verbose=1, **TINY).fit(texture[:5])
+    assert encoder.field_.cells.counts == (4, 4)
+    assert "18 latents, untried as 5 signals are few" in capsys.readouterr().err

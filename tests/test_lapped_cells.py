@@ -14,6 +14,8 @@ from neurfield.learning.lapped.normal import (
     NormalBlocks,
     block_preconditioner,
     conjugate_gradients,
+    damped_matrix,
+    normal_stencil,
     solution_matrix,
 )
 from neurfield.learning.lapped.start import damping, linear_latents
@@ -53,11 +55,13 @@ def test_a_cell_that_is_all_of_the_signal_has_it_as_its_window(normal):
         cells.resized((7, 6))
 
 
-def test_products_with_blocks_are_those_with_the_matrix(cells, normal):
+def test_products_with_a_stencil_are_those_with_the_matrix(cells, normal):
     field = lapped(cells, normal)
     cells = field.cells
-    blocks, latents = NormalBlocks.of(field, cells), normal(4, field.latent_dim)
-    torch.testing.assert_close(blocks.multiplier()(latents), latents @ blocks.dense())
+    latents, precision = normal(4, field.latent_dim), normal(3).exp()
+    matrix = damped_matrix(field, cells, precision)
+    found = normal_stencil(field, cells, precision)(latents)
+    torch.testing.assert_close(found, latents @ matrix)
 
 
 def test_blocks_far_from_borders_are_alike(normal):
@@ -66,7 +70,9 @@ def test_blocks_far_from_borders_are_alike(normal):
     assert cells.counts == (7, 8)
     latents = normal(2, field.latent_dim)
     expected = field.adjoint(field.linear_part(latents, cells), cells)
-    torch.testing.assert_close(NormalBlocks.of(field, cells).multiplier()(latents), expected)
+    precision = torch.zeros(3, dtype=torch.float64)
+    found = normal_stencil(field, cells, precision)(latents)
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.fixture
@@ -340,7 +346,7 @@ def test_conjugate_gradients_solve_what_a_dense_solver_does(cells, normal):
     matrix, rhs = J.T @ J + torch.diag(precision.repeat(cells.n_cells)), normal(4, J.shape[1])
     rhs[2] = 0.0
     expected = torch.linalg.solve(matrix, rhs.T).T
-    precondition = block_preconditioner(field, precision)
+    precondition = block_preconditioner(field, torch.diag(precision))
     found = conjugate_gradients(
         lambda rows: rows @ matrix, precondition, rhs, 20 * len(matrix), tolerance=1e-11
     )

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class AutogradLinearization(Linearization):
     """A field around given latents, for any field.
 
-    All of it can be differentiated once more, so a meta-gradient passes through it.
+    All of it can be differentiated once more, so a meta-gradient passes through it. Without
+    gradients the field's parameters have no part in it, as lanes may be there side by side.
 
     Parameters
     ----------
@@ -36,6 +37,8 @@ class AutogradLinearization(Linearization):
     def __init__(self, field: Field, coords: Tensor, latents: Tensor) -> None:
         if coords.ndim == 3:
             latents = latents.expand(len(coords), -1)
+        if not torch.is_grad_enabled():
+            field = field.twin()
         self._field, self._coords, self._latents = field, coords, latents
         self.values, self._pull = _with_pull(lambda own: field(coords, own), latents)
 
@@ -106,7 +109,8 @@ class AutogradSweeps(Sweeps):
     Parameters
     ----------
     field : Field
-        Any; its weights are read where it stands.
+        Any; its weights are read where it stands. Operations are recorded on parameters of the
+        sweeps' own, as lanes have sweeps of one field side by side.
     rows : int
         Most points, over all signals, of a block.
     """
@@ -116,9 +120,10 @@ class AutogradSweeps(Sweeps):
         self.refresh(field)
 
     def refresh(self, field: Field) -> None:
-        self._field = field
-        self._learnt = {name: p for name, p in field.named_parameters() if p.requires_grad}
-        self._found = {name: torch.zeros_like(p) for name, p in field.named_parameters()}
+        self._field = field.twin(trains=True)
+        parameters = dict(self._field.named_parameters())
+        self._learnt = {name: p for name, p in parameters.items() if p.requires_grad}
+        self._found = {name: torch.zeros_like(p) for name, p in parameters.items()}
 
     def tape(self) -> AutogradTape:
         return AutogradTape()
@@ -143,6 +148,15 @@ class AutogradSweeps(Sweeps):
     def carry_back(self, tape: AutogradTape, block: Block, cotangent: Tensor) -> Tensor:
         tape.cotangent = cotangent
         return self._gradients(tape.values, [tape.latents], cotangent)[0]
+
+    @torch.no_grad()
+    def carry_forward(self, tape: AutogradTape, block: Block, direction: Tensor) -> Tensor:
+        found: Any = torch.func.jvp(
+            lambda latents: self._field(block.coords, latents),
+            (tape.latents.detach(),),
+            (direction,),
+        )
+        return found[1]
 
     @torch.no_grad()
     def jacobian(self, tape: AutogradTape, block: Block) -> Tensor:

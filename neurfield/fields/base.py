@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from neurfield.fields.autograd import AutogradLinearization, AutogradSweeps
 from neurfield.fields.sweeps import Linearization, Sweeps
+from neurfield.fields.twins import twin
 
 
 class Field(nn.Module, ABC):
@@ -227,6 +228,16 @@ class Field(nn.Module, ABC):
             Most points of a block, over all its signals.
         """
         return AutogradSweeps(self, rows)
+
+    def twin(self, trains: bool = False) -> Self:
+        """Return the same field with parameters of its own, for use in a thread of its own.
+
+        Parameters
+        ----------
+        trains : bool, default=False
+            Whether operations are recorded on those of its parameters that are trained.
+        """
+        return twin(self, trains)
 
     def zero_latents(self, n_signals: int) -> Tensor:
         """Return the latents every inner loop starts from, of shape (n_signals, P).

@@ -173,6 +173,22 @@ class SineLayers:
                 self._add_back(k, delta, tape.flows[k], tape.flows[k - 1])
         return torch.stack(sums[::-1], dim=1)
 
+    def carry_forward(self, tape: SirenTape, shifts: Tensor) -> Tensor:
+        """Return the change of the values along a direction, of shape (B·N, c).
+
+        Parameters
+        ----------
+        tape : SirenTape
+            After :meth:`evaluate`; it stays as it is.
+        shifts : Tensor of shape (B, K, L)
+            Of the phases, along the direction.
+        """
+        rows = tape.n_signals * tape.n_points
+        tangent, change = self._tangent[:rows], self._change[:rows]
+        for k, shift in enumerate(shifts[:, :, None].unbind(dim=1)):
+            self._tilt(tape, k, shift, tangent, change)
+        return tangent @ self._weights.output.T
+
     def jacobian(self, tape: SirenTape, channel: int, phases: Tensor, out: Tensor) -> None:
         """Write the derivative of the values by the latents.
 
@@ -236,26 +252,33 @@ class SineLayers:
             At the values.
         """
         tangent, change = self._tangent[: len(scale)], self._change[: len(scale)]
-        by_signal = change.unflatten(0, (tape.n_signals, tape.n_points))
         for k, shift in enumerate(shifts[:, :, None].unbind(dim=1)):
-            sine, cosine, flow = tape.sines[k], tape.cosines[k], tape.flows[k]
+            sine, flow = tape.sines[k], tape.flows[k]
             if k:
-                torch.mul(flow, cosine, out=change)
+                torch.mul(flow, tape.cosines[k], out=change)
                 add_product(self.weight_gradients[k - 1], change.T, tangent)
-                torch.mm(tangent, self._weights.forward[k - 1], out=change)
-                by_signal.add_(shift)
-            else:
-                by_signal.copy_(shift.expand_as(by_signal))
-            if k and self._weights.skips:
-                tangent.addcmul_(cosine, change, value=self._weights.residual_scale)
-            else:
-                torch.mul(cosine, change, out=tangent)
+            self._tilt(tape, k, shift, tangent, change)
             flow.mul_(change.mul_(sine))
             hidden = self._hidden_after(tape, k)
         cotangent = (tangent @ self._weights.output.T).mul_(scale)
         add_product(self.output_gradient, cotangent.T, hidden)
         add_product(self.output_gradient, tape.cotangent.T, tangent)
         return self._bend_back(tape, cotangent), cotangent
+
+    def _tilt(
+        self, tape: SirenTape, k: int, shift: Tensor, tangent: Tensor, change: Tensor
+    ) -> None:
+        """Write u̇_k into `change`, and ḣ_k into `tangent` in the place of ḣ_{k-1}."""
+        by_signal = change.unflatten(0, (tape.n_signals, tape.n_points))
+        if k:
+            torch.mm(tangent, self._weights.forward[k - 1], out=change)
+            by_signal.add_(shift)
+        else:
+            by_signal.copy_(shift.expand_as(by_signal))
+        if k and self._weights.skips:
+            tangent.addcmul_(tape.cosines[k], change, value=self._weights.residual_scale)
+        else:
+            torch.mul(tape.cosines[k], change, out=tangent)
 
     def _bend_back(self, tape: SirenTape, cotangent: Tensor) -> Tensor:
         """Carry −ȧ_k back; the sign lets a_k sin u_k u̇_k be added to in place."""

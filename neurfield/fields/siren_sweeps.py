@@ -98,6 +98,10 @@ class SirenSweeps(Sweeps):
         tape.cotangent = cotangent.flatten(0, 1)
         return self._of_shifts(self._layers.carry_back(tape, tape.cotangent))
 
+    def carry_forward(self, tape: SirenTape, block: Block, direction: Tensor) -> Tensor:
+        found = self._layers.carry_forward(tape, self._of_phases(direction))
+        return found.view_as(block.values)
+
     def jacobian(self, tape: SirenTape, block: Block) -> Tensor:
         n_signals, n_points, n_channels = block.values.shape
         rows = n_signals * n_points

@@ -109,6 +109,10 @@ class Sweeps(ABC):
         """Return Σ cotangent · ∂f/∂m of the block on the tape, of shape (B, M)."""
 
     @abstractmethod
+    def carry_forward(self, tape: Any, block: Block, direction: Tensor) -> Tensor:
+        """Return ∂f/∂m · ṁ of the block on the tape for a direction ṁ, of shape (B, M, c)."""
+
+    @abstractmethod
     def jacobian(self, tape: Any, block: Block) -> Tensor:
         """Return ∂f/∂φ of the block on the tape, of shape (B, M, c, P), in a buffer used again."""
 

@@ -13,7 +13,9 @@ from torch import nn
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
+from neurfield.learning.distributed import World
 from neurfield.learning.footprint import Sizes
+from neurfield.learning.lapped.posterior import LappedPosterior
 from neurfield.learning.optimizers import Optimizers
 from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers import InnerSolver
@@ -98,9 +100,14 @@ class MetaStep(nn.Module, ABC):
     mse : Tensor, scalar
         Mean squared error of the field in the last step, in squared scaled units, for progress
         reports; 0 before the first.
+    world : World
+        The processes that take the step together, as a trainer sets it; one alone by default. The
+        batch is the same in all. A step may divide it between them and return the loss of all of
+        it; one that does not makes each of them do the same.
     """
 
     mse: torch.Tensor
+    world: World = World()
 
     def __init__(self, field: Field) -> None:
         super().__init__()
@@ -170,12 +177,12 @@ class Finished:
     ----------
     solver : InnerSolver
         Finds latents at test time.
-    posterior : Posterior, optional
+    posterior : Posterior or LappedPosterior, optional
         How sure decoded values are, where the learner can tell.
     """
 
     solver: InnerSolver
-    posterior: Posterior | None = None
+    posterior: Posterior | LappedPosterior | None = None
 
 
 class Learner(Spec, ABC):

@@ -1,7 +1,7 @@
 """How many bytes the parts of fitting and encoding take at most, from the sizes of what they keep.
 
-Each is a sum over the arrays that are there at the same time. Small ones are left out: vectors, and
-what is in proportion to the weights alone.
+Each is a sum over the arrays that are there at the same time. Small ones are left out, such as
+vectors. What is in proportion to the weights alone is the larger part where latents are very long.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class Sizes:
         Whether weights stand beside the values.
     n_lanes : int
         Threads that have workspaces of their own.
+    n_weights : int
+        Numbers of θ.
     """
 
     n_signals: int
@@ -50,6 +52,7 @@ class Sizes:
     n_bytes: int
     has_gaps: bool
     n_lanes: int
+    n_weights: int
 
     @classmethod
     def of(cls, field: Field, store: ContextStore) -> Sizes:
@@ -64,6 +67,7 @@ class Sizes:
             n_bytes=store.dtype.itemsize,
             has_gaps=not store.is_uniform,
             n_lanes=lane_count(store.device),
+            n_weights=field.n_parameters,
         )
 
     def batch(self, n_values: float) -> float:
@@ -86,6 +90,10 @@ class Sizes:
     def tape(self, n_rows: float) -> float:
         """Return sines, cosines and flows of all layers at so many points."""
         return 3 * n_rows * self.n_shifts * self.n_bytes
+
+    def weights(self) -> float:
+        """Return one copy of θ."""
+        return self.n_weights * self.n_bytes
 
     def square(self, n_bytes: int = 8) -> float:
         """Return a matrix of the size of the latent."""

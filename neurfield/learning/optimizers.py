@@ -23,8 +23,8 @@ class Muon(Optimizer):
 
     Parameters
     ----------
-    matrices : sequence of Tensor of shape (m, n)
-        Weights to update in place.
+    matrices : sequence of Tensor of shape (m, n), or (m, n, ...)
+        Weights to update in place; kernels of convolutions count as matrices of m rows.
     lr : float
         Learning rate of a square matrix; a taller one's is √(m/n) times as large.
     weight_decay : float
@@ -65,10 +65,10 @@ class Muon(Optimizer):
         if not state:
             state["momentum_buffer"] = torch.zeros_like(matrix)
         average = state["momentum_buffer"].lerp_(gradient, 1.0 - momentum)
-        direction = orthogonalised(gradient.lerp(average, momentum))
+        direction = orthogonalised(gradient.lerp(average, momentum).flatten(1))
         matrix.mul_(1.0 - group["lr"] * group["weight_decay"])
-        taller = math.sqrt(max(1.0, matrix.shape[0] / matrix.shape[1]))
-        matrix.add_(direction, alpha=-group["lr"] * taller)
+        taller = math.sqrt(max(1.0, direction.shape[0] / direction.shape[1]))
+        matrix.add_(direction.reshape(matrix.shape), alpha=-group["lr"] * taller)
 
 
 def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:

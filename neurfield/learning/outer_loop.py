@@ -13,6 +13,7 @@ from torch import Tensor
 
 from neurfield.learning.callbacks import Callback
 from neurfield.learning.clock import Clock
+from neurfield.learning.distributed import World
 from neurfield.learning.store import ContextStore
 
 
@@ -129,6 +130,8 @@ class Pass:
     callbacks : sequence of callables, default=()
         Each is called with a :class:`~neurfield.learning.callbacks.Progress` after every
         meta-step; one that returns true ends the pass.
+    world : World, default=World()
+        The processes that go through it together; one alone by default.
     """
 
     store: ContextStore
@@ -138,3 +141,4 @@ class Pass:
     start: Tensor | None = None
     clock: Clock = dataclass_field(default_factory=lambda: Clock(None))
     callbacks: Sequence[Callback] = ()
+    world: World = dataclass_field(default_factory=World)

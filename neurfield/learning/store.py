@@ -18,6 +18,7 @@ from neurfield.learning.weighting import sum_over_signals
 from neurfield.learning.window import BlockWindow
 from neurfield.signals import SignalGroup, Signals, Units
 from neurfield.signals.lazy import LazyValues, count_observed
+from neurfield.signals.mapped import let_go
 
 _LARGE_GROUP = 8  # from this many signals on, sharing a grid beats padding
 
@@ -46,8 +47,11 @@ class _Grid:
             where = np.unravel_index(points, values.shape[1:-1])
             if isinstance(values, LazyValues):
                 return values.at_points(rows, where)
-            return values[(rows[:, None], *where)]
+            found = values[(rows[:, None], *where)]
+            let_go(values)
+            return found
         block = values[rows]
+        let_go(values)
         if self.has_gaps is None:
             count_observed(block, self.group.positions[rows])
         return block.reshape(len(rows), len(self.coords), -1)

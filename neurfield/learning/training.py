@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from torch import Tensor
+from torch import Tensor, nn
 
 from neurfield.decibels import psnr_of
 from neurfield.errors import reading
@@ -21,6 +21,7 @@ from neurfield.learning.callbacks import Callback, Progress
 from neurfield.learning.checkpoint import check_shapes, save_checkpoint
 from neurfield.learning.clock import Clock
 from neurfield.learning.context import Context
+from neurfield.learning.distributed import World
 from neurfield.learning.encoding import encode_store
 from neurfield.learning.interrupt import deferred_interrupt
 from neurfield.learning.optimizers import lr_factor
@@ -68,6 +69,7 @@ class Trainer:
     start: Tensor | None
     clock: Clock
     callbacks: Sequence[Callback]
+    world: World = World()
 
     def __init__(
         self,
@@ -83,6 +85,7 @@ class Trainer:
             # CUDA graphs take away the launch of each kernel; there is none on a CPU.
             on_gpu = next(field.parameters()).device.type == "cuda"
             self.meta_step.compile(mode="reduce-overhead" if on_gpu else None)
+        self._forward: nn.Module = self.meta_step
         self.optimizers = learner.optimizers(self.meta_step)
         self.state = state or TrainingState()
         self.was_interrupted = False
@@ -109,11 +112,15 @@ class Trainer:
         self.store, self.held_out, self.loop = through.store, through.held_out, through.loop
         self.fingerprint, self.callbacks = through.fingerprint, through.callbacks
         self.start, self.clock = through.start, through.clock
+        self.world = self.meta_step.world = through.world
+        self._forward = self.world.wrapped(self.meta_step)
         self.was_interrupted, self._pace, self._saved_at = False, 0.0, -1
         try:
             return self._run(saved)
         finally:  # The signals are the caller's, who may want their memory back.
             del self.store, self.held_out
+            self.world = self.meta_step.world = World()
+            self._forward = self.meta_step
 
     def _run(self, saved: dict[str, Any] | None) -> TrainingState:
         # The range that PSNR refers to, in scaled units, averaged over channels.
@@ -129,7 +136,7 @@ class Trainer:
                     bar.set_postfix_str(self._caption(), refresh=False)
                     bar.update()
                     self._after_step()
-                    if interrupt.requested:
+                    if self.world.any(interrupt.requested):
                         raise KeyboardInterrupt
                 if self.loop.checkpoint is not None and self._saved_at != self.state.iteration:
                     self._save()  # a callback has ended the pass, or the time
@@ -160,7 +167,7 @@ class Trainer:
             Meta-loss before the step; NaN if it or its gradient was not finite.
         """
         self.optimizers.zero_grad()
-        loss = self.meta_step(batch)
+        loss = self._forward(batch)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.optimizers.parameters, _GRADIENT_NORM)
         value = float(loss.detach())
@@ -187,6 +194,7 @@ class Trainer:
         started, state = time.perf_counter(), self.state
         self._between_steps = False
         progress = max(state.iteration / self.loop.max_iter, self.clock.progress)
+        progress = self.world.decided(progress)
         factor = lr_factor(self.loop.lr_schedule, progress, state.iteration)
         self.optimizers.scale_lr(state.lr_scale * factor)
         loss = self.step(self.meta_step.draw(self.learner, self.store, self.generator))
@@ -224,7 +232,7 @@ class Trainer:
             elapsed=state.elapsed,
             field=self.field,
         )
-        for callback in self.callbacks:
+        for callback in self.callbacks if self.world.is_first else ():
             if callback(progress):
                 state.stopped = True
 
@@ -234,7 +242,8 @@ class Trainer:
         some = state.iteration > state.first
         out_of_time = some and not self.clock.has_time_for(self._pace)
         out_of_patience = loop.patience is not None and state.stale_evaluations >= loop.patience
-        return state.stopped or out_of_time or out_of_patience or state.iteration >= loop.max_iter
+        is_done = state.stopped or out_of_time or out_of_patience
+        return bool(self.world.decided(is_done or state.iteration >= loop.max_iter))
 
     def _evaluate(self) -> None:
         """Score θ: by held-out signals where there are any, by recent batches otherwise."""
@@ -242,7 +251,7 @@ class Trainer:
         if self.held_out is None:
             score = self._recent_psnr()
         else:
-            score = self._held_out_psnr()
+            score = self.world.decided(self._held_out_psnr())
             state.validation_curve.append(score)
         if score > state.best_score + self.loop.tol:
             self._keep_best(score)
@@ -365,6 +374,9 @@ class Trainer:
 
     def _save(self) -> None:
         assert self.loop.checkpoint is not None
+        self._saved_at = self.state.iteration
+        if not self.world.is_first:
+            return
         state = {
             "training": {k: v for k, v in vars(self.state).items() if k != "stopped"},
             "weights": self.meta_step.state_dict(),
@@ -376,7 +388,6 @@ class Trainer:
         if self.start is not None:
             state["start"] = self.start
         save_checkpoint(self.loop.checkpoint, state, self.fingerprint)
-        self._saved_at = self.state.iteration
 
     def _restore(self, saved: dict[str, Any]) -> None:
         assert self.loop.checkpoint is not None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from neurfield.memory import at_once
+from neurfield.signals.mapped import let_go, map_of
 
 
 @dataclass(frozen=True)
@@ -256,6 +257,7 @@ def row_blocks(values: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     for start in range(0, len(values), most):
         rows = slice(start, start + most)
         yield rows, values[rows]
+        let_go(values)
 
 
 def count_observed(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -297,7 +299,7 @@ def thinned(values: Values, every: int) -> np.ndarray:
     """Return every k-th point of some signals, of shape (m, c), without copying them all."""
     if isinstance(values, LazyValues):
         return values.sample
-    if values.flags.c_contiguous:
+    if values.flags.c_contiguous and map_of(values) is None:
         return values.reshape(-1, values.shape[-1])[::every]
     sample, passed = [], 0
     for _, block in row_blocks(values):

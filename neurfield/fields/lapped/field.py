@@ -7,20 +7,16 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from numbers import Integral
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from neurfield._compat import Interval, StrOptions
 from neurfield.fields.base import Field
 from neurfield.fields.lapped import spline
 from neurfield.fields.lapped.cells import Cells, partition_of_unity
-from neurfield.fields.spec import FieldSpec
 from neurfield.sizes import along_axes
 
-_USUAL_LATENTS = 16  # of a cell
-_MOST_LATENTS = 256  # of a cell that was not asked for
 _ON_GRID = 1e-3  # samples by which points may be off the grid of the tables
 
 
@@ -210,11 +206,39 @@ class LappedField(Field):
             Scaled values.
         """
         cells = self.cells if cells is None else cells
+        return self.overlapped(self.factors(latents, cells), cells)
+
+    def factors(self, latents: Tensor, cells: Cells) -> Tensor:
+        """Return what multiplies the tables [B; C] in each cell: [φ_c, ψ_c].
+
+        Parameters
+        ----------
+        latents : Tensor of shape (B, n_cells · k)
+            One latent a row.
+        cells : Cells
+            Of the signals.
+
+        Returns
+        -------
+        Tensor of shape (B, n_cells, k + features)
+            By functions, for each cell.
+        """
         vectors = latents.reshape(len(latents), cells.n_cells, -1)
         around = (vectors / self.spread).mT.unflatten(2, cells.counts)
-        nonlinear = self.net(around).flatten(2).mT
+        return torch.cat([vectors, self.net(around).flatten(2).mT], dim=-1)
+
+    def overlapped(self, factors: Tensor, cells: Cells) -> Tensor:
+        """Return the values on the grid, of shape (B, c, *shape), for given factors.
+
+        Parameters
+        ----------
+        factors : Tensor of shape (B, n_cells, k + features)
+            As :meth:`factors` returns them.
+        cells : Cells
+            Of the signals.
+        """
         tables = torch.cat([self.basis, self.detail * self.window])
-        return self.level + cells.overlap(torch.cat([vectors, nonlinear], dim=-1) @ tables)
+        return self.level + cells.overlap(factors @ tables)
 
     def linear_part(self, latents: Tensor, cells: Cells) -> Tensor:
         """Evaluate Σ B φ_c on the grid of the tables, of shape (B, c, *shape).
@@ -319,19 +343,6 @@ class LappedField(Field):
     def _along(self, weight: Tensor) -> Tensor:
         return self.spread.double().reshape(1, -1, *[1] * (weight.ndim - 2))
 
-    def twin(self, trains: bool = False) -> LappedField:
-        """Return the same field with parameters of its own, over the same numbers.
-
-        Threads that record operations on one parameter may wait for each other for ever: one of
-        them holds the parameter and waits for the interpreter, the other the other way round.
-
-        Parameters
-        ----------
-        trains : bool, default=False
-            Whether operations on the parameters are recorded.
-        """
-        return _twin(self, trains)
-
     def of_shape(self, shape: Sequence[int]) -> LappedField:
         """Return the same field for signals of another shape; weights are shared.
 
@@ -345,101 +356,3 @@ class LappedField(Field):
         field.shape = field.cells.shape
         field.latent_dim = field.cells.n_cells * self.cell_latents
         return field
-
-
-def _twin(module: Any, trains: bool) -> Any:
-    twin = copy.copy(module)
-    twin._parameters = {
-        name: nn.Parameter(parameter.detach(), requires_grad=trains)
-        for name, parameter in module._parameters.items()
-    }
-    twin._modules = {name: _twin(part, trains) for name, part in module._modules.items()}
-    return twin
-
-
-class Lapped(FieldSpec):
-    """Options of :class:`LappedField`: cells with windows that overlap, one θ for all sizes.
-
-    Parameters
-    ----------
-    cell : int or tuple of d int, default=None
-        Samples of a cell along each axis; one number serves all axes. None takes those among which
-        the encoder's ``latent_dim``, the length of all vectors together, falls into vectors whose
-        length is closest to 16.
-    hidden_dim : int, default=None
-        Width of the network ψ; None takes the encoder's.
-    features : int, default=64
-        Number of functions in C.
-    pool : {"mean"}, default=None
-        What ``transform`` returns for a signal: None, the vectors of its cells, one after the other
-        in C order; "mean", their mean, which is as long for a signal of any size and cannot be
-        decoded.
-
-    Examples
-    --------
-    >>> Lapped(cell=8).features
-    64
-    """
-
-    name: ClassVar[str] = "lapped"
-    module: ClassVar[type[LappedField]] = LappedField
-    usual_learner: ClassVar[str] = "lapped"
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "cell": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
-        "hidden_dim": [Interval(Integral, 1, None, closed="left"), None],
-        "features": [Interval(Integral, 1, None, closed="left")],
-        "pool": [StrOptions({"mean"}), None],
-    }
-
-    def __init__(
-        self,
-        cell: int | tuple[int, ...] | None = None,
-        hidden_dim: int | None = None,
-        features: int = 64,
-        pool: str | None = None,
-    ) -> None:
-        self.cell = cell
-        self.hidden_dim = hidden_dim
-        self.features = features
-        self.pool = pool
-
-    def configuration(self, in_dim: int, shared: Mapping[str, Any]) -> dict[str, Any]:
-        if self.cell is None:
-            shared = {**shared, "cell": usual_cell(shared["shape"], shared["latent_dim"])}
-        return super().configuration(in_dim, shared)
-
-
-def usual_cell(shape: Sequence[int], latent_dim: int) -> tuple[int, ...]:
-    """Return the samples of a cell that a latent of some length is best divided among.
-
-    Parameters
-    ----------
-    shape : sequence of d int
-        Samples of a signal along each axis.
-    latent_dim : int
-        Length P of the latent of a whole signal.
-
-    Raises
-    ------
-    ValueError
-        If no number of cells divides it into vectors of a moderate length.
-
-    Examples
-    --------
-    >>> usual_cell((64, 64), 1024), usual_cell((1000,), 256)
-    ((8, 8), (63,))
-    """
-    found: dict[float, tuple[int, ...]] = {}
-    for side in range(min(2, *shape), max(shape) + 1):
-        cells = Cells.covering(shape, [min(side, size) for size in shape])
-        k, rest = divmod(latent_dim, cells.n_cells)
-        if 1 <= k <= _MOST_LATENTS and not rest:
-            found.setdefault(abs(math.log(k / _USUAL_LATENTS)), cells.side)
-    if not found:
-        raise ValueError(
-            f"latent_dim={latent_dim} cannot be divided equally among cells of {tuple(shape)} "
-            f"samples, with at most {_MOST_LATENTS} numbers each: give another one, or "
-            "field=Lapped(cell=...)"
-        )
-    return found[min(found)]

@@ -11,6 +11,7 @@ from torch import Tensor
 from neurfield.fields.lapped import Cells
 from neurfield.learning.store import ContextStore
 from neurfield.signals.lazy import LazyValues
+from neurfield.signals.mapped import let_go
 
 # Most samples of a crop along an axis, for signals of one, two and three axes.
 _MOST_SAMPLES = (1024, 64, 32)
@@ -37,12 +38,12 @@ class Crops:
     def __len__(self) -> int:
         return len(self.values)
 
-    def of_signals(self, index: slice) -> Crops:
+    def of_signals(self, index: slice | Tensor) -> Crops:
         """Return some of them.
 
         Parameters
         ----------
-        index : slice
+        index : slice or int Tensor
             Which ones.
         """
         weights = None if self.weights is None else self.weights[index]
@@ -155,7 +156,10 @@ def _cut(
             values = values[unique]
         for i, row in zip(members, rows, strict=True):
             pieces[i] = _padded(values[(row, *_slices(starts[i], shape))], shape)
-    return np.stack(pieces)
+    found = np.stack(pieces)
+    for g in np.unique(groups):
+        let_go(store.grids[g].group.values)
+    return found
 
 
 def _padded(piece: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -11,62 +11,85 @@ from torch.autograd.function import once_differentiable
 from neurfield.fields.lapped import Cells, LappedField
 from neurfield.learning.lanes import in_lanes, lane_parts
 from neurfield.learning.lapped.crops import Crops
+from neurfield.learning.lapped.curvature import TableCurvature
 from neurfield.learning.lapped.start import linear_latents
 
 
 def errors_at_closed_form(
-    field: LappedField, cells: Cells, crops: Crops, inverse: Tensor
+    field: LappedField,
+    encoder: LappedField,
+    cells: Cells,
+    crops: Crops,
+    inverse: Tensor,
+    curvature: TableCurvature,
 ) -> Tensor:
-    """Return each crop's mean squared error at the latents of the field's linear part.
+    """Return each crop's mean squared error at the latents that an encoder finds.
 
     Parameters
     ----------
     field : LappedField
         By whose parameters the errors can be differentiated once; latents count as given.
+    encoder : LappedField
+        Whose linear part finds them.
     cells : Cells
         Of the crops.
     crops : Crops
         Signals.
     inverse : Tensor of shape (P, P)
-        As :func:`~neurfield.learning.lapped.normal.solution_matrix` returns it.
+        As :func:`~neurfield.learning.lapped.normal.solution_matrix` returns it for the encoder.
+    curvature : TableCurvature
+        Gathers the curvature of what is differentiated, where it wants to.
 
     Returns
     -------
     Tensor of shape (B,)
         Over the observed values of each.
     """
-    found: Tensor = _Errors.apply((field, cells, crops, inverse), *field.parameters())
+    found: Tensor = _Errors.apply(
+        (field, encoder, cells, crops, inverse, curvature), *field.parameters()
+    )
     return found
 
 
 class _Errors(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, problem: tuple[LappedField, Cells, Crops, Tensor], *parameters: Tensor
+        ctx: Any,
+        problem: tuple[LappedField, LappedField, Cells, Crops, Tensor, TableCurvature],
+        *parameters: Tensor,
     ) -> Tensor:
-        field, cells, crops, inverse = problem
+        field, encoder, cells, crops, inverse, curvature = problem
         parts = lane_parts(len(crops), inverse.device)
 
         twins = [field.twin(trains=True) for _ in parts]
 
-        def work(lane: int) -> Tensor:
+        def work(lane: int) -> tuple[Tensor, Tensor]:
             part, own = crops.of_signals(parts[lane]), twins[lane]
-            latents = linear_latents(own, cells, part, inverse)
+            latents = linear_latents(encoder, cells, part, inverse)
             with torch.enable_grad():
-                return part.mse(own.values_on_grid(latents, cells))
+                factors = own.factors(latents, cells)
+                return part.mse(own.overlapped(factors, cells)), factors.detach()
 
-        ctx.lanes, ctx.parts = in_lanes(work, len(parts)), parts
+        ctx.lanes, ctx.parts, ctx.curvature = in_lanes(work, len(parts)), parts, curvature
+        ctx.n_values = crops.values[0].numel()
         ctx.parameters = [list(twin.parameters()) for twin in twins]
-        return torch.cat([errors.detach() for errors in ctx.lanes])
+        return torch.cat([errors.detach() for errors, _ in ctx.lanes])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, at_errors: Tensor) -> tuple[Tensor | None, ...]:
-        def work(lane: int) -> tuple[Tensor, ...]:
-            with torch.enable_grad():
-                return torch.autograd.grad(
-                    ctx.lanes[lane], ctx.parameters[lane], at_errors[ctx.parts[lane]]
-                )
+        curvature = ctx.curvature
 
-        done = in_lanes(work, len(ctx.lanes))
-        return (None, *(torch.stack(each).sum(dim=0) for each in zip(*done, strict=True)))
+        def work(lane: int) -> tuple[Tensor, ...]:
+            (errors, factors), weights = ctx.lanes[lane], at_errors[ctx.parts[lane]]
+            with torch.enable_grad():
+                found = torch.autograd.grad(errors, ctx.parameters[lane], weights)
+            if curvature.wants_more:
+                found += (curvature.of_signals(factors, weights, ctx.n_values),)
+            return found
+
+        done = zip(*in_lanes(work, len(ctx.lanes)), strict=True)
+        summed = [torch.stack(each).sum(dim=0) for each in done]
+        if curvature.wants_more:
+            curvature.gather(summed.pop())
+        return (None, *summed)

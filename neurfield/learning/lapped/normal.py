@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Self
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from neurfield.fields.lapped import Cells, LappedField
+from neurfield.learning.lapped.stencil import Stencil, one_of_each_kind, stencil_of
 
 _CHUNK = 64  # signals whose windows are in memory at once, where many are probed
 _ALIKE = 5  # cells along an axis, from which on more of them are like the middle one
@@ -36,7 +37,12 @@ class NormalBlocks:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, field: LappedField, cells: Cells) -> Self:
+    def of(
+        cls,
+        field: LappedField,
+        cells: Cells,
+        more: Callable[[Cells], NormalBlocks] | None = None,
+    ) -> Self:
         """Compute the blocks.
 
         Cells that are not near a border are all alike, so a small grid with the same borders is
@@ -48,29 +54,32 @@ class NormalBlocks:
             Whose B it is of.
         cells : Cells
             Of the signals.
+        more : callable, optional
+            Returns what to add, such as the precision of a prior, for cells of any number.
         """
-        few = [min(n, _ALIKE) for n in cells.counts]
-        small = cells.resized(
-            [
-                size - (n - m) * side
-                for size, n, m, side in zip(cells.shape, cells.counts, few, cells.side, strict=True)
-            ]
-        )
-        found = _probed(field, small)
+        small = one_of_each_kind(cells, _ALIKE)
+        few = small.counts
+        found = probed(field, small)
+        if more is not None:
+            added = more(small).blocks
+            found = {offset: block + added[offset].to(block) for offset, block in found.items()}
         along = [_like(n, m) for n, m in zip(cells.counts, few, strict=True)]
         index = (torch.cartesian_prod(*along).reshape(cells.n_cells, -1) * _strides(few)).sum(dim=1)
         index = index.to(field.basis.device)
         return cls(cells, {offset: block[index] for offset, block in found.items()})
 
-    def to(self, dtype: torch.dtype) -> NormalBlocks:
+    def to(self, dtype: torch.dtype, device: torch.device | None = None) -> NormalBlocks:
         """Return the same matrix in another precision.
 
         Parameters
         ----------
         dtype : torch.dtype
             Of all blocks.
+        device : torch.device, optional
+            Where they are to be; by default where they are.
         """
-        return NormalBlocks(self.cells, {o: block.to(dtype) for o, block in self.blocks.items()})
+        blocks = {o: block.to(device=device, dtype=dtype) for o, block in self.blocks.items()}
+        return NormalBlocks(self.cells, blocks)
 
     def multiplier(self) -> Callable[[Tensor], Tensor]:
         """Return what multiplies rows of shape (B, P) with the matrix."""
@@ -95,14 +104,30 @@ class NormalBlocks:
         some = next(iter(self.blocks.values()))
         k = some.shape[-1]
         matrix = some.new_zeros(n_cells, k, n_cells, k)
-        places, strides = _places(counts), _strides(counts)
         for offset, blocks in self.blocks.items():
-            step = torch.tensor(offset)
-            other = places + step
-            inside = ((other >= 0) & (other < torch.tensor(counts))).all(dim=-1)
-            rows = torch.nonzero(inside)[:, 0]
-            matrix[rows, :, rows + int((step * strides).sum())] = blocks[rows]
+            rows, columns = _beside(counts, offset)
+            matrix[rows, :, columns] = blocks[rows]
         return matrix.reshape(n_cells * k, n_cells * k)
+
+    @classmethod
+    def of_matrix(cls, matrix: Tensor, cells: Cells) -> Self:
+        """Return the blocks of a matrix between cells that touch, whatever else it holds.
+
+        Parameters
+        ----------
+        matrix : Tensor of shape (P, P)
+            Between the latents of all cells.
+        cells : Cells
+            Of the signals.
+        """
+        counts, n_cells = cells.counts, cells.n_cells
+        k = len(matrix) // n_cells
+        parts, found = matrix.reshape(n_cells, k, n_cells, k), {}
+        for offset in _offsets(counts):
+            rows, columns = _beside(counts, offset)
+            found[offset] = matrix.new_zeros(n_cells, k, k)
+            found[offset][rows] = parts[rows, :, columns]
+        return cls(cells, found)
 
 
 def _places(counts: Sequence[int]) -> Tensor:
@@ -113,6 +138,20 @@ def _places(counts: Sequence[int]) -> Tensor:
 def _strides(counts: Sequence[int]) -> Tensor:
     """Return how many cells further the next one along each axis is, of shape (d,)."""
     return torch.tensor([math.prod(counts[j + 1 :]) for j in range(len(counts))])
+
+
+def _offsets(counts: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return by how many cells along each axis those that touch a cell are further."""
+    return list(product(*((-1, 0, 1) if n > 1 else (0,) for n in counts)))
+
+
+def _beside(counts: Sequence[int], offset: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return the cells that have one so many further, and that one of each."""
+    step = torch.tensor(offset)
+    other = _places(counts) + step
+    inside = ((other >= 0) & (other < torch.tensor(counts))).all(dim=-1)
+    rows = torch.nonzero(inside)[:, 0]
+    return rows, rows + int((step * _strides(counts)).sum())
 
 
 def _like(count: int, few: int) -> Tensor:
@@ -128,30 +167,65 @@ def _like(count: int, few: int) -> Tensor:
     )
 
 
-def _probed(field: LappedField, cells: Cells) -> dict[tuple[int, ...], Tensor]:
-    """Compute the blocks of a small grid, float64, by applying JᵀJ to latents of single cells."""
+def probes_of_colours(cells: Cells, k: int, like: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Divide cells into colours, of which no two of one touch or have a neighbour in common.
+
+    Parameters
+    ----------
+    cells : Cells
+        Of the signals.
+    k : int
+        Latents of a cell.
+    like : Tensor
+        Of whose type and on whose device probes are.
+
+    Yields
+    ------
+    members : int Tensor of shape (m,)
+        Cells of a colour, on the CPU.
+    probes : Tensor of shape (k, P)
+        The i-th has a one at the i-th latent of each of them.
+    """
+    where = _places(cells.counts)
+    for colour in product(*(range(min(3, n)) for n in cells.counts)):
+        members = torch.nonzero((where % 3 == torch.tensor(colour)).all(dim=-1))[:, 0]
+        probes = like.new_zeros(k, cells.n_cells, k)
+        eye = torch.eye(k, dtype=probes.dtype, device=probes.device)
+        probes[:, members.to(probes.device)] = eye[:, None]
+        yield members, probes.flatten(1)
+
+
+def probed(
+    field: LappedField, cells: Cells, weights: Tensor | None = None
+) -> dict[tuple[int, ...], Tensor]:
+    """Compute the blocks of a small grid, float64, by applying JᵀJ to latents of single cells.
+
+    Parameters
+    ----------
+    field : LappedField
+        Whose B it is of.
+    cells : Cells
+        Of the signals.
+    weights : Tensor of shape (c, *shape), optional
+        Diagonal of W in JᵀWJ, which is computed instead.
+    """
     k, n_cells, counts = field.cell_latents, cells.n_cells, cells.counts
     where, strides = _places(counts), _strides(counts)
-    offsets = list(product(*((-1, 0, 1) if n > 1 else (0,) for n in counts)))
     device = field.basis.device
     blocks = {
-        offset: torch.zeros(n_cells, k, k, dtype=torch.float64, device=device) for offset in offsets
+        offset: torch.zeros(n_cells, k, k, dtype=torch.float64, device=device)
+        for offset in _offsets(counts)
     }
-    for colour in product(*(range(min(3, n)) for n in counts)):
-        probed = torch.nonzero((where % 3 == torch.tensor(colour)).all(dim=-1))[:, 0]
-        probes = field.basis.new_zeros(k, n_cells, k)
-        eye = torch.eye(k, dtype=probes.dtype, device=device)
-        probes[:, probed.to(device)] = eye[:, None]
-        found = torch.cat(
-            [
-                field.adjoint(field.linear_part(part, cells), cells)
-                for part in probes.flatten(1).split(_CHUNK)
-            ]
-        )
+    for members, probes in probes_of_colours(cells, k, field.basis):
+        parts = []
+        for part in probes.split(_CHUNK):
+            values = field.linear_part(part, cells)
+            parts.append(field.adjoint(values if weights is None else values * weights, cells))
+        found = torch.cat(parts)
         found = found.unflatten(1, (n_cells, k)).double()  # by latent of the probed, cell, latent
         for offset, block in blocks.items():
             # Rows of the cells from which the probed ones are so many further.
-            rows_at = where[probed] - torch.tensor(offset)
+            rows_at = where[members] - torch.tensor(offset)
             inside = ((rows_at >= 0) & (rows_at < torch.tensor(counts))).all(dim=-1)
             rows = (rows_at[inside] * strides).sum(dim=-1).to(device)
             block[rows] = found[:, rows].permute(1, 2, 0)
@@ -159,7 +233,37 @@ def _probed(field: LappedField, cells: Cells) -> dict[tuple[int, ...], Tensor]:
 
 
 @torch.no_grad()
-def solution_matrix(field: LappedField, cells: Cells, precision: Tensor) -> Tensor:
+def damped_matrix(
+    field: LappedField,
+    cells: Cells,
+    precision: Tensor,
+    more: Callable[[Cells], NormalBlocks] | None = None,
+) -> Tensor:
+    """Return JᵀJ + Λ, of shape (P, P), in double precision.
+
+    Parameters
+    ----------
+    field : LappedField
+        Whose B it is of.
+    cells : Cells
+        Of the signals.
+    precision : Tensor of shape (k,)
+        Diagonal of Λ, the same for every cell, in units of the sum of squared errors.
+    more : callable, optional
+        Returns what to add to Λ, for cells of any number.
+    """
+    matrix = NormalBlocks.of(field, cells, more).dense()
+    matrix.diagonal().add_(precision.double().repeat(cells.n_cells))
+    return 0.5 * (matrix + matrix.T)
+
+
+@torch.no_grad()
+def solution_matrix(
+    field: LappedField,
+    cells: Cells,
+    precision: Tensor,
+    more: Callable[[Cells], NormalBlocks] | None = None,
+) -> Tensor:
     """Return (JᵀJ + Λ)⁻¹, of shape (P, P), of the field's dtype.
 
     Parameters
@@ -170,11 +274,37 @@ def solution_matrix(field: LappedField, cells: Cells, precision: Tensor) -> Tens
         Of the signals.
     precision : Tensor of shape (k,)
         Diagonal of Λ, the same for every cell, in units of the sum of squared errors.
+    more : callable, optional
+        Returns what to add to Λ, for cells of any number.
     """
-    matrix = NormalBlocks.of(field, cells).dense()
-    matrix.diagonal().add_(precision.double().repeat(cells.n_cells))
-    matrix = 0.5 * (matrix + matrix.T)
+    matrix = damped_matrix(field, cells, precision, more)
     return torch.cholesky_inverse(torch.linalg.cholesky(matrix)).to(field.basis.dtype)
+
+
+@torch.no_grad()
+def normal_stencil(
+    field: LappedField,
+    cells: Cells,
+    precision: Tensor,
+    more: Callable[[Cells], NormalBlocks] | None = None,
+) -> Stencil:
+    """Return JᵀJ + Λ as what multiplies latents, of the field's dtype.
+
+    Parameters
+    ----------
+    field : LappedField
+        Whose B it is of.
+    cells : Cells
+        Of the signals.
+    precision : Tensor of shape (k,)
+        Diagonal of Λ, as in :func:`solution_matrix`.
+    more : callable, optional
+        What to add to it, as there.
+    """
+    small = one_of_each_kind(cells, _ALIKE)
+    matrix = damped_matrix(field, small, precision, more).to(field.basis.dtype)
+    reach = [min(1, n - 1) for n in small.counts]
+    return stencil_of(matrix, small.counts, cells.counts, reach)
 
 
 def conjugate_gradients(
@@ -230,11 +360,11 @@ def block_preconditioner(field: LappedField, precision: Tensor) -> Callable[[Ten
     ----------
     field : LappedField
         Whose B it is of.
-    precision : Tensor of shape (k,)
-        Diagonal of Λ, as in :func:`solution_matrix`.
+    precision : Tensor of shape (k, k)
+        Block of Λ.
     """
     basis = field.basis.detach().double()
-    inverse = torch.linalg.inv(basis @ basis.T + torch.diag(precision.double()))
+    inverse = torch.linalg.inv(basis @ basis.T + precision.double())
     inverse = inverse.to(field.basis.dtype)
     k = len(inverse)
 

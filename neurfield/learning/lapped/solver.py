@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -14,19 +14,27 @@ from neurfield.fields import Field
 from neurfield.fields.lapped import LappedField, spline
 from neurfield.learning.context import Context
 from neurfield.learning.lanes import each_in_lanes
+from neurfield.learning.lapped.filter import inverse_filter
+from neurfield.learning.lapped.gaps import Seen, density_at
 from neurfield.learning.lapped.normal import (
-    NormalBlocks,
     block_preconditioner,
     conjugate_gradients,
+    normal_stencil,
     solution_matrix,
 )
+from neurfield.learning.lapped.prior import CellPrior, PriorOfSignal
 from neurfield.learning.solvers.base import InnerSolver, check_numbers
 from neurfield.learning.workspace import Workspace
 
-_MOST_DENSE = 4096  # latents up to which all signals on a grid share one inverse
-_CG_STEPS, _CG_WITH_GAPS, _CG_DESCENT = 30, 60, 8
-_TOGETHER = 16  # signals whose closed form is found in one product
+# Latents up to which one product with the inverse is quicker than a filter, and up to which it
+# stands in for one.
+_USUALLY_DENSE, _MOST_DENSE = 1024, 4096
+_CG_STEPS, _CG_WITH_GAPS, _CG_DESCENT = 100, 60, 8  # the least, where gaps are
+_TOGETHER = 8  # signals whose closed form is found in one product, where they are small
+_VALUES_TOGETHER = 2**18
 _LONGEST, _SHORTENINGS, _SHORTEN = 1.5, 4, 0.25  # of steps that descend
+_AS_GOOD_AS_WHOLE = 0.1  # of a step, by which its length may differ from 1 and be left so
+_LEAST_GAIN = 1e-3  # of the objective by a step, for another one to be taken
 
 
 @dataclass(frozen=True)
@@ -82,32 +90,43 @@ class SharedCells:
         At those points.
     precision : Tensor of shape (k,)
         Diagonal of Λ, the same for every cell.
+    prior : PriorOfSignal, optional
+        What cells say of each other, on the grid of the tables.
     multiply : callable, optional
-        Multiplies latents with the matrix of signals that are observed everywhere on the grid of
-        the tables.
-    inverse : Tensor of shape (P, P), optional
-        What solves for them, where it is small enough.
+        Multiplies latents with JᵀJ + Λ of signals that are observed everywhere on the grid of the
+        tables.
+    inverse : callable, optional
+        Solves with that matrix, where there is a quick way.
     """
 
     sampling: Sampling
     precision: Tensor
+    prior: PriorOfSignal | None = None
     multiply: Callable[[Tensor], Tensor] | None = None
-    inverse: Tensor | None = None
+    inverse: Callable[[Tensor], Tensor] | None = None
 
     @cached_property
     def precondition(self) -> Callable[[Tensor], Tensor]:
         """What solves with the block of one cell, where systems are solved step by step."""
-        return block_preconditioner(self.sampling.field, self.precision)
+        precision = torch.diag(self.precision.double())
+        if self.prior is not None:
+            precision = precision + self.prior.of_one_cell.to(precision)
+        return block_preconditioner(self.sampling.field, precision)
 
 
 class LappedSolver(InnerSolver):
-    """Minimise Σ (y - f(φ))² + φᵀ Λ φ for each signal, all cells together.
+    """Minimise Σ w (y - f(φ))² + φᵀ Λ φ + (φ - μ)ᵀ Q (φ - μ) for each signal, all cells together.
 
-    The first step solves for the linear part of the field: by one matrix that all signals on the
-    grid of the tables share where it is small enough, by conjugate gradients with the block of one
-    cell as preconditioner where it is not, where points lie elsewhere, or where values are missing.
+    The first step solves for the linear part of the field. All signals on the grid of the tables
+    share one matrix for it where they are small, and a filter over cells where they are not. Where
+    none is good enough, points lie elsewhere, or values are missing, it is solved by conjugate
+    gradients with the block of one cell as preconditioner.
     Each further step follows the gradient of the full field, preconditioned the same way, as far
     as a parabola along it says, and is taken back where it does not help.
+
+    μ and Q are those of a :class:`CellPrior`, where fit has learnt one. Λ, which then only keeps
+    systems regular, counts in each cell as far as it was observed, and w is less than one around
+    gaps, as :class:`Seen` has it.
 
     Parameters
     ----------
@@ -115,26 +134,51 @@ class LappedSolver(InnerSolver):
         Number of steps; 1 is the closed form alone.
     precision : Tensor of shape (k,)
         Diagonal of Λ, the same for every cell, in units of the sum of squared errors.
+    mean, covariance, noise
+        Of the :class:`CellPrior`; None = there is none.
     """
 
     name: ClassVar[str] = "lapped"
 
-    def __init__(self, steps: int, precision: Tensor) -> None:
+    def __init__(
+        self,
+        steps: int,
+        precision: Tensor,
+        mean: Tensor | None = None,
+        covariance: Tensor | None = None,
+        noise: float | None = None,
+    ) -> None:
         self.steps, self.precision = steps, precision
+        self.prior = None
+        if mean is not None and covariance is not None and noise is not None:
+            self.prior = CellPrior(mean, covariance, noise)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({"prior": None, **state})  # pickled before there was one
 
     @torch.no_grad()
     def share(self, field: Field, context: Context) -> SharedCells | None:
         assert isinstance(field, LappedField)
         if not context.is_shared:
             return None
-        sampling = Sampling.of(field, context.coords)
-        if sampling.places is not None:
-            return SharedCells(sampling, self.precision)
-        if field.latent_dim <= _MOST_DENSE:
-            inverse = solution_matrix(field, field.cells, self.precision)
-            return SharedCells(sampling, self.precision, inverse=inverse)
-        blocks = NormalBlocks.of(field, field.cells).to(field.basis.dtype)
-        return SharedCells(sampling, self.precision, blocks.multiplier())
+        shared = self._shared(field, context)
+        if shared.sampling.places is not None:
+            return shared
+        more = None if self.prior is None else self.prior.blocks
+        problem = field, field.cells, self.precision, more
+        size, many = field.latent_dim, field.cells.n_cells > 1
+        if size > _USUALLY_DENSE and many:
+            found = inverse_filter(*problem)
+            if found is not None:
+                return replace(shared, inverse=found)
+        if size <= _MOST_DENSE or not many:
+            matrix = solution_matrix(*problem)
+            return replace(shared, inverse=lambda rows: rows @ matrix)
+        return replace(shared, multiply=normal_stencil(*problem))
+
+    def _shared(self, field: LappedField, context: Context) -> SharedCells:
+        prior = None if self.prior is None else PriorOfSignal.of(self.prior, field)
+        return SharedCells(Sampling.of(field, context.coords), self.precision, prior)
 
     @torch.no_grad()
     def solve(
@@ -149,14 +193,33 @@ class LappedSolver(InnerSolver):
         if not context.is_shared:
             return torch.cat([self._alone(field, context, i) for i in range(len(context))])
         if shared is None:
-            shared = SharedCells(Sampling.of(field, context.coords), self.precision)
-        if self.is_one_product and shared.inverse is not None and context.weights is None:
-            return _in_equal_groups(field, context, shared.inverse)
+            shared = self._shared(field, context)
+        on_grid = shared.inverse is not None or shared.multiply is not None
+        if self.is_one_product and on_grid and context.weights is None:
+            return _in_equal_groups(field, context, shared)
+        if on_grid and context.weights is not None and bool((whole := context.whole()).any()):
+            found = context.values.new_empty(len(context), field.latent_dim)
+            for kind in (whole, ~whole):  # those without gaps as if none had any
+                index = torch.nonzero(kind)[:, 0]
+                if len(index):
+                    found[index] = self.solve(field, context.together(index), shared)
+            return found
+        n_signals = len(context)
+        if on_grid and context.weights is None:
+            context = _filled_up(context, field.mean)
         problem = _Problem(field, context, shared)
         latents = problem.closed_form()
+        going = torch.ones(len(latents), dtype=torch.bool, device=latents.device)
         for _ in range(self.steps - 1):
-            latents = problem.descend(latents)
-        return latents
+            latents, gained = problem.descend(latents, going)
+            going = going & (gained > _LEAST_GAIN)
+            if not bool(going[:n_signals].any()):
+                break
+        return latents[:n_signals]
+
+    def together(self, field: Field, context: Context, shared: Any) -> int:
+        on_grid = shared.inverse is not None or shared.multiply is not None
+        return _together(context) if on_grid and context.weights is None else 1
 
     @property
     def is_one_product(self) -> bool:
@@ -168,7 +231,7 @@ class LappedSolver(InnerSolver):
 
     def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:
         assert isinstance(field, LappedField)
-        if is_uniform and self.is_one_product:  # but for groups of 16, only values and latents
+        if is_uniform and self.is_one_product:  # but for groups of 8, only values and latents
             return 4 * field.out_dim
         return 6 * field.out_dim * 2**field.in_dim
 
@@ -179,26 +242,32 @@ class LappedSolver(InnerSolver):
         if not is_vector or n_latents % len(found):
             raise ValueError("precision must be one number for each latent of a cell")
         check_numbers("precision", self.precision, self.precision.shape, least=0.0)
+        if self.prior is not None:
+            self.prior.check(len(found))
 
     def state(self) -> dict[str, Any]:
-        return {"steps": self.steps, "precision": self.precision}
+        prior = {} if self.prior is None else self.prior.state()
+        return {"steps": self.steps, "precision": self.precision, **prior}
 
 
-def _in_equal_groups(field: LappedField, context: Context, inverse: Tensor) -> Tensor:
+def _in_equal_groups(field: LappedField, context: Context, shared: SharedCells) -> Tensor:
     """Return the closed form of signals without gaps, always as many at a time.
 
     Matrix products then round alike whatever the other signals are.
     """
-    cells, values = field.cells, context.values.mT.unflatten(2, field.shape)
+    values = context.values
     found = values.new_empty(len(values), field.latent_dim)
-    starts = range(0, len(values), _TOGETHER)
+    together = _together(context)
+    starts = range(0, len(values), together)
 
     def of_group(item: int, lane: int) -> None:
-        rows = slice(starts[item], starts[item] + _TOGETHER)
-        some = values[rows]
-        group = values.new_zeros(_TOGETHER, *values.shape[1:])
-        group[: len(some)] = some - field.level
-        found[rows] = (field.adjoint(group, cells) @ inverse)[: len(some)]
+        rows = slice(starts[item], starts[item] + together)
+        some = values[rows].mT
+        group = values.new_zeros(together, *some.shape[1:])  # channels first, and in one piece
+        torch.sub(some, field.mean[:, None], out=group[: len(some)])
+        rhs = field.adjoint(group.unflatten(2, field.shape), field.cells)
+        rhs = rhs if shared.prior is None else rhs + shared.prior.pull
+        found[rows] = _solved_on_grid(shared, rhs)[: len(some)]
 
     if values.device.type == "cpu":
         each_in_lanes(of_group, len(starts))
@@ -208,27 +277,52 @@ def _in_equal_groups(field: LappedField, context: Context, inverse: Tensor) -> T
     return found
 
 
+def _solved_on_grid(shared: SharedCells, rhs: Tensor) -> Tensor:
+    """Solve for signals without gaps, by what they share."""
+    if shared.inverse is not None:
+        return shared.inverse(rhs)
+    assert shared.multiply is not None
+    return conjugate_gradients(shared.multiply, shared.precondition, rhs, _CG_STEPS)
+
+
 class _Problem:
     """The least-squares problems of a batch of signals on the same points."""
 
     def __init__(self, field: LappedField, context: Context, shared: SharedCells) -> None:
         self.field, self.cells, self.sampling = field, field.cells, shared.sampling
-        self.values = context.values.mT
+        self.values, self.prior = context.values.mT, shared.prior
         self.weights = None if context.weights is None else context.weights.mT
         is_whole = self.weights is None
         self.inverse = shared.inverse if is_whole else None
         self.multiply = shared.multiply if is_whole else None
         self.diagonal = shared.precision.to(self.values).repeat(self.cells.n_cells)
-        self.shared = shared
+        self.precondition = shared.precondition
+        places = self.sampling.places
+        if self.prior is not None and not (is_whole and places is None):
+            weights = torch.ones_like(self.values) if self.weights is None else self.weights
+            seen = Seen.of(self.cells, density_at(field, places, weights))
+            self.diagonal = (seen.coverage[..., None] * shared.precision).flatten(1)
+            self.weights = weights * self.sampling.read(seen.trust).clamp(0.0, 1.0)
+            self.precondition = _by_own_blocks(seen, field, self.prior, shared.precision)
 
     def closed_form(self) -> Tensor:
         """Return the latents of the linear part, of shape (B, P)."""
         rhs = self._adjoint(self._weighted(self.values - self.field.mean[:, None]))
+        if self.prior is not None:
+            rhs = rhs + self.prior.pull
         steps = _CG_STEPS if self.weights is None else _CG_WITH_GAPS
         return self._solved(rhs, steps)
 
-    def descend(self, latents: Tensor) -> Tensor:
-        """Return latents after one step down the full field's objective."""
+    def descend(self, latents: Tensor, going: Tensor) -> tuple[Tensor, Tensor]:
+        """Return latents after one step down the full field's objective, and by what part it fell.
+
+        Parameters
+        ----------
+        latents : Tensor of shape (B, P)
+            Where to begin.
+        going : bool Tensor of shape (B,)
+            Which signals take the step.
+        """
         with torch.enable_grad():
             at = latents.detach().requires_grad_()
             before = self._objective(at)
@@ -241,32 +335,37 @@ class _Problem:
         bend = after - before - along
         length = torch.where(bend > 0, -along / (2 * bend).clamp_min(1e-30), _LONGEST)
         length = length.clamp(0.0, _LONGEST)
-        best, lowest = latents, before
-        best, lowest = _better(best, lowest, latents + step, after)
+        best, lowest = _better(latents, before, latents + step, after, going)
+        undone = going & ((length - 1.0).abs() >= _AS_GOOD_AS_WHOLE)
         for _ in range(_SHORTENINGS):
-            there = latents + length[:, None] * step
-            value = self._objective(there)
-            best, lowest = _better(best, lowest, there, value)
-            if bool((lowest < before).all()):
+            if not bool(undone.any()):
                 break
+            there = latents + length[:, None] * step
+            best, lowest = _better(best, lowest, there, self._objective(there), undone)
+            undone = undone & ~(lowest < before)
             length = length * _SHORTEN
-        return best
+        return best, (before - lowest) / before.clamp_min(1e-30)
 
     def _objective(self, latents: Tensor) -> Tensor:
         predicted = self.sampling.read(self.field.values_on_grid(latents))
-        squared = self._weighted(self.values - predicted).square().sum(dim=(1, 2))
-        return squared + (latents.square() * self.diagonal).sum(dim=1)
+        squared = self._weighted((self.values - predicted).square()).sum(dim=(1, 2))
+        damped = squared + (latents.square() * self.diagonal).sum(dim=1)
+        if self.prior is None:
+            return damped
+        away = latents - self.prior.mean
+        return damped + (away * self.prior.multiply(away)).sum(dim=1)
 
     def _solved(self, rhs: Tensor, steps: int) -> Tensor:
         if self.inverse is not None:
-            return rhs @ self.inverse
-        return conjugate_gradients(self._normal, self.shared.precondition, rhs, steps)
+            return self.inverse(rhs)
+        return conjugate_gradients(self._normal, self.precondition, rhs, steps)
 
     def _normal(self, latents: Tensor) -> Tensor:
         if self.multiply is not None:
-            return self.multiply(latents) + latents * self.diagonal
+            return self.multiply(latents)
         predicted = self.sampling.read(self.field.linear_part(latents, self.cells))
-        return self._adjoint(self._weighted(predicted)) + latents * self.diagonal
+        found = self._adjoint(self._weighted(predicted)) + latents * self.diagonal
+        return found if self.prior is None else found + self.prior.multiply(latents)
 
     def _adjoint(self, residual: Tensor) -> Tensor:
         return self.field.adjoint(self.sampling.adjoint(residual), self.cells)
@@ -275,6 +374,36 @@ class _Problem:
         return values if self.weights is None else values * self.weights
 
 
-def _better(best: Tensor, lowest: Tensor, there: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    lower = value < lowest
+def _by_own_blocks(
+    seen: Seen, field: LappedField, prior: PriorOfSignal, precision: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """Return what solves with the block of each cell, which gaps have made unlike the others'."""
+    diagonal = torch.diag_embed(seen.coverage[..., None] * precision)
+    inverses = seen.block_inverses(field, diagonal + prior.of_each_cell)
+
+    def precondition(rows: Tensor) -> Tensor:
+        parts = rows.unflatten(1, (inverses.shape[1], 1, -1))
+        return (parts @ inverses).flatten(1)
+
+    return precondition
+
+
+def _better(
+    best: Tensor, lowest: Tensor, there: Tensor, value: Tensor, allowed: Tensor
+) -> tuple[Tensor, Tensor]:
+    lower = (value < lowest) & allowed
     return torch.where(lower[:, None], there, best), torch.where(lower, value, lowest)
+
+
+def _together(context: Context) -> int:
+    """Return how many signals are solved in one go, always: products then round alike."""
+    return max(1, min(_TOGETHER, _VALUES_TOGETHER // context.values[0].numel()))
+
+
+def _filled_up(context: Context, value: Tensor) -> Context:
+    """Return as many signals as are solved in one go; those that are added are constant."""
+    missing = _together(context) - len(context)
+    if missing <= 0:
+        return context
+    added = value.expand(missing, *context.values.shape[1:])
+    return Context(context.coords, torch.cat([context.values, added]))

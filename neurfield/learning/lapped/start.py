@@ -13,13 +13,17 @@ from neurfield.learning.lanes import chunks, in_lanes, lane_count, lane_parts
 from neurfield.learning.lapped.crops import Crops, draw_crops
 from neurfield.learning.lapped.deform import deformed, strength
 from neurfield.learning.lapped.normal import conjugate_gradients, solution_matrix
+from neurfield.learning.lapped.tables import joined, meeting, n_meeting, quarters
 from neurfield.learning.store import ContextStore
 from neurfield.learning.weighting import sum_over_signals
 
 _VALUES = 2**23  # values of all crops of one sweep together
 _MOST_CROPS, _LEAST_CROPS = 2048, 8
-_SWEEPS = 14
+_SWEEPS, _WHOLE_SWEEPS = 14, 6  # the latter where a principal axis is as long as a signal
 _CHUNK = 2**18  # values whose windows are in memory at once
+_WHOLE_CHUNK = (
+    2**22
+)  # the same where tables are as large as signals, and reading them takes longest
 _DAMPING = 1e-4  # of latents, relative to the mean squared length of functions
 _RIDGE = 1e-4  # of functions, relative to the mean square of latents
 _MOMENTUM = 0.5
@@ -27,6 +31,7 @@ _SMOOTHING = 0.2  # of the second moments of latents, over sweeps
 _STEPS_WITH_GAPS = 10
 _LEAST_VARIANCE = 1e-4  # of a latent, relative to the mean of all, as the network sees it
 _EXACT = 1024  # size of the largest windows whose covariance is decomposed as a whole
+_FEW = 2048  # windows, up to which their products with each other are decomposed instead
 _POWER_STEPS = 6  # towards the principal axes of larger ones
 
 
@@ -40,7 +45,7 @@ def start_from_crops(
     store: ContextStore,
     shape: tuple[int, ...],
     generator: torch.Generator,
-    sweeps: int = _SWEEPS,
+    sweeps: int | None = None,
     n_values: int = _VALUES,
 ) -> None:
     """Set m and B so that latents found in closed form describe the signals best.
@@ -60,12 +65,15 @@ def start_from_crops(
         Samples of a crop along each axis.
     generator : torch.Generator
         On the CPU, so that every device starts alike.
-    sweeps : int, default=14
-        Alternating steps. Few are enough to compare sizes of cells.
+    sweeps : int, optional
+        Alternating steps; by default 14, or 6 with one cell that is all of a signal. Few are enough
+        to compare sizes of cells.
     n_values : int, default=2**23
         Values of all crops of one sweep together, over points and channels.
     """
     cells = field.cells.resized(shape)
+    if sweeps is None:
+        sweeps = _WHOLE_SWEEPS if all(cells.whole) else _SWEEPS
     n_crops = crops_of_start(field, cells, n_values)
     amount = strength(cells, field.cell_latents, len(store))
     sample = draw_crops(store, n_crops, shape, generator)
@@ -126,8 +134,8 @@ def footprint_of_start(field: LappedField, cells: Cells, n_signals: int) -> floa
         n_crops = min(n_crops, n_signals)
     # As they come, in double precision, scaled and cut; then the residuals and two deformations.
     numbers = n_crops * n_values * 8
-    of_lane = 4 * max(_CHUNK, n_values) * cells.window_size / math.prod(cells.side)
-    moments = 4.0 * (field.cell_latents * len(_parts(cells))) ** 2
+    of_lane = 4 * max(_values_of_chunk(cells), n_values) * cells.window_size / math.prod(cells.side)
+    moments = 4.0 * (field.cell_latents * n_meeting(cells)) ** 2
     tables = 8.0 * field.basis.numel()
     lanes = lane_count(field.basis.device)
     return field.basis.itemsize * (numbers + lanes * of_lane + 2 * moments + tables)
@@ -190,7 +198,7 @@ def _principal_windows(
     size = len(fade)
 
     def weighed_windows() -> Iterator[tuple[Tensor, Tensor]]:
-        for part in _chunks(sample):
+        for part in _chunks(sample, cells):
             windows = cells.windows(part.residual(field.level)) * fade
             yield _weighed(windows, part.sample_weight).flatten(0, 1), windows.flatten(0, 1)
 
@@ -201,7 +209,14 @@ def _principal_windows(
             product += weighed.T @ (windows @ columns)
         return product
 
-    if size <= _EXACT:
+    n_windows = len(sample) * cells.n_cells
+    if size > _EXACT and n_windows <= _FEW:
+        windows = torch.cat([windows for _, windows in weighed_windows()])
+        if sample.sample_weight is not None:
+            windows *= sample.sample_weight.sqrt().repeat_interleave(cells.n_cells)[:, None]
+        by_windows = torch.linalg.eigh((windows @ windows.T).double())[1].flip(1)[:, :k]
+        axes = torch.linalg.qr(windows.T @ by_windows.to(windows))[0]
+    elif size <= _EXACT:
         moments = torch.zeros(size, size, dtype=fade.dtype, device=fade.device)
         for weighed, windows in weighed_windows():
             moments += weighed.T @ windows
@@ -238,15 +253,15 @@ def _part_of_sweep(
 ) -> tuple[Tensor, Tensor, list[Piece]]:
     k = field.cell_latents
     gradient = torch.zeros_like(field.basis)
-    moments = gradient.new_zeros(k * len(_parts(cells)), k * len(_parts(cells)))
+    moments = gradient.new_zeros(k * n_meeting(cells), k * n_meeting(cells))
     pieces = []
-    for part in _chunks(sample):
+    for part in _chunks(sample, cells):
         latents = linear_latents(field, cells, part, inverse)
         residual = part.residual(field.level + field.linear_part(latents, cells))
         vectors = latents.unflatten(1, (cells.n_cells, -1))
         weighed = _weighed(vectors, part.sample_weight)
         gradient += weighed.flatten(0, 1).T @ cells.windows(residual).flatten(0, 1)
-        around, counted = _meeting(vectors, cells), _meeting(weighed, cells)
+        around, counted = meeting(vectors, cells), meeting(weighed, cells)
         moments += counted.T @ around
         pieces.append((vectors, residual, part.sample_weight))
     return gradient, moments, pieces
@@ -272,52 +287,20 @@ def _weighed(numbers: Tensor, sample_weight: Tensor | None) -> Tensor:
     return numbers if sample_weight is None else numbers * sample_weight[:, None, None]
 
 
-def _meeting(vectors: Tensor, cells: Cells) -> Tensor:
-    """Return the latents of cells that meet at a corner side by side, of shape (n, 2^d · k).
-
-    Along axes with one cell that is all of the signal there is none beside it.
-    """
-    d = len(cells.counts)
-    grid = vectors.unflatten(1, cells.counts)
-    for axis, (count, whole) in enumerate(zip(cells.counts, cells.whole, strict=True), start=1):
-        if count == 1 and not whole:  # folded onto itself on both sides
-            grid = torch.cat([grid, grid], dim=axis)
-        grid = grid.unfold(axis, 1 if whole else 2, 1)
-    return grid.movedim(d + 1, -1).flatten(d + 1).flatten(0, d)
-
-
 def _preconditioned(field: LappedField, cells: Cells, gradient: Tensor, moments: Tensor) -> Tensor:
     """Solve for the change of B with the moments of the cells that meet."""
     matrix = moments.double()
     ridge = _RIDGE * matrix.diagonal().mean() + 1e-30  # signals may not vary at all
     matrix = matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    quarters = _quarters(gradient, cells, field.out_dim)
-    solved = torch.linalg.solve(matrix, quarters.double()).to(gradient)
-    return _joined(solved, cells, field.out_dim, field.cell_latents)
+    parts = quarters(gradient, cells, field.out_dim)
+    solved = torch.linalg.solve(matrix, parts.double()).to(gradient)
+    return joined(solved, cells, field.out_dim, field.cell_latents)
 
 
-def _parts(cells: Cells) -> list[tuple[slice, ...]]:
-    """Return the part of its window in which each of the cells that meet lies; C order."""
-    slices: list[tuple[slice, ...]] = [()]
-    for side, whole in zip(cells.side, cells.whole, strict=True):
-        # Between two cells lies the second half of the first one's window, and conversely.
-        halves = [slice(None)] if whole else [slice(side, None), slice(0, side)]
-        slices = [(*s, half) for s in slices for half in halves]
-    return slices
-
-
-def _quarters(tables: Tensor, cells: Cells, n_channels: int) -> Tensor:
-    windows, every = tables.reshape(len(tables), n_channels, *cells.spans), slice(None)
-    return torch.cat([windows[(every, every, *part)].flatten(1) for part in _parts(cells)])
-
-
-def _joined(quarters: Tensor, cells: Cells, n_channels: int, k: int) -> Tensor:
-    windows = quarters.new_empty(k, n_channels, *cells.spans)
-    for part, quarter in zip(_parts(cells), quarters.split(k), strict=True):
-        windows[(slice(None), slice(None), *part)] = quarter.reshape(k, n_channels, *cells.side)
-    return windows.flatten(1)
-
-
-def _chunks(sample: Crops) -> list[Crops]:
-    n = max(1, _CHUNK // sample.values[0].numel())
+def _chunks(sample: Crops, cells: Cells) -> list[Crops]:
+    n = max(1, _values_of_chunk(cells) // sample.values[0].numel())
     return [sample.of_signals(part) for part in chunks(len(sample), n, 1)]
+
+
+def _values_of_chunk(cells: Cells) -> int:
+    return _WHOLE_CHUNK if all(cells.whole) else _CHUNK

@@ -10,6 +10,7 @@ from torch import Tensor
 from neurfield.fields.lapped import LappedField
 from neurfield.learning.base import Learner, MetaBatch, MetaStep
 from neurfield.learning.lapped.crops import Crops, draw_crops
+from neurfield.learning.lapped.curvature import TableCurvature
 from neurfield.learning.lapped.deform import deformed, strength
 from neurfield.learning.lapped.errors import errors_at_closed_form
 from neurfield.learning.lapped.normal import solution_matrix
@@ -17,14 +18,16 @@ from neurfield.learning.lapped.start import damping
 from neurfield.learning.store import ContextStore
 from neurfield.learning.weighting import geometric_mean, mean_over_signals
 
-_EVERY = 50  # meta-steps that share the matrix of the closed form
+_EVERY = 50  # meta-steps for which the encoder stays as it is
 
 
 class LappedStep(MetaStep):
     """Error of the full field at the latents of its linear part.
 
-    The linear part is the encoder: its closed form depends on B alone and is taken as given, so
-    that the full field, B in it, learns what signals look like that have these latents.
+    The linear part is the encoder: its closed form depends on B and m alone and is taken as given,
+    so that the full field, B in it, learns what signals look like that have these latents. The
+    encoder follows B from time to time: in between, the field's tables enter a least-squares
+    problem, which large steps do not upset.
 
     Parameters
     ----------
@@ -32,16 +35,26 @@ class LappedStep(MetaStep):
         Trained in place.
     shape : tuple of d int
         Samples of a crop along each axis.
+
+    Attributes
+    ----------
+    curvature : TableCurvature
+        Of the loss, along the tables of the field.
     """
 
     inverse: Tensor
     taken: Tensor
+    encoder_basis: Tensor
+    encoder_mean: Tensor
 
     def __init__(self, field: LappedField, shape: tuple[int, ...]) -> None:
         super().__init__(field)
         self.cells = field.cells.resized(shape)
+        self.curvature = TableCurvature(field, self.cells)
         size = self.cells.n_cells * field.cell_latents
         self.register_buffer("inverse", field.basis.new_zeros(size, size))
+        self.register_buffer("encoder_basis", torch.zeros_like(field.basis))
+        self.register_buffer("encoder_mean", torch.zeros_like(field.mean))
         self.register_buffer("taken", field.basis.new_zeros((), dtype=torch.int64))
 
     def draw(self, learner: Learner, store: ContextStore, generator: torch.Generator) -> MetaBatch:
@@ -51,10 +64,26 @@ class LappedStep(MetaStep):
 
     def forward(self, batch: MetaBatch) -> Tensor:
         field, crops = cast(LappedField, self.field), cast(Crops, batch)
-        with torch.no_grad():
-            if int(self.taken) % _EVERY == 0:
-                self.inverse.copy_(solution_matrix(field, self.cells, damping(field)))
-            self.taken += 1
-        errors = errors_at_closed_form(field, self.cells, crops, self.inverse)
+        if int(self.taken) % _EVERY == 0:
+            self._renew_encoder()
+        self.curvature.prepare(int(self.taken), len(crops), self.world)
+        self.taken += 1
+        own = crops.of_signals(self.world.share(len(crops)))
+        errors = errors_at_closed_form(
+            field, self._encoder(), self.cells, own, self.inverse, self.curvature
+        )
+        errors = self.world.joined(errors, len(crops))
         self.mse.copy_(mean_over_signals(errors.detach(), crops.sample_weight))
         return geometric_mean(errors, crops.sample_weight)
+
+    @torch.no_grad()
+    def _renew_encoder(self) -> None:
+        field = cast(LappedField, self.field)
+        self.encoder_basis.copy_(field.basis)
+        self.encoder_mean.copy_(field.mean)
+        self.inverse.copy_(solution_matrix(field, self.cells, damping(field)))
+
+    def _encoder(self) -> LappedField:
+        encoder = cast(LappedField, self.field).twin()
+        encoder.basis.data, encoder.mean.data = self.encoder_basis, self.encoder_mean
+        return encoder

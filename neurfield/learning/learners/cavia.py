@@ -18,6 +18,7 @@ from neurfield.learning.footprint import Sizes
 from neurfield.learning.solvers import MOST_STEPS, GradientDescent, InnerSolver, gradient_step
 from neurfield.learning.store import ContextStore
 from neurfield.learning.unrolled import unrolled_loss
+from neurfield.learning.weighting import count_of
 from neurfield.learning.workspace import Workspace
 from neurfield.memory import at_once
 
@@ -79,7 +80,8 @@ class CaviaStep(MetaStep):
         self._is_compiled = True
 
     def forward(self, batch: MetaBatch) -> Tensor:
-        context, subsets = batch.context, self._subsets(batch)
+        whole, subsets = batch.context, self._subsets(batch)
+        context = whole.of_signals(self.world.share(len(whole)))
         latents, done = self.field.zero_latents(len(context)), 0
         if context.is_shared and self.selected_ratio is None:
             latents, done = self._inner_step(context, subsets[0], latents[:1]), 1
@@ -101,6 +103,8 @@ class CaviaStep(MetaStep):
                 self._workspaces,
                 self.second_order,
             )
+        if len(context) < len(whole):
+            loss = self.world.total(loss * _count(context) / _count(whole))
         self.mse.copy_(loss.detach())
         return loss + self.field.penalty()
 
@@ -190,6 +194,10 @@ def hardest_points(field: Field, context: Context, latents: Tensor, ratio: float
     residual = context.residual(field(context.coords, latents))
     score = residual.square().sum(dim=-1) * (1.0 + features.square().sum(dim=-1))
     return context.at_own_points(score.topk(n_kept, dim=1, sorted=False).indices)
+
+
+def _count(context: Context) -> float:
+    return count_of(len(context), context.sample_weight)
 
 
 def _mean_loss(field: Field, context: Context, latents: Tensor) -> Tensor:
@@ -330,7 +338,9 @@ class Cavia(Learner):
         of_lane = n_tapes * sizes.tape(block) + 4 * block * sizes.width * sizes.n_bytes
         # The whole batch, and its reduced contexts one at a time.
         values = sizes.batch(n_signals * sizes.n_points * sizes.n_channels)
-        return values + sizes.n_lanes * of_lane
+        # The gradient: of each lane and stacked, beside its map to the phases; summed, and scaled.
+        of_weights = (3 * sizes.n_lanes + 2) * sizes.weights()
+        return values + of_weights + sizes.n_lanes * of_lane
 
     def solver(self, step: MetaStep, store: ContextStore) -> GradientDescent:
         assert isinstance(step, CaviaStep)

@@ -9,17 +9,27 @@ import torch
 
 from neurfield.fields import Field, LappedField
 from neurfield.learning.base import Finished, Learner, MetaStep, Problem, Settings
+from neurfield.learning.lapped.calibration import (
+    calibrated_posterior,
+    operations_of_calibration,
+)
 from neurfield.learning.lapped.crops import crop_shape, most_samples
+from neurfield.learning.lapped.curvature import MOST_FACTORS, TableDescent, rows_of
 from neurfield.learning.lapped.finish import canonical_cells
 from neurfield.learning.lapped.solver import LappedSolver
 from neurfield.learning.lapped.start import damping, footprint_of_start, start_from_crops
 from neurfield.learning.lapped.step import LappedStep
-from neurfield.learning.optimizers import Optimizers
+from neurfield.learning.lapped.tables import n_meeting
+from neurfield.learning.optimizers import Muon, Optimizers
 from neurfield.learning.store import ContextStore
 
 _VALUES = 2**18  # of a batch, about
 _MOST_SIGNALS = 64
-_BASIS_RATE = 0.1  # learning rate of B beside that of all else
+# Learning rates beside that of Adam: of the matrices of ψ, whose steps are orthogonalised; of the
+# tables, of which a step of 1 goes all the way to the minimum for a batch; and of the tables where
+# a batch has few cells for their factors, times how many it has for each.
+_MATRIX_RATE, _TABLE_RATE, _ROW_RATE = 25.0, 50.0, 100.0
+_BASIS_RATE = 0.1  # of B where it is as large as a signal, and follows Adam
 
 
 class LappedVarPro(Learner):
@@ -51,14 +61,23 @@ class LappedVarPro(Learner):
         return LappedStep(lapped, crop_shape(lapped.cells))
 
     def optimizers(self, step: MetaStep) -> Optimizers:
-        field, rate = cast(LappedField, step.field), self.settings.meta_lr
-        rest = [p for p in field.parameters() if p is not field.basis and p is not field.mean]
-        groups: list[dict[str, Any]] = [
-            {"params": rest},
-            {"params": [field.basis, field.mean], "lr": _BASIS_RATE * rate},
-        ]
-        decay = self.settings.weight_decay
-        return Optimizers([torch.optim.AdamW(groups, lr=rate, weight_decay=decay)])
+        lapped, field = cast(LappedStep, step), cast(LappedField, step.field)
+        rate, decay = self.settings.meta_lr, self.settings.weight_decay
+        curvature = lapped.curvature
+        rows = self.settings.batch_size * rows_of(lapped.cells)
+        of_tables = min(_TABLE_RATE, _ROW_RATE * rows / len(curvature.moments))
+        matrices = [p for p in field.net.parameters() if p.ndim > 1]
+        rest = [field.mean, *(p for p in field.net.parameters() if p.ndim == 1)]
+        groups: list[dict[str, Any]] = [{"params": rest}]
+        if len(curvature.tables) == 1:
+            groups.append({"params": [field.basis], "lr": _BASIS_RATE * rate})
+        return Optimizers(
+            [
+                TableDescent(curvature, field.out_dim, of_tables * rate),
+                Muon(matrices, _MATRIX_RATE * rate, decay),
+                torch.optim.AdamW(groups, lr=rate, weight_decay=decay),
+            ]
+        )
 
     def initialise(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> None:
         lapped = cast(LappedStep, step)
@@ -76,9 +95,16 @@ class LappedVarPro(Learner):
         hidden = cells.n_cells * (3 * field.hidden_dim + field.features + field.cell_latents)
         batch = self.settings.batch_size * (6 * n_values + 3 * windows + 3 * hidden)
         size = cells.n_cells * field.cell_latents
-        shared = 6 * size**2 + 6 * field.n_parameters  # in double precision; moments of Adam
+        n_factors = min(MOST_FACTORS, n_meeting(cells) * (field.cell_latents + field.features))
+        # In double precision, and what optimisers gather.
+        shared = 6 * size**2 + 6 * n_factors**2 + 6 * field.n_parameters
         of_step = n_bytes * (batch + shared)
         return max(of_step, footprint_of_start(field, cells, len(store)) + n_bytes * shared)
+
+    def finishing_operations(self, field: Field, store: ContextStore) -> float:
+        assert isinstance(field, LappedField)
+        cells = field.cells.resized(crop_shape(field.cells))
+        return operations_of_calibration(field, cells) if len(store) > 1 else 0.0
 
     def validation_solver(self, step: MetaStep, store: ContextStore) -> LappedSolver:
         solver = self.solver(step, store)
@@ -92,7 +118,7 @@ class LappedVarPro(Learner):
         generator: torch.Generator,
         effort: float = 1.0,
     ) -> Finished:
-        """Give the vectors of cells their canonical coordinates, and learn their prior.
+        """Give the vectors of cells their canonical coordinates, and learn prior and posterior.
 
         Parameters
         ----------
@@ -107,5 +133,7 @@ class LappedVarPro(Learner):
         """
         lapped = cast(LappedStep, step)
         field = cast(LappedField, step.field)
-        precision = canonical_cells(field, lapped.cells, store, generator, effort)
-        return Finished(LappedSolver(self.settings.transform_steps, precision))
+        precision, prior = canonical_cells(field, lapped.cells, store, generator, effort)
+        solver = LappedSolver(self.settings.transform_steps, precision, **prior.state())
+        posterior = calibrated_posterior(field, solver, lapped.cells, store, generator, effort)
+        return Finished(solver, posterior)

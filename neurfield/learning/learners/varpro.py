@@ -85,15 +85,18 @@ class VarProStep(MetaStep):
         self._workspaces: dict[int, Workspace] = defaultdict(Workspace)
 
     def forward(self, batch: MetaBatch) -> Tensor:
-        context = batch.context
+        whole = batch.context
+        context = self._own(whole)
         tangent = Tangent.at_origin(self.field, context.coords)
         like = context.values
         eye = torch.eye(self.field.latent_dim, dtype=like.dtype, device=like.device)
         prior = self.damping * tangent.mean_diagonal() * eye
         latents = tangent.solve(context, prior)
-        tangent_loss = geometric_mean(context.mse(tangent.predict(latents)), context.sample_weight)
-        part = context.of_signals(slice(self.full_field_signals))
-        latents = latents[: len(part)]
+        errors = self.world.joined(context.mse(tangent.predict(latents)), len(whole))
+        tangent_loss = geometric_mean(errors, whole.sample_weight)
+        # At least one for each process.
+        part = whole.of_signals(slice(max(self.full_field_signals, self.world.size)))
+        latents = latents[: len(self._own(part))]
         penalty = self.field.penalty()
         if self.inner_steps == 1:
             full_loss = self._full_loss(self._errors, _reduced(part, batch, 0), latents)
@@ -101,7 +104,9 @@ class VarProStep(MetaStep):
         few = _reduced(part, batch, 1, _POINTS_OF_START)
         start_loss = self._full_loss(self._errors_at_start, few, latents)
         part = _reduced(part, batch, 0, max(_LEAST_POINTS, _POINTS_PER_LATENT * latents.shape[1]))
-        bent_loss = self._full_loss(self._errors, part, self._minimise(part, latents, prior))
+        bent_loss = self._full_loss(
+            self._errors, part, self._minimise(self._own(part), latents, prior)
+        )
         tangent_loss = _TANGENT_WEIGHT * tangent_loss
         return tangent_loss + _START_WEIGHT * start_loss + bent_loss + penalty
 
@@ -119,8 +124,12 @@ class VarProStep(MetaStep):
 
         return torch.cat(in_lanes(work, len(parts)))
 
+    def _own(self, context: Context) -> Context:
+        return context.of_signals(self.world.share(len(context)))
+
     def _full_loss(self, errors_of: FieldErrors, context: Context, latents: Tensor) -> Tensor:
-        errors = errors_of(self.field, context, latents)
+        errors = errors_of(self.field, self._own(context), latents)
+        errors = self.world.joined(errors, len(context))
         self.mse.copy_(context.average(errors.detach()))
         return geometric_mean(errors, context.sample_weight)
 

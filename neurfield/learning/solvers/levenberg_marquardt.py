@@ -10,25 +10,33 @@ from torch import Tensor
 from neurfield.fields import Field
 from neurfield.learning.context import Context
 from neurfield.learning.solvers.base import InnerSolver, check_numbers, most_together
+from neurfield.learning.solvers.damping import (
+    EASE,
+    FIRST_DAMPING,
+    SHORTEN,
+    SHORTENINGS,
+    STIFFEN,
+)
+from neurfield.learning.solvers.matrix_free import (
+    Prior,
+    Products,
+    SharedFactor,
+    fitted_by_products,
+    needs_products,
+)
 from neurfield.learning.solvers.normal_equations import (
     damped_solution,
     normal_system,
     squared_errors,
 )
-from neurfield.learning.solvers.tangent import (
-    Tangent,
-    in_equal_products,
-    solve_dual,
-)
+from neurfield.learning.solvers.shared_fit import SharedFit
+from neurfield.learning.solvers.tangent import Tangent, in_equal_products, solve_dual
 from neurfield.learning.workspace import Workspace
 from neurfield.memory import at_once
 
 if TYPE_CHECKING:
     from neurfield.learning.store import ContextStore
 
-_FIRST_DAMPING = 1e-3  # relative to the mean diagonal of JᵀJ
-_EASE, _STIFFEN = 0.2, 10.0
-_SHORTENINGS, _SHORTEN = 6, 0.3
 _PART = 0.25  # fraction missing from which on a learnt prior has its full weight
 _FULL = 2.0  # that weight
 _WHOLE = 0.5  # weight of a learnt prior on a signal observed as fully as the training signals
@@ -37,45 +45,6 @@ _ALIGNED = 4
 
 
 System = tuple[Tensor, Tensor]  # one linear system per signal
-
-
-class SharedFit:
-    """The closed-form fit of all signals on the same coordinates, with its matrix factored.
-
-    Parameters
-    ----------
-    at_origin : Tensor of shape (1, N, c)
-        f₀, what the field is at φ = 0.
-    tangent : Tangent
-        At φ = 0, in terms of φ − μ; where signals have fewer values than latents, in the basis in
-        which the prior is diagonal.
-    precision : Tensor of shape (P, P) or (P,)
-        Prior precision Λ, in units of the mean squared error; its eigenvalues in that basis.
-    strength : float
-        Factor κ on the precision for signals that are observed everywhere.
-    """
-
-    def __init__(
-        self, at_origin: Tensor, tangent: Tangent, precision: Tensor, strength: float
-    ) -> None:
-        self.at_origin = at_origin
-        self.tangent, self.precision = tangent, precision
-        self.maps = tangent.solution_maps(precision, strength)
-
-    def solve(self, context: Context, strength: Tensor) -> Tensor:
-        """Return φ − μ, of shape (B, P), in the basis of the tangent.
-
-        Parameters
-        ----------
-        context : Context
-            Of B signals on the tangent's coordinates.
-        strength : Tensor of shape (B,)
-            κ of each signal; without gaps they all have the one that is factored.
-        """
-        if context.weights is not None:
-            return self.tangent.solve(context, self.precision, strength)
-        residual = context.residual(self.tangent.values).flatten(1)
-        return in_equal_products(residual, *self.maps)
 
 
 class LevenbergMarquardt(InnerSolver):
@@ -87,7 +56,8 @@ class LevenbergMarquardt(InnerSolver):
     κ, about reference count / observed count, keeps the prior's weight right when a signal has more
     or fewer observed values than the training signals had.
 
-    Where a signal has fewer values than latents, all systems are of the size of its values.
+    Where a signal has fewer values than latents, all systems are of the size of its values. Where a
+    matrix for each signal would cost too much, steps are solved by products, inexactly.
 
     Parameters
     ----------
@@ -127,10 +97,15 @@ class LevenbergMarquardt(InnerSolver):
         self._spectrum_of: tuple[Tensor, Tensor, Tensor] | None = None
 
     @torch.no_grad()
-    def share(self, field: Field, context: Context) -> SharedFit | None:
+    def share(self, field: Field, context: Context) -> SharedFit | SharedFactor | None:
         n_values = context.n_points * field.out_dim
-        if not context.is_shared or n_values * field.latent_dim > at_once("shared"):
+        if not context.is_shared:
             return None
+        whole = float(self._strength(torch.tensor(float(n_values))))
+        if n_values * field.latent_dim > at_once("shared"):
+            if not needs_products(field, context.n_points):
+                return None
+            return SharedFactor.of(field, context.coords, self.precision, whole)
         parts = [
             Tangent.at_origin(field, coords) for coords in context.coords.split(at_once("points"))
         ]
@@ -144,17 +119,20 @@ class LevenbergMarquardt(InnerSolver):
         if _has_few_values(field, context):
             precision, basis = self._spectrum()
             tangent = Tangent(tangent.values, tangent.jacobian @ basis)
-        whole = self._strength(torch.tensor(float(n_values)))
-        return SharedFit(at_origin, tangent, precision, float(whole))
+        return SharedFit(at_origin, tangent, precision, whole)
 
     @torch.no_grad()
     def solve(
         self,
         field: Field,
         context: Context,
-        shared: SharedFit | None = None,
+        shared: SharedFit | SharedFactor | None = None,
         workspace: Workspace | None = None,
     ) -> Tensor:
+        is_product = self.steps == 1 and context.weights is None and isinstance(shared, SharedFit)
+        if needs_products(field, context.n_points) and not is_product:
+            return self._by_products(field, context, shared, workspace)
+        assert not isinstance(shared, SharedFactor)
         strength = self.strength(context)
         workspace = Workspace() if workspace is None else workspace
         latents, before = self._closed_form(field, context, strength, shared, workspace)
@@ -164,7 +142,7 @@ class LevenbergMarquardt(InnerSolver):
         latents, best, system = self._shortened(
             field, context, latents, strength, before, best, system, workspace
         )
-        damping = torch.full_like(best, _FIRST_DAMPING)
+        damping = torch.full_like(best, FIRST_DAMPING)
         for step in range(1, self.steps):
             trial = self._step(context, latents, strength, system, damping)
             if step == self.steps - 1:  # nothing follows that would need a system
@@ -174,7 +152,7 @@ class LevenbergMarquardt(InnerSolver):
             better = objective < best
             latents = torch.where(better[:, None], trial, latents)
             best = torch.where(better, objective, best)
-            damping = damping * torch.where(better, _EASE, _STIFFEN)
+            damping = damping * torch.where(better, EASE, STIFFEN)
             wide = better[:, None, None]
             system = (
                 torch.where(wide, at_trial[0], system[0]),
@@ -234,6 +212,8 @@ class LevenbergMarquardt(InnerSolver):
         return self.steps == 1
 
     def together(self, field: Field, context: Context, shared: Any) -> int:
+        if needs_products(field, context.n_points):
+            return 1
         by_signal = field.has_sweeps and not _has_few_values(field, context)
         whole = context.weights is None and shared is not None
         if not (by_signal and whole and field.latent_dim % _ALIGNED == 0):
@@ -258,6 +238,10 @@ class LevenbergMarquardt(InnerSolver):
         systems = 6 * sizes.n_lanes * sizes.square(sizes.n_bytes)
         if self.steps == 1 and shared:
             return shared + systems
+        if needs_products(field, sizes.n_points):  # the factor, while it is made, and activations
+            activations = sizes.n_lanes * sizes.tape(sizes.n_points)
+            made = 3 * sizes.square(sizes.n_bytes) + sizes.jacobian(piece)
+            return shared + made + 2 * sizes.sensitivity(piece) + activations
         if field.has_sweeps:
             most = most_together(sizes.n_points * sizes.n_channels, sizes.n_latents)
             return shared + most * systems + workspaces(field, store, most * sizes.n_points)
@@ -285,6 +269,26 @@ class LevenbergMarquardt(InnerSolver):
             "mean": self.mean,
             "whole_count": self.whole_count,
         }
+
+    def _by_products(
+        self,
+        field: Field,
+        context: Context,
+        shared: SharedFit | SharedFactor | None,
+        workspace: Workspace | None,
+    ) -> Tensor:
+        """Fit signals without a matrix for each: on a CPU, and where none is shared, in turn."""
+        in_turn = context.values.device.type == "cpu" or not context.is_shared
+        workspace = Workspace(one_by_one=in_turn) if workspace is None else workspace
+        if in_turn and len(context) > 1:
+            each = (context.alone(i, context.n_points) for i in range(len(context)))
+            return torch.cat([self._by_products(field, one, shared, workspace) for one in each])
+        if shared is None:
+            shared = self.share(field, context)
+        assert shared is not None
+        prior = Prior(self.precision, self.mean, self.strength(context))
+        products, origin = Products(field, context, workspace), field.zero_latents(len(context))
+        return fitted_by_products(products, prior, shared, origin, self.steps)
 
     def _closed_form(
         self,
@@ -326,11 +330,11 @@ class LevenbergMarquardt(InnerSolver):
         part, weight = context.of_signals(worse), strength[worse]
         start, trial = before[worse], latents[worse]
         objective = after[worse]
-        for _ in range(_SHORTENINGS):
+        for _ in range(SHORTENINGS):
             pending = ~(objective < start)
             if not bool(pending.any()):
                 break
-            trial = torch.where(pending[:, None], _SHORTEN * trial, trial)
+            trial = torch.where(pending[:, None], SHORTEN * trial, trial)
             objective = self._objective(field, part, trial, weight, workspace)
         trial = torch.where((objective < start)[:, None], trial, 0.0)
         after[worse], found = self._linear_system(field, part, trial, weight, workspace)
