@@ -52,13 +52,14 @@ def main() -> None:
         encoder = FunctaEncoder(
             field="lapped",
             latent_dim=per_32 * (_SIZE // 32) ** 2,
+            channel_axis=-1,
             max_iter=10**6,
             max_time=args.seconds,
             random_state=0,
         ).set_params(field__cell=side)
-        encoder.fit(train)
+        encoder.fit(train.values)
         latents = encoder.transform(picture[None])
-        ours = encoder.inverse_transform(latents, grid=(_SHOWN, _SHOWN)).values[0]
+        ours = encoder.inverse_transform(latents, grid=(_SHOWN, _SHOWN))[0]
         theirs = of_blocks(train.values, picture, side, k)
         shown += [(f"{per_32} a 32 × 32 pixels", ours), (f"blocks of {side} × {side}", theirs)]
     figure, axes = plt.subplots(2, 4, figsize=(11, 6.2), layout="constrained")

@@ -161,8 +161,12 @@ def measured(row: Row, data: Split, seconds: float, seed: int) -> Measured:
 def of_crops(encoder: FunctaEncoder, held_out: xr.DataArray) -> float:
     """Return the refined PSNR of signals of another size than those that an encoder has seen."""
     encoder.set_params(transform_steps=None)
-    sides = {dim: held_out.sizes[dim] for dim in held_out.dims if dim not in ("sample", "channel")}
-    decoded = encoder.inverse_transform(encoder.transform(held_out), grid=tuple(sides.values()))
+    axes = {
+        dim: np.arange(float(held_out.sizes[dim]))
+        for dim in held_out.dims
+        if dim not in ("sample", "channel")
+    }
+    decoded = encoder.inverse_transform(encoder.transform(held_out), coords=axes)
     return round(mean_psnr(held_out.values, decoded.values), 2)
 
 
