@@ -9,7 +9,7 @@ from neurfield.fields.lapped import Cells, LappedField
 from neurfield.learning.distributed import World
 from neurfield.learning.lapped.curvature import MOST_FACTORS, TableCurvature, TableDescent
 from neurfield.learning.lapped.tables import joined, quarters
-from neurfield.learning.optimizers import Muon
+from neurfield.learning.optimizers import Muon, Optimizers
 
 SHAPES = [((6,), (6,)), ((11,), (4,)), ((7, 8), (3, 8)), ((6, 6), (3, 3)), ((5, 4, 4), (3, 2, 4))]
 
@@ -103,3 +103,15 @@ def test_kernels_are_matrices_to_muon(normal):
         Muon([weights], lr=0.1, weight_decay=0.01).step()
     assert not torch.equal(one, kernel)
     torch.testing.assert_close(one.flatten(1), other)
+
+
+def test_a_state_of_something_else_is_refused(normal):
+    field, _, curvature, _, _ = problem((6,), (6,), normal)
+    optimisers = Optimizers([TableDescent(curvature, 1, lr=0.1)])
+    field.basis.grad, field.detail.grad = normal(2, 6), normal(1, 6)
+    optimisers.step()
+    (state,) = optimisers.state_dict()
+    optimisers.load_state_dict([state])
+    state["state"][0]["velocity"] = state["state"][0].pop("momentum_buffer")
+    with pytest.raises(ValueError, match=r"the state of TableDescent must hold \['momentum"):
+        optimisers.load_state_dict([state])

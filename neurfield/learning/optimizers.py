@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.optim import Optimizer
@@ -36,6 +36,8 @@ class Muon(Optimizer):
     ----------
     Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
     """
+
+    gathered: ClassVar[frozenset[str]] = frozenset({"momentum_buffer"})  # for each parameter
 
     def __init__(
         self,
@@ -157,7 +159,7 @@ class Optimizers:
 
 def _check_state(kind: type[Optimizer], held: dict[str, Any], parameter: torch.Tensor) -> None:
     """Refuse what an optimiser would stumble over in its next step."""
-    names = _GATHERED.get(kind, held.keys())
+    names = getattr(kind, "gathered", _OF_TORCH.get(kind, held.keys()))
     fits = all(
         isinstance(value, int | float | None) or value.shape in (torch.Size(), parameter.shape)
         for value in held.values()
@@ -169,8 +171,8 @@ def _check_state(kind: type[Optimizer], held: dict[str, Any], parameter: torch.T
         )
 
 
-# What optimisers gather for each parameter.
-_GATHERED = {torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"}, Muon: {"momentum_buffer"}}
+# What optimisers that do not say it themselves gather for each parameter.
+_OF_TORCH: dict[type[Optimizer], set[str]] = {torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"}}
 
 
 def lr_factor(schedule: str, progress: float, iteration: int) -> float:

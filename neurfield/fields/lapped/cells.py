@@ -97,13 +97,13 @@ class Cells:
     def margins(self) -> tuple[tuple[int, int], ...]:
         """Samples by which the windows reach beyond the signal, before and after each axis."""
         found = []
-        for size, tiles, side in zip(self.shape, self._tiles, self.side, strict=True):
+        for size, tiles, side in zip(self.shape, self.n_tiles, self.side, strict=True):
             beyond = tiles * side - size
             found.append((beyond // 2, beyond - beyond // 2))
         return tuple(found)
 
     @property
-    def _tiles(self) -> tuple[int, ...]:
+    def n_tiles(self) -> tuple[int, ...]:
         """Stretches of one side's length that all windows together cover, along each axis."""
         return tuple(
             n if whole else n + 1 for n, whole in zip(self.counts, self.whole, strict=True)
@@ -174,7 +174,7 @@ class Cells:
         order = [0, 1 + d]
         for j in range(d):
             order += [1 + j, 2 + d + j]
-        padded = [n * side for n, side in zip(self._tiles, self.side, strict=True)]
+        padded = [n * side for n, side in zip(self.n_tiles, self.side, strict=True)]
         signals = signals.permute(order).reshape(n_signals, -1, *padded)
         for axis, (before, after) in enumerate(self.margins, start=2):
             size = self.shape[axis - 2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,8 @@ class TableCurvature(nn.Module):
     ----------
     tables : list of Parameter
         B and C, or C alone.
+    leaves_basis : bool
+        Whether it is C alone.
     """
 
     moments: Tensor
@@ -49,9 +51,9 @@ class TableCurvature(nn.Module):
     def __init__(self, field: LappedField, cells: Cells) -> None:
         super().__init__()
         self.cells = cells
-        self.tables = [field.basis, field.detail]
-        if n_meeting(cells) * (field.cell_latents + field.features) > MOST_FACTORS:
-            self.tables = [field.detail]
+        n_factors = n_meeting(cells) * (field.cell_latents + field.features)
+        self.leaves_basis = n_factors > MOST_FACTORS
+        self.tables = [field.detail] if self.leaves_basis else [field.basis, field.detail]
         self._n_factors = sum(map(len, self.tables))
         size = n_meeting(cells) * self._n_factors
         self.register_buffer("moments", field.basis.new_zeros(size, size))
@@ -116,23 +118,10 @@ class TableCurvature(nn.Module):
         moments = self._world.total(moments) / self._world.size
         if not bool(torch.isfinite(moments).all()):
             return
-        rows = self._n_signals * rows_of(self.cells)
+        rows = self._n_signals * math.prod(self.cells.n_tiles)
         self.rows += rows
         rate = min(_RATE, rows / len(moments))
         self.moments.lerp_(moments, max(rate, rows / int(self.rows)))
-
-
-def rows_of(cells: Cells) -> int:
-    """Return how many sets of cells meet in one signal.
-
-    Parameters
-    ----------
-    cells : Cells
-        Of the signal.
-    """
-    return math.prod(
-        n if whole else n + 1 for n, whole in zip(cells.counts, cells.whole, strict=True)
-    )
 
 
 class TableDescent(Optimizer):
@@ -149,6 +138,8 @@ class TableDescent(Optimizer):
     momentum : float, default=0.9
         Of the gradients.
     """
+
+    gathered: ClassVar[frozenset[str]] = frozenset({"momentum_buffer"})
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from neurfield.learning.lapped.calibration import (
     operations_of_calibration,
 )
 from neurfield.learning.lapped.crops import crop_shape, most_samples
-from neurfield.learning.lapped.curvature import MOST_FACTORS, TableDescent, rows_of
+from neurfield.learning.lapped.curvature import MOST_FACTORS, TableDescent
 from neurfield.learning.lapped.finish import canonical_cells
 from neurfield.learning.lapped.solver import LappedSolver
 from neurfield.learning.lapped.start import damping, footprint_of_start, start_from_crops
@@ -64,12 +64,12 @@ class LappedVarPro(Learner):
         lapped, field = cast(LappedStep, step), cast(LappedField, step.field)
         rate, decay = self.settings.meta_lr, self.settings.weight_decay
         curvature = lapped.curvature
-        rows = self.settings.batch_size * rows_of(lapped.cells)
+        rows = self.settings.batch_size * math.prod(lapped.cells.n_tiles)
         of_tables = min(_TABLE_RATE, _ROW_RATE * rows / len(curvature.moments))
         matrices = [p for p in field.net.parameters() if p.ndim > 1]
         rest = [field.mean, *(p for p in field.net.parameters() if p.ndim == 1)]
         groups: list[dict[str, Any]] = [{"params": rest}]
-        if len(curvature.tables) == 1:
+        if curvature.leaves_basis:
             groups.append({"params": [field.basis], "lr": _BASIS_RATE * rate})
         return Optimizers(
             [
