@@ -10,6 +10,7 @@ import torch
 
 from neurfield.fields import FieldSpec, Lapped, Siren
 from neurfield.fields.lapped import Cells
+from neurfield.fields.lapped.spec import cells_that_share
 from neurfield.learning.clock import seconds_per_operation
 from neurfield.learning.trials import Trial, sample_of
 from neurfield.memory import at_once, room
@@ -144,10 +145,8 @@ def sides_of_cells(shape: tuple[int, ...], latent_dim: int) -> list[tuple[int, .
     """
     least, usual, most = _CELL_LATENTS
     found: dict[int, tuple[int, ...]] = {}
-    for side in range(2, max(shape) + 1):
-        cells = Cells(shape, tuple(min(side, size) for size in shape))
-        k, rest = divmod(latent_dim, cells.n_cells)
-        if not rest and least <= k <= most and cells.n_cells >= _CELLS_PER_AXIS ** len(shape):
+    for k, cells in cells_that_share(shape, latent_dim):
+        if least <= k <= most and cells.n_cells >= _CELLS_PER_AXIS ** len(shape):
             found.setdefault(k, cells.side)
     nearest = sorted(found, key=lambda k: abs(math.log(k / usual)))
     return [found[k] for k in nearest[:_MOST_TRIED]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -90,10 +90,8 @@ def usual_cell(shape: Sequence[int], latent_dim: int) -> tuple[int, ...]:
     ((8, 8), (63,))
     """
     found: dict[float, tuple[int, ...]] = {}
-    for side in range(min(2, *shape), max(shape) + 1):
-        cells = Cells.covering(shape, [min(side, size) for size in shape])
-        k, rest = divmod(latent_dim, cells.n_cells)
-        if 1 <= k <= _MOST_LATENTS and not rest:
+    for k, cells in cells_that_share(shape, latent_dim):
+        if k <= _MOST_LATENTS:
             found.setdefault(abs(math.log(k / _USUAL_LATENTS)), cells.side)
     if not found:
         raise ValueError(
@@ -102,3 +100,27 @@ def usual_cell(shape: Sequence[int], latent_dim: int) -> tuple[int, ...]:
             "field=Lapped(cell=...)"
         )
     return found[min(found)]
+
+
+def cells_that_share(shape: Sequence[int], latent_dim: int) -> Iterator[tuple[int, Cells]]:
+    """Divide a latent equally among cells of one side, in all ways that there are.
+
+    Parameters
+    ----------
+    shape : sequence of d int
+        Samples of a signal along each axis.
+    latent_dim : int
+        Length P of the latent of a whole signal.
+
+    Yields
+    ------
+    k : int
+        Latents of a cell.
+    cells : Cells
+        Of a side that grows, and along short axes is all of the signal.
+    """
+    for side in range(min(2, *shape), max(shape) + 1):
+        cells = Cells.covering(shape, [min(side, size) for size in shape])
+        k, rest = divmod(latent_dim, cells.n_cells)
+        if k and not rest:
+            yield k, cells
