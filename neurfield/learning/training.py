@@ -373,10 +373,12 @@ class Trainer:
         )
 
     def _save(self) -> None:
-        assert self.loop.checkpoint is not None
+        if self.world.is_first:
+            self._write()
         self._saved_at = self.state.iteration
-        if not self.world.is_first:
-            return
+
+    def _write(self) -> None:
+        assert self.loop.checkpoint is not None
         state = {
             "training": {k: v for k, v in vars(self.state).items() if k != "stopped"},
             "weights": self.meta_step.state_dict(),
