@@ -12,14 +12,12 @@ from neurfield.learning import LappedVarPro, Problem
 from neurfield.learning.lapped.crops import Crops
 from neurfield.learning.lapped.normal import (
     NormalBlocks,
+    NormalMatrix,
     block_preconditioner,
-    conjugate_gradients,
-    damped_matrix,
-    normal_stencil,
-    solution_matrix,
 )
 from neurfield.learning.lapped.start import damping, linear_latents
 from neurfield.learning.lapped.step import LappedStep
+from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients
 
 GRIDS = {
     "1d": ((12,), (4,)),
@@ -59,8 +57,8 @@ def test_products_with_a_stencil_are_those_with_the_matrix(cells, normal):
     field = lapped(cells, normal)
     cells = field.cells
     latents, precision = normal(4, field.latent_dim), normal(3).exp()
-    matrix = damped_matrix(field, cells, precision)
-    found = normal_stencil(field, cells, precision)(latents)
+    matrix = NormalMatrix(field, precision).dense(cells)
+    found = NormalMatrix(field, precision).stencil(cells)(latents)
     torch.testing.assert_close(found, latents @ matrix)
 
 
@@ -71,7 +69,7 @@ def test_blocks_far_from_borders_are_alike(normal):
     latents = normal(2, field.latent_dim)
     expected = field.adjoint(field.linear_part(latents, cells), cells)
     precision = torch.zeros(3, dtype=torch.float64)
-    found = normal_stencil(field, cells, precision)(latents)
+    found = NormalMatrix(field, precision).stencil(cells)(latents)
     torch.testing.assert_close(found, expected)
 
 
@@ -335,7 +333,7 @@ def test_the_solution_matrix_solves(cells, normal):
     cells = field.cells
     J, precision = jacobian(field, cells), torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
     matrix = J.T @ J + torch.diag(precision.repeat(cells.n_cells))
-    found = solution_matrix(field, cells, precision) @ matrix
+    found = NormalMatrix(field, precision).inverse(cells) @ matrix
     torch.testing.assert_close(found, torch.eye(len(matrix), dtype=torch.float64))
 
 
@@ -401,7 +399,9 @@ def test_the_meta_step_reports_the_error_of_the_field_and_changes_no_weight(norm
     crops = Crops(normal(3, 2, *cells.shape))
     loss = step(crops)
     assert loss.shape == ()
-    latents = linear_latents(field, cells, crops, solution_matrix(field, cells, damping(field)))
+    latents = linear_latents(
+        field, cells, crops, NormalMatrix(field, damping(field)).inverse(cells)
+    )
     error = (field.values_on_grid(latents) - crops.values).square().mean()
     assert float(step.mse) == pytest.approx(float(error.detach()))
     torch.testing.assert_close(dict(field.state_dict()), before, rtol=0, atol=0)

@@ -9,7 +9,7 @@ from neurfield.fields import LappedField
 from neurfield.learning import Context
 from neurfield.learning.lapped import LappedSolver
 from neurfield.learning.lapped.filter import inverse_filter
-from neurfield.learning.lapped.normal import damped_matrix
+from neurfield.learning.lapped.normal import NormalMatrix
 
 GRIDS = {
     "1d": ((301,), (8,), 6),
@@ -38,17 +38,22 @@ def field(request):
 
 def test_a_filter_solves_what_a_dense_solver_does(field):
     precision = precision_of(field)
-    found = inverse_filter(field, field.cells, precision)
+    found = inverse_filter(NormalMatrix(field, precision), field.cells)
     assert found is not None
     rhs = torch.randn(3, field.latent_dim, generator=torch.Generator().manual_seed(1))
-    expected = torch.linalg.solve(damped_matrix(field, field.cells, precision), rhs.double().T).T
+    expected = torch.linalg.solve(
+        NormalMatrix(field, precision).dense(field.cells), rhs.double().T
+    ).T
     error = (found(rhs) - expected).norm(dim=1) / expected.norm(dim=1)
     assert error.max() < 1e-3
 
 
 def test_a_filter_is_of_one_size_whatever_that_of_the_signals():
     small, large = (field_on((n, n), (4, 4), 5) for n in (60, 240))
-    filters = [inverse_filter(field, field.cells, precision_of(field)) for field in (small, large)]
+    filters = [
+        inverse_filter(NormalMatrix(field, precision_of(field)), field.cells)
+        for field in (small, large)
+    ]
     assert filters[0].local.matrices.shape == filters[1].local.matrices.shape
     assert filters[0].passes == filters[1].passes
     torch.testing.assert_close(filters[0].local.matrices, filters[1].local.matrices)
@@ -58,7 +63,7 @@ def test_there_is_no_filter_where_cells_far_away_count():
     field = field_on((400,), (4,), 1)
     with torch.no_grad():
         field.basis.fill_(1.0)  # neighbours that take turns cancel out
-    assert inverse_filter(field, field.cells, torch.tensor([1e-4])) is None
+    assert inverse_filter(NormalMatrix(field, torch.tensor([1e-4])), field.cells) is None
 
 
 @pytest.mark.parametrize("flat", [False, True], ids=["filter", "no filter"])
@@ -69,7 +74,7 @@ def test_large_signals_have_the_latents_of_least_squares(flat):
         with torch.no_grad():
             field.basis[0] = 1.0
     precision = precision_of(field)
-    has_filter = inverse_filter(field, field.cells, precision) is not None
+    has_filter = inverse_filter(NormalMatrix(field, precision), field.cells) is not None
     assert has_filter is not flat
     generator = torch.Generator().manual_seed(2)
     coords = torch.linspace(-1, 1, 1200)[:, None]
@@ -77,7 +82,7 @@ def test_large_signals_have_the_latents_of_least_squares(flat):
     solver = LappedSolver(1, precision)
     found = solver.solve(field, context, solver.share(field, context))
     rhs = field.adjoint((context.values - field.mean).mT, field.cells)
-    matrix = damped_matrix(field, field.cells, precision)
+    matrix = NormalMatrix(field, precision).dense(field.cells)
     expected = torch.linalg.solve(matrix, rhs.double().T).T
     assert ((found - expected).norm(dim=1) / expected.norm(dim=1)).max() < 1e-3
     alone = solver.solve(field, context.of_signals(slice(7, 8)), solver.share(field, context))

@@ -186,7 +186,7 @@ class LappedField(Field):
         direction[..., axis] = 1.0
 
         def along(where: Tensor) -> Tensor:
-            return self._spline(values, where)
+            return self.at_places(values, self.places(where)).mT
 
         return torch.func.jvp(along, (coords,), (direction,))[1]
 
@@ -279,11 +279,21 @@ class LappedField(Field):
         Tensor of shape (B, N, c)
             Of the cubic spline through the values.
         """
-        return values.flatten(2).mT if self.is_grid(coords) else self._spline(values, coords)
+        if self.is_grid(coords):
+            return values.flatten(2).mT
+        return self.at_places(values, self.places(coords)).mT
 
-    def _spline(self, values: Tensor, coords: Tensor) -> Tensor:
-        coefs = spline.coefficients(values, self.in_dim)
-        return spline.read(coefs, self.places(coords), self.shape).mT
+    def at_places(self, values: Tensor, places: Tensor) -> Tensor:
+        """Read signals on the grid of the tables between its samples, of shape (B, c, N).
+
+        Parameters
+        ----------
+        values : Tensor of shape (B, c, *shape)
+            As :meth:`values_on_grid` returns them.
+        places : Tensor of shape (N, d)
+            In samples of the grid.
+        """
+        return spline.read(spline.coefficients(values, self.in_dim), places, self.shape)
 
     def places(self, coords: Tensor) -> Tensor:
         """Return coordinates in samples of the grid of the tables.

@@ -36,7 +36,7 @@ def errors_at_closed_form(
     crops : Crops
         Signals.
     inverse : Tensor of shape (P, P)
-        As :func:`~neurfield.learning.lapped.normal.solution_matrix` returns it for the encoder.
+        Inverse of the encoder's :class:`~neurfield.learning.lapped.normal.NormalMatrix`.
     curvature : TableCurvature
         Gathers the curvature of what is differentiated, where it wants to.
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from neurfield.fields.lapped import Cells, LappedField
-from neurfield.learning.lapped.normal import NormalBlocks, normal_stencil, solution_matrix
+from neurfield.fields.lapped import Cells
+from neurfield.learning.lapped.normal import NormalMatrix
 from neurfield.learning.lapped.stencil import Stencil, one_of_each_kind, stencil_of
 
 _REACHES = (1, 2, 3, 4, 6, 8)  # cells
@@ -56,43 +55,33 @@ class InverseFilter:
 
 
 @torch.no_grad()
-def inverse_filter(
-    field: LappedField,
-    cells: Cells,
-    precision: Tensor,
-    more: Callable[[Cells], NormalBlocks] | None = None,
-) -> InverseFilter | None:
-    """Return the shortest filter that soon comes close to (JᵀJ + Λ)⁻¹; None if there is none.
+def inverse_filter(problem: NormalMatrix, cells: Cells) -> InverseFilter | None:
+    """Return the shortest filter that soon comes close to an inverse; None if there is none.
 
     A filter is taken from the inverse on a grid of as many cells as it reaches.
 
     Parameters
     ----------
-    field : LappedField
-        Whose B it is of.
+    problem : NormalMatrix
+        What is to be inverted.
     cells : Cells
         Of the signals.
-    precision : Tensor of shape (k,)
-        Diagonal of Λ, the same for every cell, in units of the sum of squared errors.
-    more : callable, optional
-        Returns what to add to Λ, for cells of any number.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator, k = torch.Generator().manual_seed(0), problem.field.cell_latents
     for reach in _REACHES:
         small = one_of_each_kind(cells, 2 * reach + 1)
-        if small.n_cells * field.cell_latents > _MOST_SOLVED:
+        if small.n_cells * k > _MOST_SOLVED:
             return None
-        matrix = solution_matrix(field, small, precision, more)
+        matrix = problem.inverse(small)
         within = [min(reach, n - 1) for n in small.counts]
         # On a grid of twice as many cells, whose middle is far from all borders.
         tried = one_of_each_kind(cells, 4 * reach + 5)
-        normal = normal_stencil(field, tried, precision, more)
         local = stencil_of(matrix, small.counts, tried.counts, within)
-        contraction = _contraction(normal, local, tried.n_cells * field.cell_latents, generator)
+        contraction = _contraction(problem.stencil(tried), local, tried.n_cells * k, generator)
         if contraction <= _CONTRACTION:
             passes = math.ceil(math.log(_ERROR) / math.log(max(contraction, _ERROR)))
             return InverseFilter(
-                normal_stencil(field, cells, precision, more),
+                problem.stencil(cells),
                 stencil_of(matrix, small.counts, cells.counts, within),
                 max(1, passes),
             )

@@ -10,7 +10,7 @@ from torch import Tensor
 from neurfield.fields.lapped import Cells, LappedField
 from neurfield.learning.canonical import principal_axes
 from neurfield.learning.lapped.crops import draw_crops
-from neurfield.learning.lapped.normal import solution_matrix
+from neurfield.learning.lapped.normal import NormalMatrix
 from neurfield.learning.lapped.prior import CellPrior, learn_prior
 from neurfield.learning.lapped.start import damping, linear_latents
 from neurfield.learning.store import ContextStore
@@ -62,7 +62,7 @@ def canonical_cells(
     # As many vectors as tell all latents apart: the prior holds to zero what never varied.
     n_crops = max(n_crops, math.ceil(_VECTORS * field.cell_latents / cells.n_cells))
     crops = draw_crops(store, n_crops, cells.shape, generator)
-    inverse = solution_matrix(field, cells, damping(field))
+    inverse = NormalMatrix(field, damping(field)).inverse(cells)
     latents = linear_latents(field, cells, crops, inverse)
     errors = crops.mse(field.level + field.linear_part(latents, cells))
     noise = float(mean_over_signals(errors, crops.sample_weight))

@@ -41,7 +41,7 @@ class NormalBlocks:
         cls,
         field: LappedField,
         cells: Cells,
-        more: Callable[[Cells], NormalBlocks] | None = None,
+        prior: Callable[[Cells], NormalBlocks] | None = None,
     ) -> Self:
         """Compute the blocks.
 
@@ -54,17 +54,19 @@ class NormalBlocks:
             Whose B it is of.
         cells : Cells
             Of the signals.
-        more : callable, optional
-            Returns what to add, such as the precision of a prior, for cells of any number.
+        prior : callable, optional
+            Returns the precision of a prior to add, for cells of any number.
         """
         small = one_of_each_kind(cells, _ALIKE)
         few = small.counts
         found = probed(field, small)
-        if more is not None:
-            added = more(small).blocks
+        if prior is not None:
+            added = prior(small).blocks
             found = {offset: block + added[offset].to(block) for offset, block in found.items()}
         along = [_like(n, m) for n, m in zip(cells.counts, few, strict=True)]
-        index = (torch.cartesian_prod(*along).reshape(cells.n_cells, -1) * _strides(few)).sum(dim=1)
+        index = (torch.cartesian_prod(*along).reshape(cells.n_cells, -1) * cell_strides(few)).sum(
+            dim=1
+        )
         index = index.to(field.basis.device)
         return cls(cells, {offset: block[index] for offset, block in found.items()})
 
@@ -123,35 +125,53 @@ class NormalBlocks:
         counts, n_cells = cells.counts, cells.n_cells
         k = len(matrix) // n_cells
         parts, found = matrix.reshape(n_cells, k, n_cells, k), {}
-        for offset in _offsets(counts):
+        for offset in offsets_that_touch(counts):
             rows, columns = _beside(counts, offset)
             found[offset] = matrix.new_zeros(n_cells, k, k)
             found[offset][rows] = parts[rows, :, columns]
         return cls(cells, found)
 
 
-def _places(counts: Sequence[int]) -> Tensor:
-    """Return the index of each cell along each axis, of shape (n_cells, d), in C order."""
+def cell_places(counts: Sequence[int]) -> Tensor:
+    """Return the index of each cell along each axis, of shape (n_cells, d), in C order.
+
+    Parameters
+    ----------
+    counts : sequence of d int
+        Cells along each axis.
+    """
     return torch.cartesian_prod(*map(torch.arange, counts)).reshape(-1, len(counts))
 
 
-def _strides(counts: Sequence[int]) -> Tensor:
-    """Return how many cells further the next one along each axis is, of shape (d,)."""
+def cell_strides(counts: Sequence[int]) -> Tensor:
+    """Return how many cells further the next one along each axis is, of shape (d,).
+
+    Parameters
+    ----------
+    counts : sequence of d int
+        Cells along each axis.
+    """
     return torch.tensor([math.prod(counts[j + 1 :]) for j in range(len(counts))])
 
 
-def _offsets(counts: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return by how many cells along each axis those that touch a cell are further."""
+def offsets_that_touch(counts: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return by how many cells along each axis those that touch a cell are further.
+
+    Parameters
+    ----------
+    counts : sequence of d int
+        Cells along each axis.
+    """
     return list(product(*((-1, 0, 1) if n > 1 else (0,) for n in counts)))
 
 
 def _beside(counts: Sequence[int], offset: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return the cells that have one so many further, and that one of each."""
     step = torch.tensor(offset)
-    other = _places(counts) + step
+    other = cell_places(counts) + step
     inside = ((other >= 0) & (other < torch.tensor(counts))).all(dim=-1)
     rows = torch.nonzero(inside)[:, 0]
-    return rows, rows + int((step * _strides(counts)).sum())
+    return rows, rows + int((step * cell_strides(counts)).sum())
 
 
 def _like(count: int, few: int) -> Tensor:
@@ -186,7 +206,7 @@ def probes_of_colours(cells: Cells, k: int, like: Tensor) -> Iterator[tuple[Tens
     probes : Tensor of shape (k, P)
         The i-th has a one at the i-th latent of each of them.
     """
-    where = _places(cells.counts)
+    where = cell_places(cells.counts)
     for colour in product(*(range(min(3, n)) for n in cells.counts)):
         members = torch.nonzero((where % 3 == torch.tensor(colour)).all(dim=-1))[:, 0]
         probes = like.new_zeros(k, cells.n_cells, k)
@@ -210,11 +230,11 @@ def probed(
         Diagonal of W in JᵀWJ, which is computed instead.
     """
     k, n_cells, counts = field.cell_latents, cells.n_cells, cells.counts
-    where, strides = _places(counts), _strides(counts)
+    where, strides = cell_places(counts), cell_strides(counts)
     device = field.basis.device
     blocks = {
         offset: torch.zeros(n_cells, k, k, dtype=torch.float64, device=device)
-        for offset in _offsets(counts)
+        for offset in offsets_that_touch(counts)
     }
     for members, probes in probes_of_colours(cells, k, field.basis):
         parts = []
@@ -232,125 +252,60 @@ def probed(
     return blocks
 
 
-@torch.no_grad()
-def damped_matrix(
-    field: LappedField,
-    cells: Cells,
-    precision: Tensor,
-    more: Callable[[Cells], NormalBlocks] | None = None,
-) -> Tensor:
-    """Return JᵀJ + Λ, of shape (P, P), in double precision.
+@dataclass(frozen=True)
+class NormalMatrix:
+    """The matrix JᵀJ + Λ + Q of the closed form, for cells of any number.
 
     Parameters
     ----------
     field : LappedField
         Whose B it is of.
-    cells : Cells
-        Of the signals.
     precision : Tensor of shape (k,)
         Diagonal of Λ, the same for every cell, in units of the sum of squared errors.
-    more : callable, optional
-        Returns what to add to Λ, for cells of any number.
+    prior : callable, optional
+        Returns Q, for cells of any number; None = there is none.
     """
-    matrix = NormalBlocks.of(field, cells, more).dense()
-    matrix.diagonal().add_(precision.double().repeat(cells.n_cells))
-    return 0.5 * (matrix + matrix.T)
 
+    field: LappedField
+    precision: Tensor
+    prior: Callable[[Cells], NormalBlocks] | None = None
 
-@torch.no_grad()
-def solution_matrix(
-    field: LappedField,
-    cells: Cells,
-    precision: Tensor,
-    more: Callable[[Cells], NormalBlocks] | None = None,
-) -> Tensor:
-    """Return (JᵀJ + Λ)⁻¹, of shape (P, P), of the field's dtype.
+    @torch.no_grad()
+    def dense(self, cells: Cells) -> Tensor:
+        """Return the matrix itself, of shape (P, P), in double precision.
 
-    Parameters
-    ----------
-    field : LappedField
-        Whose B it is of.
-    cells : Cells
-        Of the signals.
-    precision : Tensor of shape (k,)
-        Diagonal of Λ, the same for every cell, in units of the sum of squared errors.
-    more : callable, optional
-        Returns what to add to Λ, for cells of any number.
-    """
-    matrix = damped_matrix(field, cells, precision, more)
-    return torch.cholesky_inverse(torch.linalg.cholesky(matrix)).to(field.basis.dtype)
+        Parameters
+        ----------
+        cells : Cells
+            Of the signals.
+        """
+        matrix = NormalBlocks.of(self.field, cells, self.prior).dense()
+        matrix.diagonal().add_(self.precision.double().repeat(cells.n_cells))
+        return 0.5 * (matrix + matrix.T)
 
+    def inverse(self, cells: Cells) -> Tensor:
+        """Return its inverse, of shape (P, P), of the field's dtype.
 
-@torch.no_grad()
-def normal_stencil(
-    field: LappedField,
-    cells: Cells,
-    precision: Tensor,
-    more: Callable[[Cells], NormalBlocks] | None = None,
-) -> Stencil:
-    """Return JᵀJ + Λ as what multiplies latents, of the field's dtype.
+        Parameters
+        ----------
+        cells : Cells
+            Of the signals.
+        """
+        factor = torch.linalg.cholesky(self.dense(cells))
+        return torch.cholesky_inverse(factor).to(self.field.basis.dtype)
 
-    Parameters
-    ----------
-    field : LappedField
-        Whose B it is of.
-    cells : Cells
-        Of the signals.
-    precision : Tensor of shape (k,)
-        Diagonal of Λ, as in :func:`solution_matrix`.
-    more : callable, optional
-        What to add to it, as there.
-    """
-    small = one_of_each_kind(cells, _ALIKE)
-    matrix = damped_matrix(field, small, precision, more).to(field.basis.dtype)
-    reach = [min(1, n - 1) for n in small.counts]
-    return stencil_of(matrix, small.counts, cells.counts, reach)
+    def stencil(self, cells: Cells) -> Stencil:
+        """Return it as what multiplies latents, of the field's dtype.
 
-
-def conjugate_gradients(
-    normal: Callable[[Tensor], Tensor],
-    precondition: Callable[[Tensor], Tensor],
-    rhs: Tensor,
-    steps: int,
-    tolerance: float = 1e-6,
-) -> Tensor:
-    """Solve one positive system per row.
-
-    Parameters
-    ----------
-    normal : callable
-        Multiplies rows of shape (B, P) with their matrices.
-    precondition : callable
-        Solves with a matrix that is close to these.
-    rhs : Tensor of shape (B, P)
-        Right-hand sides.
-    steps : int
-        Most products.
-    tolerance : float, default=1e-6
-        Of the residual, in the norm of the preconditioner and relative to the first one, at which
-        all is done.
-
-    Returns
-    -------
-    Tensor of shape (B, P)
-        From zero.
-    """
-    found, residual = torch.zeros_like(rhs), rhs
-    search = close = precondition(residual)
-    size = (residual * close).sum(dim=1, keepdim=True)
-    least = tolerance**2 * size + torch.finfo(rhs.dtype).tiny
-    for _ in range(steps):
-        if bool((size <= least).all()):
-            break
-        image = normal(search)
-        length = size / (search * image).sum(dim=1, keepdim=True).clamp_min(1e-30)
-        length = torch.where(size > least, length, 0.0)
-        found = found + length * search
-        residual = residual - length * image
-        close = precondition(residual)
-        before, size = size, (residual * close).sum(dim=1, keepdim=True)
-        search = close + size / before.clamp_min(1e-30) * search
-    return found
+        Parameters
+        ----------
+        cells : Cells
+            Of the signals.
+        """
+        small = one_of_each_kind(cells, _ALIKE)
+        matrix = self.dense(small).to(self.field.basis.dtype)
+        reach = [min(1, n - 1) for n in small.counts]
+        return stencil_of(matrix, small.counts, cells.counts, reach)
 
 
 def block_preconditioner(field: LappedField, precision: Tensor) -> Callable[[Tensor], Tensor]:

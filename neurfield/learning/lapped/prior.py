@@ -13,7 +13,12 @@ import torch
 from torch import Tensor
 
 from neurfield.fields.lapped import Cells, LappedField
-from neurfield.learning.lapped.normal import NormalBlocks
+from neurfield.learning.lapped.normal import (
+    NormalBlocks,
+    cell_places,
+    cell_strides,
+    offsets_that_touch,
+)
 from neurfield.learning.solvers.base import check_numbers
 from neurfield.learning.weighting import mean_over_signals, second_moment
 
@@ -139,22 +144,20 @@ class CellPrior:
             Of a signal of any shape.
         """
         counts, k = cells.counts, self.cell_latents
-        d = len(counts)
         open_axes = [j for j, whole in enumerate(cells.whole) if not whole]
-        places = torch.cartesian_prod(*map(torch.arange, counts)).reshape(-1, d)
-        strides = torch.tensor([math.prod(counts[j + 1 :]) for j in range(d)])
-        offsets = product(*((-1, 0, 1) if n > 1 else (0,) for n in counts))
-        blocks = {o: torch.zeros(cells.n_cells, k, k, dtype=torch.float64) for o in offsets}
+        where = cell_places(counts)
+        zeros = torch.zeros(cells.n_cells, k, k, dtype=torch.float64)
+        blocks = {offset: zeros.clone() for offset in offsets_that_touch(counts)}
         share = self.noise / 2 ** len(open_axes)
 
         def along_all(place: Sequence[int]) -> Tensor:
-            whole = torch.zeros(d, dtype=torch.long)
+            whole = torch.zeros(len(counts), dtype=torch.long)
             whole[open_axes] = torch.tensor(list(place), dtype=torch.long)
             return whole
 
         for (direction, there), (members, precision) in self.predictions.items():
             step = along_all(direction)
-            before = places + step
+            before = where + step
             inside = ((before >= 0) & (before < torch.tensor(counts)))[:, open_axes]
             rows = torch.nonzero((inside == torch.tensor(there, dtype=torch.bool)).all(dim=1))[:, 0]
             if not len(rows):
@@ -162,7 +165,7 @@ class CellPrior:
             parts = share * precision.unflatten(0, (-1, k)).unflatten(2, (-1, k))
             moved = [along_all(member) for member in members]
             for i, one in enumerate(moved):
-                at = rows + int((one * strides).sum())
+                at = rows + int((one * cell_strides(counts)).sum())
                 for j, other in enumerate(moved):
                     blocks[tuple((other - one).tolist())][at] += parts[i, :, j]
         return NormalBlocks(cells, blocks)

@@ -16,21 +16,17 @@ from neurfield.learning.context import Context
 from neurfield.learning.lanes import each_in_lanes
 from neurfield.learning.lapped.filter import inverse_filter
 from neurfield.learning.lapped.gaps import Seen, density_at
-from neurfield.learning.lapped.normal import (
-    block_preconditioner,
-    conjugate_gradients,
-    normal_stencil,
-    solution_matrix,
-)
+from neurfield.learning.lapped.normal import NormalMatrix, block_preconditioner
 from neurfield.learning.lapped.prior import CellPrior, PriorOfSignal
 from neurfield.learning.solvers.base import InnerSolver, check_numbers
+from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients
 from neurfield.learning.workspace import Workspace
 
 # Latents up to which one product with the inverse is quicker than a filter, and up to which it
 # stands in for one.
 _USUALLY_DENSE, _MOST_DENSE = 1024, 4096
 _CG_STEPS, _CG_WITH_GAPS, _CG_DESCENT = 100, 60, 8  # the least, where gaps are
-_TOGETHER = 8  # signals whose closed form is found in one product, where they are small
+_TOGETHER = 8  # signals that are solved in one go, where they are small
 _VALUES_TOGETHER = 2**18
 _LONGEST, _SHORTENINGS, _SHORTEN = 1.5, 4, 0.25  # of steps that descend
 _AS_GOOD_AS_WHOLE = 0.1  # of a step, by which its length may differ from 1 and be left so
@@ -69,8 +65,7 @@ class Sampling:
         """Return values at the points, of shape (B, c, N), given those on the grid."""
         if self.places is None:
             return values.flatten(2)
-        coefs = spline.coefficients(values, self.field.in_dim)
-        return spline.read(coefs, self.places, self.field.shape)
+        return self.field.at_places(values, self.places)
 
     def adjoint(self, residual: Tensor) -> Tensor:
         """Return what :meth:`read` takes back, of shape (B, c, *shape)."""
@@ -104,6 +99,18 @@ class SharedCells:
     prior: PriorOfSignal | None = None
     multiply: Callable[[Tensor], Tensor] | None = None
     inverse: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def on_grid(self) -> bool:
+        """Whether signals that are observed everywhere have one matrix."""
+        return self.inverse is not None or self.multiply is not None
+
+    def solve(self, rhs: Tensor, steps: int) -> Tensor:
+        """Solve with that matrix for rows of shape (B, P), in so many steps where it takes any."""
+        if self.inverse is not None:
+            return self.inverse(rhs)
+        assert self.multiply is not None
+        return conjugate_gradients(self.multiply, self.precondition, rhs, steps)
 
     @cached_property
     def precondition(self) -> Callable[[Tensor], Tensor]:
@@ -164,17 +171,17 @@ class LappedSolver(InnerSolver):
         shared = self._shared(field, context)
         if shared.sampling.places is not None:
             return shared
-        more = None if self.prior is None else self.prior.blocks
-        problem = field, field.cells, self.precision, more
-        size, many = field.latent_dim, field.cells.n_cells > 1
+        prior = None if self.prior is None else self.prior.blocks
+        problem, cells = NormalMatrix(field, self.precision, prior), field.cells
+        size, many = field.latent_dim, cells.n_cells > 1
         if size > _USUALLY_DENSE and many:
-            found = inverse_filter(*problem)
+            found = inverse_filter(problem, cells)
             if found is not None:
                 return replace(shared, inverse=found)
         if size <= _MOST_DENSE or not many:
-            matrix = solution_matrix(*problem)
+            matrix = problem.inverse(cells)
             return replace(shared, inverse=lambda rows: rows @ matrix)
-        return replace(shared, multiply=normal_stencil(*problem))
+        return replace(shared, multiply=problem.stencil(cells))
 
     def _shared(self, field: LappedField, context: Context) -> SharedCells:
         prior = None if self.prior is None else PriorOfSignal.of(self.prior, field)
@@ -194,32 +201,35 @@ class LappedSolver(InnerSolver):
             return torch.cat([self._alone(field, context, i) for i in range(len(context))])
         if shared is None:
             shared = self._shared(field, context)
-        on_grid = shared.inverse is not None or shared.multiply is not None
-        if self.is_one_product and on_grid and context.weights is None:
-            return _in_equal_groups(field, context, shared)
-        if on_grid and context.weights is not None and bool((whole := context.whole()).any()):
-            found = context.values.new_empty(len(context), field.latent_dim)
-            for kind in (whole, ~whole):  # those without gaps as if none had any
-                index = torch.nonzero(kind)[:, 0]
-                if len(index):
-                    found[index] = self.solve(field, context.together(index), shared)
-            return found
-        n_signals = len(context)
-        if on_grid and context.weights is None:
-            context = _filled_up(context, field.mean)
+        if not shared.on_grid:
+            return self._minimise(field, context, shared)
+        if context.weights is None:
+            if self.is_one_product:
+                return _in_equal_groups(field, context, shared)
+            return self._minimise(field, _filled_up(context, field.mean), shared)[: len(context)]
+        whole = context.whole()
+        if not bool(whole.any()):
+            return self._minimise(field, context, shared)
+        found = context.values.new_empty(len(context), field.latent_dim)
+        for kind in (whole, ~whole):  # those without gaps as if none had any
+            index = torch.nonzero(kind)[:, 0]
+            if len(index):
+                found[index] = self.solve(field, context.together(index), shared)
+        return found
+
+    def _minimise(self, field: LappedField, context: Context, shared: SharedCells) -> Tensor:
         problem = _Problem(field, context, shared)
         latents = problem.closed_form()
         going = torch.ones(len(latents), dtype=torch.bool, device=latents.device)
         for _ in range(self.steps - 1):
             latents, gained = problem.descend(latents, going)
             going = going & (gained > _LEAST_GAIN)
-            if not bool(going[:n_signals].any()):
+            if not bool(going.any()):
                 break
-        return latents[:n_signals]
+        return latents
 
     def together(self, field: Field, context: Context, shared: Any) -> int:
-        on_grid = shared.inverse is not None or shared.multiply is not None
-        return _together(context) if on_grid and context.weights is None else 1
+        return _together(context) if shared.on_grid and context.weights is None else 1
 
     @property
     def is_one_product(self) -> bool:
@@ -267,7 +277,7 @@ def _in_equal_groups(field: LappedField, context: Context, shared: SharedCells) 
         torch.sub(some, field.mean[:, None], out=group[: len(some)])
         rhs = field.adjoint(group.unflatten(2, field.shape), field.cells)
         rhs = rhs if shared.prior is None else rhs + shared.prior.pull
-        found[rows] = _solved_on_grid(shared, rhs)[: len(some)]
+        found[rows] = shared.solve(rhs, _CG_STEPS)[: len(some)]
 
     if values.device.type == "cpu":
         each_in_lanes(of_group, len(starts))
@@ -275,14 +285,6 @@ def _in_equal_groups(field: LappedField, context: Context, shared: SharedCells) 
         for item in range(len(starts)):
             of_group(item, 0)
     return found
-
-
-def _solved_on_grid(shared: SharedCells, rhs: Tensor) -> Tensor:
-    """Solve for signals without gaps, by what they share."""
-    if shared.inverse is not None:
-        return shared.inverse(rhs)
-    assert shared.multiply is not None
-    return conjugate_gradients(shared.multiply, shared.precondition, rhs, _CG_STEPS)
 
 
 class _Problem:
@@ -293,8 +295,7 @@ class _Problem:
         self.values, self.prior = context.values.mT, shared.prior
         self.weights = None if context.weights is None else context.weights.mT
         is_whole = self.weights is None
-        self.inverse = shared.inverse if is_whole else None
-        self.multiply = shared.multiply if is_whole else None
+        self.shared = shared if is_whole and shared.on_grid else None
         self.diagonal = shared.precision.to(self.values).repeat(self.cells.n_cells)
         self.precondition = shared.precondition
         places = self.sampling.places
@@ -356,13 +357,11 @@ class _Problem:
         return damped + (away * self.prior.multiply(away)).sum(dim=1)
 
     def _solved(self, rhs: Tensor, steps: int) -> Tensor:
-        if self.inverse is not None:
-            return self.inverse(rhs)
+        if self.shared is not None:
+            return self.shared.solve(rhs, steps)
         return conjugate_gradients(self._normal, self.precondition, rhs, steps)
 
     def _normal(self, latents: Tensor) -> Tensor:
-        if self.multiply is not None:
-            return self.multiply(latents)
         predicted = self.sampling.read(self.field.linear_part(latents, self.cells))
         found = self._adjoint(self._weighted(predicted)) + latents * self.diagonal
         return found if self.prior is None else found + self.prior.multiply(latents)

@@ -12,8 +12,9 @@ from neurfield.fields.lapped import Cells, LappedField
 from neurfield.learning.lanes import chunks, in_lanes, lane_count, lane_parts
 from neurfield.learning.lapped.crops import Crops, draw_crops
 from neurfield.learning.lapped.deform import deformed, strength
-from neurfield.learning.lapped.normal import conjugate_gradients, solution_matrix
+from neurfield.learning.lapped.normal import NormalMatrix
 from neurfield.learning.lapped.tables import joined, meeting, n_meeting, quarters
+from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients
 from neurfield.learning.store import ContextStore
 from neurfield.learning.weighting import sum_over_signals
 
@@ -83,7 +84,7 @@ def start_from_crops(
     for sweep in range(sweeps):
         if sweep:
             sample = deformed(draw_crops(store, n_crops, shape, generator), amount, generator)
-        inverse = solution_matrix(field, cells, damping(field))
+        inverse = NormalMatrix(field, damping(field)).inverse(cells)
         gradient, now, pieces = _sweep(field, cells, sample, inverse)
         moments = now if moments is None else torch.lerp(moments, now, _SMOOTHING)
         step = _preconditioned(field, cells, gradient, moments) + _MOMENTUM * velocity
@@ -165,7 +166,7 @@ def linear_latents(field: LappedField, cells: Cells, crops: Crops, inverse: Tens
     crops : Crops
         Signals; those with gaps are fitted where they were observed.
     inverse : Tensor of shape (P, P)
-        As :func:`~neurfield.learning.lapped.normal.solution_matrix` returns it; also what
+        As :meth:`~neurfield.learning.lapped.normal.NormalMatrix.inverse` returns it; also what
         preconditions the systems of signals with gaps.
     """
     rhs = field.adjoint(crops.residual(field.level), cells)

@@ -13,7 +13,7 @@ from neurfield.learning.lapped.crops import Crops, draw_crops
 from neurfield.learning.lapped.curvature import TableCurvature
 from neurfield.learning.lapped.deform import deformed, strength
 from neurfield.learning.lapped.errors import errors_at_closed_form
-from neurfield.learning.lapped.normal import solution_matrix
+from neurfield.learning.lapped.normal import NormalMatrix
 from neurfield.learning.lapped.start import damping
 from neurfield.learning.store import ContextStore
 from neurfield.learning.weighting import geometric_mean, mean_over_signals
@@ -81,7 +81,7 @@ class LappedStep(MetaStep):
         field = cast(LappedField, self.field)
         self.encoder_basis.copy_(field.basis)
         self.encoder_mean.copy_(field.mean)
-        self.inverse.copy_(solution_matrix(field, self.cells, damping(field)))
+        self.inverse.copy_(NormalMatrix(field, damping(field)).inverse(self.cells))
 
     def _encoder(self) -> LappedField:
         encoder = cast(LappedField, self.field).twin()

@@ -8,7 +8,6 @@ that all signals share, and only as far as is worth it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
+from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients
 from neurfield.learning.solvers.damping import (
     EASE,
     FIRST_DAMPING,
@@ -30,8 +30,9 @@ from neurfield.memory import at_once
 
 _LEAST_LATENTS = 256  # below, a matrix for each signal is no burden
 _WORTH = 20  # products that a step may take, about
-# Of conjugate gradients: at most how many, and what part of all that is gained is worth another.
-_IN_STEP, _IN_CLOSED_FORM = (20, 0.3), (200, 1e-4)
+# Of conjugate gradients: at most how many, to which residual, and what part of all that is gained
+# is worth another.
+_IN_STEP, _IN_CLOSED_FORM = (20, 0.0, 0.3), (200, 0.0, 1e-4)
 
 
 def needs_products(field: Field, n_points: int) -> bool:
@@ -165,56 +166,6 @@ class Products:
             total[signals] += found
         assert total is not None
         return self._sweeps.pull(total) / self.counts[:, None]
-
-
-def conjugate_gradients(
-    multiply: Callable[[Tensor], Tensor],
-    precondition: Callable[[Tensor], Tensor],
-    rhs: Tensor,
-    most: int,
-    enough: float,
-) -> Tensor:
-    """Minimise ½ xᵀA x − bᵀx for each row, until a step brings too little.
-
-    Step i is the last one if i times what it brings is less than the fraction `enough` of what all
-    have brought.
-
-    Parameters
-    ----------
-    multiply, precondition : callable
-        Take rows to A and to about A⁻¹ times each.
-    rhs : Tensor of shape (B, P)
-        b.
-    most : int
-        Steps at most.
-    enough : float
-        When to stop.
-
-    References
-    ----------
-    Nash and Sofer, "Assessing a search direction within a truncated-Newton method", Operations
-    Research Letters 9, 1990.
-    """
-    found, left = torch.zeros_like(rhs), rhs
-    along = precondition(left)
-    fall = (left * along).sum(dim=1)
-    gained, active = torch.zeros_like(fall), fall > 0
-    for step in range(1, most + 1):
-        if not bool(active.any()):
-            break
-        product = multiply(along)
-        bend = (along * product).sum(dim=1)
-        active = active & (bend > 0)
-        length = torch.where(active, fall / bend, 0.0)[:, None]
-        found, left = found + length * along, left - length * product
-        gain = length[:, 0] * fall
-        gained = gained + gain
-        active = active & (step * gain > enough * gained)
-        steepest = precondition(left)
-        before, fall = fall, (left * steepest).sum(dim=1)
-        active = active & (fall > 0)
-        along = steepest + torch.where(active, fall / before, 0.0)[:, None] * along
-    return found
 
 
 @dataclass(frozen=True)
