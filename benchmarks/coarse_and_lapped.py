@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from scale import mean_psnr
 from signals import ecg12, slices
-from tables import print_table, write_csv
+from tables import report
 from torch import Tensor
 from torch.nn import functional
 
@@ -237,9 +237,7 @@ def main() -> None:
         for row in measured(name, args.folder, args.rounds, args.train):
             print(row, flush=True)
             table.append(row)
-    print_table(table)
-    if args.csv is not None:
-        write_csv(args.csv, table)
+    report(table, args.csv)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import torch
 from main_job import psnr
 from peers import textbook_encoder
 from signals import Split, ecg, pneumonia
-from tables import print_table, write_csv
+from tables import report
 
 from neurfield import FunctaEncoder
 from neurfield.signals import read_signals
@@ -141,9 +141,7 @@ def main() -> None:
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     rows = [row for name in args.only for row in run(name, args)]
-    print_table(rows)
-    if args.csv is not None:
-        write_csv(args.csv, rows)
+    report(rows, args.csv)
 
 
 if __name__ == "__main__":

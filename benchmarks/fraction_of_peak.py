@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from meta_problems import CONFIGURATIONS
 from meta_step import cavia, varpro
-from tables import print_table, write_csv
+from tables import report
 from torch.utils.flop_counter import FlopCounterMode
 
 from neurfield.learning.solvers import GradientDescent
@@ -98,9 +98,7 @@ def main() -> None:
             row = {"configuration": name, "work": label, "gflop": round(flops / 1e9, 2)}
             row |= {"gflop_per_s": round(rate / 1e9, 1), "peak_gflop_per_s": round(peak / 1e9, 1)}
             rows.append(row | {"fraction_of_peak": round(rate / peak, 3)})
-    print_table(rows)
-    if args.csv is not None:
-        write_csv(args.csv, rows)
+    report(rows, args.csv)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from fraction_of_peak import peak_rate
 from peers.textbook_cavia import TextbookSiren, textbook_meta_loss
 from scale import mean_psnr
 from signals import Split, brain, smears
-from tables import print_table, write_csv
+from tables import report
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -341,9 +341,7 @@ def main() -> None:
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
                     rows.append(pool.apply(work, (args.threads,)))
                 print(rows[-1], flush=True)
-    print_table(rows)
-    if args.csv is not None:
-        write_csv(args.csv, rows)
+    report(rows, args.csv)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from signals import brain, large_smears, smears
-from tables import print_table, write_csv
+from tables import report
 
 _CHUNK = 500  # signals
 _SCORED = 1000
@@ -165,9 +165,7 @@ def main() -> None:
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             rows.append(json.loads(output.splitlines()[-1]))
             print(rows[-1], flush=True)
-    print_table(rows)
-    if args.csv is not None:
-        write_csv(args.csv, rows)
+    report(rows, args.csv)
 
 
 if __name__ == "__main__":

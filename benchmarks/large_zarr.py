@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from tables import print_table, write_csv
+from tables import report
 
 MIB = 1024.0  # ru_maxrss is in KiB on Linux
 
@@ -142,9 +142,7 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory() as folder:
             rows = run(Path(folder), args)
-    print_table(rows)
-    if args.csv is not None:
-        write_csv(args.csv, rows)
+    report(rows, args.csv)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 
 from scale import mean_psnr
 from signals import smears
-from tables import print_table, write_csv
+from tables import report
 
 from neurfield import FunctaEncoder
 
@@ -69,9 +69,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     rows = [row for p in args.latent_dims for row in measured(args.folder, p, args)]
-    print_table(rows)
-    if args.csv is not None:
-        write_csv(args.csv, rows)
+    report(rows, args.csv)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from meta_problems import CONFIGURATIONS, Configuration
 from peers.textbook_cavia import TextbookSiren, textbook_meta_loss
-from tables import print_table, write_csv
+from tables import report
 
 from neurfield.learning.learners.cavia import CaviaStep
 
@@ -174,9 +174,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     rows = [row for name in args.only for row in run(name, args.methods, args)]
-    print_table(rows)
-    if args.csv is not None:
-        write_csv(args.csv, rows)
+    report(rows, args.csv)
 
 
 if __name__ == "__main__":

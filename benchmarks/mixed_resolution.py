@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from signals import pneumonia
-from tables import print_table, write_csv
+from tables import report
 
 from neurfield import FunctaEncoder
 from neurfield.evaluation import psnr
@@ -94,9 +94,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     rows = run(args)
-    print_table(rows)
-    if args.csv is not None:
-        write_csv(args.csv, rows)
+    report(rows, args.csv)
 
 
 if __name__ == "__main__":

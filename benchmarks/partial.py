@@ -43,7 +43,7 @@ from scipy.interpolate import (
 from scipy.ndimage import map_coordinates
 from signals import ecg, hippocampus_resampled, pneumonia
 from sklearn.covariance import ledoit_wolf_shrinkage
-from tables import print_table, write_csv
+from tables import report
 
 from neurfield import FunctaEncoder
 
@@ -282,9 +282,7 @@ def main() -> None:
             if name in cases:
                 rows.append(measure(name, task, encoder, split.train, truth))
                 print(rows[-1], flush=True)
-    print_table(rows)
-    if args.csv is not None:
-        write_csv(args.csv, rows)
+    report(rows, args.csv)
 
 
 if __name__ == "__main__":

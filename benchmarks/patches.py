@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from signals import pneumonia
 from sklearn.decomposition import PCA
-from tables import print_table, write_csv
+from tables import report
 
 from neurfield import FunctaEncoder
 from neurfield.evaluation import psnr
@@ -96,9 +96,7 @@ def main() -> None:
         found = np.clip(decode(), 0.0, 1.0)
         level = float(np.mean(psnr(held_out, found, data_range=1.0)))
         rows.append({"way": name, "numbers per image": total, "PSNR": f"{level:.2f}"})
-    print_table(rows)
-    if args.csv is not None:
-        write_csv(args.csv, rows)
+    report(rows, args.csv)
 
 
 if __name__ == "__main__":

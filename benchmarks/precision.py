@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sklearn.datasets import load_digits
-from tables import print_table, write_csv
+from tables import report
 
 from neurfield import FunctaEncoder
 from neurfield.fields import Siren
@@ -61,9 +61,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     rows = [run(learner, name, args) for learner in LEARNERS for name in args.precisions]
-    print_table(rows)
-    if args.csv is not None:
-        write_csv(args.csv, rows)
+    report(rows, args.csv)
 
 
 if __name__ == "__main__":

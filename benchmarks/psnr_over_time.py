@@ -23,7 +23,7 @@ from main_job import N_HELD_OUT, evaluate, pca_psnr, psnr
 from peers import textbook_encoder
 from peers.textbook_cavia import TextbookSiren, textbook_meta_loss
 from signals import Split, digits, ecg, hippocampus, hippocampus_resampled, pneumonia
-from tables import print_table, write_csv
+from tables import report
 
 from neurfield import FunctaEncoder
 from neurfield.fields import ModulatedSiren
@@ -166,9 +166,7 @@ def main() -> None:
                     choice = (method, name, split, latent_dim, seconds, args.seeds)
                     rows.append(cell(*choice, args.weight_decay))
                     print(rows[-1], flush=True)
-    print_table(rows)
-    if args.csv is not None:
-        write_csv(args.csv, rows)
+    report(rows, args.csv)
 
 
 def some_held_out(split: Split) -> Split:

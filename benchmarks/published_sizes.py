@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from meta_problems import SHAPES
-from tables import print_table, write_csv
+from tables import report
 
 from neurfield import FunctaEncoder
 from neurfield.presets import preset_parameters
@@ -88,9 +88,7 @@ def main() -> None:
             work = (name, int(args.budget_gib * _GIB), args.threads)
             rows.append(pool.apply(one_meta_step, work))
         print(rows[-1], flush=True)
-    print_table(rows)
-    if args.csv is not None:
-        write_csv(args.csv, rows)
+    report(rows, args.csv)
     over = [row["preset"] for row in rows if row["peak GiB"] > args.budget_gib]
     if over:
         raise SystemExit(f"more than {args.budget_gib} GiB: {', '.join(over)}")

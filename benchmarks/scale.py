@@ -28,7 +28,7 @@ import xarray as xr
 from peers.conv_autoencoder import fit_and_score
 from signals import Split, brain, ecg12, pneumonia, slices, smears
 from sklearn.decomposition import PCA
-from tables import print_table, write_csv
+from tables import report
 
 from neurfield import FunctaEncoder
 from neurfield.fields import FieldSpec
@@ -205,9 +205,7 @@ def main() -> None:
             found["autoencoder"] = autoencoder(data, row, args.seconds, args.seed)
         print({"signals": name, **found}, flush=True)
         table.append({"signals": name, **found})
-    print_table(table)
-    if args.csv is not None:
-        write_csv(args.csv, table)
+    report(table, args.csv)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tables import print_table, write_csv
+from tables import report
 
 BASE = {"size": 28, "latent_dim": 64, "signals": 512, "threads": 1}
 SWEEPS: dict[str, tuple[str, list[int]]] = {
@@ -105,9 +105,7 @@ def main() -> None:
             command += ["--device", args.device]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             rows.append({"sweep": sweep, **case, **json.loads(output.splitlines()[-1])})
-    print_table(rows)
-    if args.csv is not None:
-        write_csv(args.csv, rows)
+    report(rows, args.csv)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,13 @@ from typing import Any
 import torch
 
 
+def report(rows: Sequence[Mapping[str, Any]], csv_path: Path | None) -> None:
+    """Print rows with the same keys, and write them to a file where one is asked for."""
+    print_table(rows)
+    if csv_path is not None:
+        write_csv(csv_path, rows)
+
+
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows with the same keys as aligned columns, under a line that says where they ran."""
     machine = platform.processor() or platform.machine()
