@@ -213,6 +213,7 @@ def fit_codec(
         pace = 0.0 if plan.max_time is None else seconds_per_operation(plan.device)
         work = plan.learner.finishing_operations(trainer.field, store) * pace
         clock.reserve = min(work, _MOST_RESERVE * (plan.max_time or 0.0))
+        clock.first_step = clock.elapsed
         trainer.run(
             Pass(
                 store=store,

@@ -25,12 +25,15 @@ class Clock:
         Seconds that the same fit has taken before it was interrupted.
     started : float, optional
         When the fit began, in seconds of ``time.perf_counter``; now by default.
+    first_step : float, default=0.0
+        Seconds after which the first meta-step begins, and what precedes it is done.
     """
 
     limit: float | None
     reserve: float = 0.0
     before: float = 0.0
     started: float = field(default_factory=lambda: time.perf_counter())
+    first_step: float = 0.0
 
     @property
     def elapsed(self) -> float:
@@ -42,7 +45,8 @@ class Clock:
         """Fraction of the time for training that is over; 0 without a limit."""
         if self.limit is None:
             return 0.0
-        return self.elapsed / max(self.limit - self.reserve, 1e-9)
+        until = self.limit - self.reserve
+        return (self.elapsed - self.first_step) / max(until - self.first_step, 1e-9)
 
     def has_time_for(self, seconds: float) -> bool:
         """Tell whether a meta-step of so many seconds ends nearer to the limit than its absence.
