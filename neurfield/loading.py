@@ -29,9 +29,10 @@ from neurfield.signals.patches import PatchGrid
 
 FORMAT = "neurfield"
 # 2 adds the prior and the posterior, 3 learnt step sizes, scale modulation, patches and the family
-# of the field, 4 specs, 5 masks, times and labels of signals, 6 priors across cells;
-# earlier versions are read too.
-VERSION = 6
+# of the field, 4 specs, 5 masks, times and labels of signals, 6 priors across cells, 7 the detail
+# of lapped fields. Earlier versions are read too, but for lapped fields without it.
+VERSION = 7
+_FIRST_LAPPED = 7  # version whose lapped fields are of today's kind
 _MOST_DIGITS = 9  # of a version
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -70,6 +71,12 @@ def load_fitted(source: Path) -> tuple[Codec, dict[str, Any]]:
     with reading(source, "an estimator that FunctaEncoder.save wrote"):
         document = upgraded(json.loads(metadata["document"]), int(metadata["version"]))
         check_description(document)
+        if document["family"] == "lapped" and int(metadata["version"]) < _FIRST_LAPPED:
+            raise FileError(
+                source,
+                "holds a lapped field of an earlier kind, whose detail this version does not have: "
+                "fit it again",
+            )
         return _rebuild(source, document, tensors)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from os import PathLike
@@ -201,6 +203,9 @@ def make_learner(
     for name in ("n_layers", "residual_scale", "output_scale"):
         chosen[name] = plain(shape.get(name))
     problem = problem_of(pieces, encoder.latent_dim)
+    sides = along_axes(shape.get("cell", ""), problem.n_axes)
+    if sides and all(isinstance(side, Integral) for side in sides):  # else it is chosen, or refused
+        problem = replace(problem, cell_points=math.prod(sides))
     return _learner_of(encoder, spec).for_problem(problem, chosen, before)
 
 

@@ -157,8 +157,7 @@ def test_more_steps_never_fit_worse(fitted):
 def test_training_learns_beside_the_linear_start(images):
     start, trained = (lapped(max_iter=n, meta_lr=3e-3).fit(images) for n in (1, 40))
     assert trained.score(images) > start.score(images)
-    detail = trained.field_.detail.detach()
-    assert detail.abs().max() > 0
+    assert trained.field_.detail.table.abs().max() > 0
 
 
 def test_exact_fits_are_solved_to_single_precision():
@@ -210,16 +209,19 @@ def test_options_have_nested_names(images):
     assert encoder.get_params()["field__cell"] == (6, 4)
 
 
-def test_a_vector_describes_its_window_alone(fitted, images):
-    Z = fitted.transform(images[:1])
-    other = Z.copy().reshape(3, 3, 4)
+def test_a_vector_describes_its_window_and_what_is_next_to_it():
+    X = smooth(30, (24, 24))
+    encoder = lapped(latent_dim=36 * 4, max_iter=5).fit(X)
+    Z = encoder.transform(X[:1])
+    other = Z.copy().reshape(6, 6, 4)
     other[0, 0] += 1.0
-    change = fitted.inverse_transform(other.reshape(1, -1)) - fitted.inverse_transform(Z)
+    change = encoder.inverse_transform(other.reshape(1, -1)) - encoder.inverse_transform(Z)
     moved = np.abs(change[0]) > 1e-5
-    # Its own window, and those of its neighbours, which see it.
+    # Its window ends at 6. Of the small cells that add detail, the first two see it, and those two
+    # are seen by the third one, whose window ends at 14.
     assert moved[:6, :6].all()
-    assert not moved[:, 10:].any()
-    assert not moved[10:].any()
+    assert not moved[:, 14:].any()
+    assert not moved[14:].any()
 
 
 def test_names_of_latents_say_cell_and_number(images):
@@ -461,12 +463,14 @@ def test_early_stopping_holds_signals_out(images):
 
 
 def test_whole_weights_are_repeated_signals(images):
-    X = np.stack([np.roll(images[0], 2 * i, axis=i % 2) for i in range(6)])  # of one range
+    low, high = (f(images[:6], axis=(1, 2), keepdims=True) for f in (np.min, np.max))
+    X = (images[:6] - low) / (high - low)  # of one range
     weights = np.array([1, 3, 0, 2, 1, 2])
     one = lapped(latent_dim=9 * 2, **SETTLED).fit(X, sample_weight=weights)
     other = lapped(latent_dim=9 * 2, **SETTLED).fit(np.repeat(X, weights, axis=0))
-    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-6)
-    np.testing.assert_allclose(one.psnr_curve_, other.psnr_curve_, rtol=1e-6)
+    # Steps that are orthogonalised magnify rounding.
+    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-5)
+    np.testing.assert_allclose(one.psnr_curve_, other.psnr_curve_, rtol=1e-5)
     # The prior shrinks what few signals say, and nine are more than six.
     np.testing.assert_allclose(one.transform(X), other.transform(X), atol=0.01)
     plain = lapped(latent_dim=9 * 2, **SETTLED).fit(X)

@@ -259,9 +259,12 @@ def test_the_field_is_the_sum_of_its_parts(cells, normal):
     latents = normal(2, field.latent_dim)
     mean = field.mean.reshape(-1, *[1] * len(cells.shape))
     whole = field.values_on_grid(latents) - mean - field.linear_part(latents, cells)
-    vectors = latents.reshape(2, *cells.counts, -1).movedim(-1, 1)
-    features = field.net(vectors).flatten(2).mT
-    torch.testing.assert_close(whole, cells.overlap(features @ (field.detail * field.window)))
+    detail, linear_part = field.detail, field.linear_part(latents, cells)
+    small = detail.cells(cells.shape)
+    read = (small.windows(linear_part) @ detail.reader.T).mT.unflatten(2, small.counts)
+    factors = detail.net(read).flatten(2).mT
+    torch.testing.assert_close(whole, small.overlap(factors @ (detail.table * detail.window)))
+    assert whole.abs().max() > 0.0
 
 
 def test_points_of_the_grid_have_the_values_on_the_grid(cells, normal):
@@ -282,8 +285,6 @@ def test_points_of_the_grid_have_the_values_on_the_grid(cells, normal):
 def test_renamed_vectors_of_cells_leave_the_field_as_it_is(cells, normal):
     field = lapped(cells, normal)
     cells = field.cells
-    with torch.no_grad():
-        field.spread.copy_(torch.tensor([0.5, 2.0, 3.0]))
     latents, block = normal(2, field.latent_dim), normal(3, 3) + 3 * torch.eye(3)
     before = field.values_on_grid(latents)
     matrix = torch.kron(torch.eye(cells.n_cells, dtype=torch.float64), block)

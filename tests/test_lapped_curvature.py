@@ -1,4 +1,4 @@
-"""Steps along the tables of lapped fields: the curvature of the loss, and what follows from it."""
+"""Steps along B of lapped fields: the curvature of the loss, and what follows from it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import torch
 
 from neurfield.fields.lapped import Cells, LappedField
 from neurfield.learning.distributed import World
-from neurfield.learning.lapped.curvature import MOST_FACTORS, TableCurvature, TableDescent
+from neurfield.learning.lapped.curvature import BasisCurvature, BasisDescent
+from neurfield.learning.lapped.step import LappedStep
 from neurfield.learning.lapped.tables import joined, quarters
 from neurfield.learning.optimizers import Muon, Optimizers
 
@@ -26,22 +27,22 @@ def problem(shape, cell, normal):
     generator = torch.Generator().manual_seed(0)
     size = len(shape), 1, 2 * cells.n_cells
     field = LappedField(*size, shape, cell, 4, 1, generator=generator).double()
-    factors, values = normal(3, cells.n_cells, 3), normal(3, 1, *shape)
+    latents, values = normal(3, 2 * cells.n_cells), normal(3, 1, *shape)
     weights = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
 
-    def loss(tables):
-        """Return the weighed errors, in which tables are all that varies."""
-        rest = cells.overlap(factors @ tables) - values
+    def loss(basis):
+        """Return the weighed errors of the linear part, in which B is all that varies."""
+        rest = cells.overlap(latents.unflatten(1, (-1, 2)) @ basis) - values
         return (weights * rest.square().flatten(1).mean(dim=1)).sum()
 
-    curvature = TableCurvature(field, cells)
-    return field, cells, curvature, loss, curvature.of_signals(factors, weights, values[0].numel())
+    curvature = BasisCurvature(field, cells)
+    return field, cells, curvature, loss, curvature.of_signals(latents, weights, values[0].numel())
 
 
 @pytest.mark.parametrize(("shape", "cell"), SHAPES)
 def test_the_curvature_bounds_the_second_derivatives(shape, cell, normal):
     field, cells, _, loss, moments = problem(shape, cell, normal)
-    n_tables, size = 3, field.basis.shape[1]
+    n_tables, size = field.basis.shape
     exact = torch.autograd.functional.hessian(loss, normal(n_tables, size))
     exact = exact.reshape(n_tables * size, n_tables * size)
     bound = torch.stack(
@@ -58,20 +59,14 @@ def test_the_curvature_bounds_the_second_derivatives(shape, cell, normal):
 def test_a_whole_step_ends_at_the_minimum(normal):
     field, _, curvature, loss, moments = problem((6,), (6,), normal)
     curvature.inverse.copy_(torch.linalg.inv(moments))
-    optimiser = TableDescent(curvature, 1, lr=1.0, momentum=0.0)
-    for parameter, gradient in zip(
-        curvature.tables,
-        torch.autograd.grad(loss(torch.cat([field.basis, field.detail])), curvature.tables),
-        strict=True,
-    ):
-        parameter.grad = gradient
+    optimiser = BasisDescent(field, curvature, lr=1.0, momentum=0.0)
+    (field.basis.grad,) = torch.autograd.grad(loss(field.basis), field.basis)
     optimiser.step()
-    tables = torch.cat([field.basis, field.detail])
-    (slope,) = torch.autograd.grad(loss(tables), tables)
+    (slope,) = torch.autograd.grad(loss(field.basis), field.basis)
     assert slope.abs().max() < 1e-9
 
 
-def test_tables_wait_until_factors_can_be_told_apart(normal):
+def test_b_waits_until_latents_can_be_told_apart(normal):
     _, _, curvature, _, moments = problem((6, 6), (3, 3), normal)
     needed = 2 * len(moments)  # of which one signal has nine
     for taken in range(1 + needed // 9):
@@ -88,11 +83,14 @@ def test_tables_wait_until_factors_can_be_told_apart(normal):
     torch.testing.assert_close(curvature.moments, before, rtol=0, atol=0)
 
 
-def test_long_latents_of_whole_signals_leave_b_to_adam():
-    long = LappedField(1, 1, MOST_FACTORS, (1100,), 1100, 4, 8)
-    assert TableCurvature(long, long.cells).tables == [long.detail]
-    short = LappedField(1, 1, 16, (1100,), 1100, 4, 8)
-    assert TableCurvature(short, short.cells).tables == [short.basis, short.detail]
+def test_b_stays_as_it_begins_where_latents_are_long():
+    cells = Cells.covering((1100,), (1100,))
+    long = LappedStep(LappedField(1, 1, 800, (1100,), 1100, 4, 8), (1100,))
+    assert BasisCurvature.of(long.field, cells) is long.curvature is None
+    assert not long.field.basis.requires_grad
+    short = LappedStep(LappedField(1, 1, 16, (1100,), 1100, 4, 8), (1100,))
+    assert len(short.curvature.moments) == 16
+    assert short.field.basis.requires_grad
 
 
 def test_kernels_are_matrices_to_muon(normal):
@@ -107,11 +105,11 @@ def test_kernels_are_matrices_to_muon(normal):
 
 def test_a_state_of_something_else_is_refused(normal):
     field, _, curvature, _, _ = problem((6,), (6,), normal)
-    optimisers = Optimizers([TableDescent(curvature, 1, lr=0.1)])
-    field.basis.grad, field.detail.grad = normal(2, 6), normal(1, 6)
+    optimisers = Optimizers([BasisDescent(field, curvature, lr=0.1)])
+    field.basis.grad = normal(2, 6)
     optimisers.step()
     (state,) = optimisers.state_dict()
     optimisers.load_state_dict([state])
     state["state"][0]["velocity"] = state["state"][0].pop("momentum_buffer")
-    with pytest.raises(ValueError, match=r"the state of TableDescent must hold \['momentum"):
+    with pytest.raises(ValueError, match=r"the state of BasisDescent must hold \['momentum"):
         optimisers.load_state_dict([state])

@@ -163,7 +163,7 @@ def test_the_closed_form_is_that_of_the_gaussian(fitted, X, holes, steps):
     if steps > 1:  # a linear field has nothing to gain
         encoder.codec_ = copy.deepcopy(fitted.codec_)
         with torch.no_grad():
-            encoder.codec_.field.detail.zero_()
+            encoder.codec_.field.detail.table.zero_()
     field, solver, units = encoder.field_, encoder.codec_.solver, encoder.codec_.units
     cells = field.cells
     seen = Seen.of(cells, torch.as_tensor(~np.isnan(holes[:3]))[:, None].float())

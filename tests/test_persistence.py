@@ -20,6 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from neurfield import FunctaEncoder
+from neurfield.errors import FileError
+from neurfield.fields import Lapped
 from neurfield.signals import Layout
 
 
@@ -357,11 +359,20 @@ def test_file_of_the_first_version(name, tmp_path):
     assert loaded.partial_fit(X).n_iter_ == third.n_iter_ + 1
 
 
+def test_a_lapped_field_of_an_earlier_kind_is_refused(tmp_path):
+    path = tmp_path / "former.field"
+    X = np.random.default_rng(0).normal(size=(6, 8, 8))
+    FunctaEncoder(latent_dim=8, field=Lapped(cell=4), max_iter=1, random_state=0).fit(X).save(path)
+    rewrite(path, {"version": "6"})
+    with pytest.raises(FileError, match=r"former\.field.*lapped field of an earlier kind.*fit it"):
+        FunctaEncoder.load(path)
+
+
 def test_file_of_a_newer_version(fitted, tmp_path):
     path = tmp_path / "future.field"
     fitted.save(path)
     rewrite(path, {"version": "99"})
-    with pytest.raises(ValueError, match=r"future\.field.*version 99.*newer.*up to version 6"):
+    with pytest.raises(ValueError, match=r"future\.field.*version 99.*newer.*up to version 7"):
         FunctaEncoder.load(path)
 
 

@@ -35,6 +35,8 @@ class Problem:
         Points N of the largest signal.
     n_axes, n_channels, latent_dim : int
         Coordinate axes d, channels c and numbers P of a latent.
+    cell_points : int, optional
+        Points of a cell, of fields of cells whose size is known beforehand.
     """
 
     n_signals: int
@@ -43,6 +45,7 @@ class Problem:
     n_axes: int
     n_channels: int
     latent_dim: int
+    cell_points: int | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from numbers import Integral
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from neurfield.fields.base import Field
 from neurfield.fields.lapped import spline
 from neurfield.fields.lapped.cells import Cells, partition_of_unity
+from neurfield.fields.lapped.detail import Detail
 from neurfield.sizes import along_axes
 
 _ON_GRID = 1e-3  # samples by which points may be off the grid of the tables
@@ -26,13 +27,13 @@ class LappedField(Field):
     Each cell of side b has a vector φ_c of k latents and a window of side 2b around it. With
     relative coordinates u = x - x_c,
 
-        f(x; φ) = m + Σ_c B(u) φ_c + C(u) ψ(φ_c, φ of the cells around it),
+        f(x; φ) = m + s(x) + h(s)(x),    s(x) = Σ_c B(u) φ_c,
 
-    where B and C are tables of functions on the window, read between their samples by cubic
-    splines, and ψ is a small network that is the same for all cells and sees its neighbours. B is
-    the linear part, in which latents are found in closed form; C ψ adds what is not linear in them,
-    and begins at zero. At the borders of the signal a window is folded back, so that one θ serves
-    signals of any size and no latent lies outside.
+    where B is a table of functions on the window. The linear part s is that in which latents are
+    found in closed form; the :class:`Detail` h adds what goes with it and is not linear in the
+    latents, and begins at zero. Between the samples of the tables the sum is read by cubic splines.
+    At the borders of the signal a window is folded back, so that one θ serves signals of any size
+    and no latent lies outside.
 
     Parameters
     ----------
@@ -47,9 +48,9 @@ class LappedField(Field):
     cell : int or sequence of d int
         Samples of a cell along each axis.
     hidden_dim : int, default=128
-        Width of ψ.
+        Twice the width of the network in h, which is evaluated more often than others are.
     features : int, default=64
-        Number of functions in C.
+        Number of functions that h adds in each of its cells.
     pool : {"mean"}, optional
         What codecs describe a signal by: None = the vectors of its cells, "mean" = their mean.
     generator : torch.Generator, optional
@@ -74,8 +75,6 @@ class LappedField(Field):
     """
 
     window: Tensor
-    spread: Tensor
-    net: nn.Sequential
 
     def __init__(
         self,
@@ -98,20 +97,13 @@ class LappedField(Field):
         self.hidden_dim, self.features, self.pool = hidden_dim, features, pool
         k = latent_dim // self.cells.n_cells
         size = out_dim * self.cells.window_size
-        self.modulation_size = 4 * out_dim
         self.mean = nn.Parameter(torch.zeros(out_dim))
         self.basis = nn.Parameter(torch.empty(k, size))
-        self.detail = nn.Parameter(torch.zeros(features, size))
-        conv = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[in_dim]
-        around: Any = tuple(1 if whole else 3 for whole in self.cells.whole)
-        self.net = nn.Sequential(
-            conv(k, hidden_dim, around, padding="same"),
-            nn.GELU(),
-            conv(hidden_dim, hidden_dim, 1),
-            nn.GELU(),
-            conv(hidden_dim, features, 1),
-        )
-        self.register_buffer("spread", torch.ones(k))  # of the latents, by which ψ sees them
+        width = max(1, hidden_dim // 2)
+        self.detail = Detail(out_dim, self.cells, width, features)
+        # Windows, of the linear part and of its detail, and what ψ makes of each.
+        of_network = (3 * width + features) / math.prod(self.detail.side)
+        self.modulation_size = math.ceil(out_dim * 2 ** (in_dim + 1) + of_network)
         window = partition_of_unity(self.cells).repeat(out_dim)
         self.register_buffer("window", window.to(torch.get_default_dtype()), persistent=False)
         self.reset_parameters(generator)
@@ -135,7 +127,7 @@ class LappedField(Field):
             )
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights: smooth random functions in B, nothing in C.
+        """Draw the initial weights: smooth random functions in B, no detail.
 
         Parameters
         ----------
@@ -145,11 +137,7 @@ class LappedField(Field):
         with torch.no_grad():
             self.basis.normal_(generator=generator)
             self.basis.mul_(self.window / len(self.window) ** 0.5)
-            for layer in self.net:
-                if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-                    bound = 1.0 / math.sqrt(layer.weight[0].numel())
-                    for parameter in layer.parameters():
-                        parameter.uniform_(-bound, bound, generator=generator)
+        self.detail.reset_parameters(generator)
 
     @property
     def cell_latents(self) -> int:
@@ -206,39 +194,8 @@ class LappedField(Field):
             Scaled values.
         """
         cells = self.cells if cells is None else cells
-        return self.overlapped(self.factors(latents, cells), cells)
-
-    def factors(self, latents: Tensor, cells: Cells) -> Tensor:
-        """Return what multiplies the tables [B; C] in each cell: [φ_c, ψ_c].
-
-        Parameters
-        ----------
-        latents : Tensor of shape (B, n_cells · k)
-            One latent a row.
-        cells : Cells
-            Of the signals.
-
-        Returns
-        -------
-        Tensor of shape (B, n_cells, k + features)
-            By functions, for each cell.
-        """
-        vectors = latents.reshape(len(latents), cells.n_cells, -1)
-        around = (vectors / self.spread).mT.unflatten(2, cells.counts)
-        return torch.cat([vectors, self.net(around).flatten(2).mT], dim=-1)
-
-    def overlapped(self, factors: Tensor, cells: Cells) -> Tensor:
-        """Return the values on the grid, of shape (B, c, *shape), for given factors.
-
-        Parameters
-        ----------
-        factors : Tensor of shape (B, n_cells, k + features)
-            As :meth:`factors` returns them.
-        cells : Cells
-            Of the signals.
-        """
-        tables = torch.cat([self.basis, self.detail * self.window])
-        return self.level + cells.overlap(factors @ tables)
+        linear_part = self.linear_part(latents, cells)
+        return self.level + linear_part + self.detail(linear_part)
 
     def linear_part(self, latents: Tensor, cells: Cells) -> Tensor:
         """Evaluate Σ B φ_c on the grid of the tables, of shape (B, c, *shape).
@@ -344,14 +301,6 @@ class LappedField(Field):
         """
         inverse = torch.linalg.inv(block.double())
         self.basis.copy_(inverse.T @ self.basis.double())
-        # Of shape (hidden, k, 3, ...); it reads φ / spread.
-        first = cast(Tensor, self.net[0].weight)
-        read = torch.einsum("hk...,kj->hj...", first.double() / self._along(first), inverse)
-        self.spread.fill_(1.0)
-        first.copy_(read)
-
-    def _along(self, weight: Tensor) -> Tensor:
-        return self.spread.double().reshape(1, -1, *[1] * (weight.ndim - 2))
 
     def of_shape(self, shape: Sequence[int]) -> LappedField:
         """Return the same field for signals of another shape; weights are shared.

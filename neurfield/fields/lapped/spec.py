@@ -26,9 +26,9 @@ class Lapped(FieldSpec):
         the encoder's ``latent_dim``, the length of all vectors together, falls into vectors whose
         length is closest to 16.
     hidden_dim : int, default=None
-        Width of the network ψ; None takes the encoder's.
+        Twice the width of the network that adds detail; None takes the encoder's.
     features : int, default=64
-        Number of functions in C.
+        Number of functions of which detail is made up.
     pool : {"mean"}, default=None
         What ``transform`` returns for a signal: None, the vectors of its cells, one after the other
         in C order; "mean", their mean, which is as long for a signal of any size and cannot be

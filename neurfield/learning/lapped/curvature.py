@@ -1,9 +1,9 @@
-"""How the loss bends along the tables of a lapped field, and steps that take it into account."""
+"""How the loss bends along the table B of a lapped field, and steps that take it into account."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,32 +16,24 @@ from neurfield.learning.lapped.tables import joined, meeting, n_meeting, quarter
 _RATE = 0.05  # at which what new batches say replaces what earlier ones said
 _EARLY, _SPARSE = 50, 8  # meta-steps of which each is gathered; one in so many later
 _EARLY_EVERY, _EVERY = 5, 40  # meta-steps that share an inverse, at first and later
-_RIDGE, _LEAST = 1e-3, 1e-6  # relative to a factor's own second moment, and to the mean of all
-MOST_FACTORS = 1024  # of cells that meet, more of which leave out φ, and B with it
-_ROWS = 2.0  # sets of cells that meet for each factor, from which on the moments tell them apart
+_RIDGE, _LEAST = 1e-3, 1e-6  # relative to a latent's own second moment, and to the mean of all
+_MOST_LATENTS = 768  # of cells that meet; a batch says too little of more
+_ROWS = 2.0  # sets of cells that meet for each latent, from which on the moments tell them apart
 
 
-class TableCurvature(nn.Module):
-    """Second moments of the factors [φ, ψ] of cells that meet, weighed as the loss weighs signals.
+class BasisCurvature(nn.Module):
+    """Second moments of the latents of cells that meet, weighed as the loss weighs signals.
 
-    Between two cells, a signal is linear in the parts of the tables that lie there; with latents
-    and ψ as given, these moments are the second derivatives of the loss along them, the same for
-    all points and channels. Where φ is long, B is left to other steps: a batch says little of so
-    many factors.
+    Between two cells, the linear part of a signal is linear in the parts of B that lie there; with
+    latents as given, and but for the detail that goes with it, these moments are the second
+    derivatives of the loss along them, the same for all points and channels.
 
     Parameters
     ----------
     field : LappedField
-        Whose tables are learnt.
+        Whose B is learnt.
     cells : Cells
         Of crops.
-
-    Attributes
-    ----------
-    tables : list of Parameter
-        B and C, or C alone.
-    leaves_basis : bool
-        Whether it is C alone.
     """
 
     moments: Tensor
@@ -51,21 +43,32 @@ class TableCurvature(nn.Module):
     def __init__(self, field: LappedField, cells: Cells) -> None:
         super().__init__()
         self.cells = cells
-        n_factors = n_meeting(cells) * (field.cell_latents + field.features)
-        self.leaves_basis = n_factors > MOST_FACTORS
-        self.tables = [field.detail] if self.leaves_basis else [field.basis, field.detail]
-        self._n_factors = sum(map(len, self.tables))
-        size = n_meeting(cells) * self._n_factors
+        size = n_meeting(cells) * field.cell_latents
         self.register_buffer("moments", field.basis.new_zeros(size, size))
         self.register_buffer("inverse", field.basis.new_zeros(size, size))
         self.register_buffer("rows", field.basis.new_zeros((), dtype=torch.int64))
         self.wants_more, self._n_signals, self._world = True, 0, World()
 
+    @classmethod
+    def of(cls, field: LappedField, cells: Cells) -> Self | None:
+        """Return that of a field; None where latents are so many that B stays as it begins.
+
+        Parameters
+        ----------
+        field : LappedField
+            Whose B is learnt.
+        cells : Cells
+            Of crops.
+        """
+        if n_meeting(cells) * field.cell_latents > _MOST_LATENTS:
+            return None
+        return cls(field, cells)
+
     @torch.no_grad()
     def prepare(self, taken: int, n_signals: int, world: World) -> None:
         """Invert the moments where it is time for it, and tell whether the batch is to be gathered.
 
-        Until enough cells were seen the inverse is zero, and tables stay as they are.
+        Until enough cells were seen the inverse is zero, and B stays as it is.
 
         Parameters
         ----------
@@ -88,21 +91,21 @@ class TableCurvature(nn.Module):
         if not int(failed):  # else the loss is no number, and training goes back
             self.inverse.copy_(torch.cholesky_inverse(factor))
 
-    def of_signals(self, factors: Tensor, at_errors: Tensor, n_values: int) -> Tensor:
+    def of_signals(self, latents: Tensor, at_errors: Tensor, n_values: int) -> Tensor:
         """Return the moments of some signals.
 
         Parameters
         ----------
-        factors : Tensor of shape (B, n_cells, k + features)
-            Of each cell.
+        latents : Tensor of shape (B, n_cells · k)
+            Of all cells.
         at_errors : Tensor of shape (B,)
             Derivative of the loss with respect to each signal's mean squared error.
         n_values : int
             Values that this is a mean over.
         """
-        factors = factors[..., -self._n_factors :]
-        around = meeting(factors, self.cells)
-        weighed = meeting(factors * (2.0 * at_errors / n_values)[:, None, None], self.cells)
+        vectors = latents.unflatten(1, (self.cells.n_cells, -1))
+        around = meeting(vectors, self.cells)
+        weighed = meeting(vectors * (2.0 * at_errors / n_values)[:, None, None], self.cells)
         return weighed.T @ around
 
     @torch.no_grad()
@@ -124,15 +127,15 @@ class TableCurvature(nn.Module):
         self.moments.lerp_(moments, max(rate, rows / int(self.rows)))
 
 
-class TableDescent(Optimizer):
-    """Momentum along the tables, each step solved for with the curvature of the loss.
+class BasisDescent(Optimizer):
+    """Momentum along B, each step solved for with the curvature of the loss.
 
     Parameters
     ----------
-    curvature : TableCurvature
-        Along them, gathered by the meta-step.
-    out_dim : int
-        Number of channels.
+    field : LappedField
+        Whose B is learnt.
+    curvature : BasisCurvature
+        Along it, gathered by the meta-step.
     lr : float
         Fraction of the way to the minimum that one step goes.
     momentum : float, default=0.9
@@ -142,18 +145,14 @@ class TableDescent(Optimizer):
     gathered: ClassVar[frozenset[str]] = frozenset({"momentum_buffer"})
 
     def __init__(
-        self,
-        curvature: TableCurvature,
-        out_dim: int,
-        lr: float,
-        momentum: float = 0.9,
+        self, field: LappedField, curvature: BasisCurvature, lr: float, momentum: float = 0.9
     ) -> None:
-        super().__init__(curvature.tables, {"lr": lr, "momentum": momentum})
-        self._curvature, self._out_dim = curvature, out_dim
+        super().__init__([field.basis], {"lr": lr, "momentum": momentum})
+        self._curvature, self._out_dim = curvature, field.out_dim
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Update both tables.
+        """Update B.
 
         Parameters
         ----------
@@ -161,16 +160,11 @@ class TableDescent(Optimizer):
             Not used, present for the interface of torch.
         """
         (group,) = self.param_groups
-        tables = group["params"]
-        averages = []
-        for table in tables:
-            state = self.state[table]
-            if not state:
-                state["momentum_buffer"] = torch.zeros_like(table)
-            averages.append(state["momentum_buffer"].lerp_(table.grad, 1.0 - group["momentum"]))
+        (basis,) = group["params"]
+        state = self.state[basis]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(basis)
+        average = state["momentum_buffer"].lerp_(basis.grad, 1.0 - group["momentum"])
         cells = self._curvature.cells
-        gradient = quarters(torch.cat(averages), cells, self._out_dim)
-        solved = self._curvature.inverse @ gradient
-        step = joined(solved, cells, self._out_dim, sum(map(len, tables)))
-        for table, change in zip(tables, step.split([len(table) for table in tables]), strict=True):
-            table.add_(change, alpha=-group["lr"])
+        solved = self._curvature.inverse @ quarters(average, cells, self._out_dim)
+        basis.add_(joined(solved, cells, self._out_dim, len(basis)), alpha=-group["lr"])

@@ -30,7 +30,8 @@ _RIDGE = 1e-4  # of functions, relative to the mean square of latents
 _MOMENTUM = 0.5
 _SMOOTHING = 0.2  # of the second moments of latents, over sweeps
 _STEPS_WITH_GAPS = 10
-_LEAST_VARIANCE = 1e-4  # of a latent, relative to the mean of all, as the network sees it
+_LEAST_VARIANCE = 1e-8  # along an axis, relative to the mean of all, as the network sees it
+_READ = 2**20  # values of the crops that show what windows of the linear part are like
 _EXACT = 1024  # size of the largest windows whose covariance is decomposed as a whole
 _FEW = 2048  # windows, up to which their products with each other are decomposed instead
 _POWER_STEPS = 6  # towards the principal axes of larger ones
@@ -54,7 +55,8 @@ def start_from_crops(
     B begins with the principal axes of the signals' windows, faded out towards their borders. Then
     the latents of a sample of crops are found, and B follows the gradient of their error,
     preconditioned with the second moments of the latents of cells that meet: it is the least
-    squares fit of B wherever all those cells are inside.
+    squares fit of B wherever all those cells are inside. At the end, what adds detail to the linear
+    part is set to read the principal axes of its windows.
 
     Parameters
     ----------
@@ -94,9 +96,8 @@ def start_from_crops(
         late = max(0.0, (sweep + 1) / sweeps - 0.7) / 0.3  # towards the end, samples average out
         velocity = step * (towards / max(curvature, 1e-30)) * (1.0 - 0.8 * late)
         field.basis.add_(velocity)
-    vectors = torch.cat([latents.flatten(0, 1) for latents, _, _ in pieces])
-    variance = vectors.square().mean(dim=0)
-    field.spread.copy_(variance.clamp_min(_LEAST_VARIANCE * float(variance.mean()) + 1e-30).sqrt())
+    some = sample.of_signals(slice(0, max(1, _READ // sample.values[0].numel())))
+    _set_reader(field, some, field.linear_part(linear_latents(field, cells, some, inverse), cells))
 
 
 def crops_of_start(field: LappedField, cells: Cells, n_values: int = _VALUES) -> int:
@@ -283,6 +284,18 @@ def _along(cells: Cells, pieces: list[Piece], step: Tensor) -> list[tuple[float,
     return [each for found in in_lanes(work, len(parts)) for each in found]
 
 
+def _set_reader(field: LappedField, crops: Crops, linear_part: Tensor) -> None:
+    """Let the field's detail read the principal axes of the linear part's windows, as scores."""
+    windows = field.detail.cells(linear_part.shape[2:]).windows(linear_part)
+    counts = windows.new_ones(len(windows)) if crops.sample_weight is None else crops.sample_weight
+    weighed = _weighed(windows, counts / counts.mean()).flatten(0, 1)
+    moments = (weighed.T @ windows.flatten(0, 1)).double() / len(weighed)
+    variance, axes = torch.linalg.eigh(moments)
+    spread = variance.clamp_min(_LEAST_VARIANCE * float(variance.mean()) + 1e-30).sqrt()
+    scores = (axes / spread).flip(1).T
+    field.detail.reader.copy_(scores[: len(field.detail.reader)])
+
+
 def _weighed(numbers: Tensor, sample_weight: Tensor | None) -> Tensor:
     """Multiply numbers of shape (B, n_cells, ...) with the weights of their signals."""
     return numbers if sample_weight is None else numbers * sample_weight[:, None, None]
@@ -294,7 +307,8 @@ def _preconditioned(field: LappedField, cells: Cells, gradient: Tensor, moments:
     ridge = _RIDGE * matrix.diagonal().mean() + 1e-30  # signals may not vary at all
     matrix = matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     parts = quarters(gradient, cells, field.out_dim)
-    solved = torch.linalg.solve(matrix, parts.double()).to(gradient)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+    solved = inverse.to(gradient) @ parts
     return joined(solved, cells, field.out_dim, field.cell_latents)
 
 

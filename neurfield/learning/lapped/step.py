@@ -10,7 +10,7 @@ from torch import Tensor
 from neurfield.fields.lapped import LappedField
 from neurfield.learning.base import Learner, MetaBatch, MetaStep
 from neurfield.learning.lapped.crops import Crops, draw_crops
-from neurfield.learning.lapped.curvature import TableCurvature
+from neurfield.learning.lapped.curvature import BasisCurvature
 from neurfield.learning.lapped.deform import deformed, strength
 from neurfield.learning.lapped.errors import errors_at_closed_form
 from neurfield.learning.lapped.normal import NormalMatrix
@@ -26,7 +26,7 @@ class LappedStep(MetaStep):
 
     The linear part is the encoder: its closed form depends on B and m alone and is taken as given,
     so that the full field, B in it, learns what signals look like that have these latents. The
-    encoder follows B from time to time: in between, the field's tables enter a least-squares
+    encoder follows B from time to time: in between, B enters what is nearly a least-squares
     problem, which large steps do not upset.
 
     Parameters
@@ -38,8 +38,8 @@ class LappedStep(MetaStep):
 
     Attributes
     ----------
-    curvature : TableCurvature
-        Of the loss, along the tables of the field.
+    curvature : BasisCurvature or None
+        Of the loss, along B; None where B stays as it begins.
     """
 
     inverse: Tensor
@@ -50,7 +50,8 @@ class LappedStep(MetaStep):
     def __init__(self, field: LappedField, shape: tuple[int, ...]) -> None:
         super().__init__(field)
         self.cells = field.cells.resized(shape)
-        self.curvature = TableCurvature(field, self.cells)
+        self.curvature = BasisCurvature.of(field, self.cells)
+        field.basis.requires_grad_(self.curvature is not None)
         size = self.cells.n_cells * field.cell_latents
         self.register_buffer("inverse", field.basis.new_zeros(size, size))
         self.register_buffer("encoder_basis", torch.zeros_like(field.basis))
@@ -64,9 +65,11 @@ class LappedStep(MetaStep):
 
     def forward(self, batch: MetaBatch) -> Tensor:
         field, crops = cast(LappedField, self.field), cast(Crops, batch)
-        if int(self.taken) % _EVERY == 0:
+        taken = int(self.taken)
+        if taken == 0 or (self.curvature is not None and taken % _EVERY == 0):
             self._renew_encoder()
-        self.curvature.prepare(int(self.taken), len(crops), self.world)
+        if self.curvature is not None:
+            self.curvature.prepare(taken, len(crops), self.world)
         self.taken += 1
         own = crops.of_signals(self.world.share(len(crops)))
         errors = errors_at_closed_form(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 
@@ -14,7 +14,7 @@ from neurfield.learning.lapped.calibration import (
     operations_of_calibration,
 )
 from neurfield.learning.lapped.crops import crop_shape, most_samples
-from neurfield.learning.lapped.curvature import MOST_FACTORS, TableDescent
+from neurfield.learning.lapped.curvature import BasisDescent
 from neurfield.learning.lapped.finish import canonical_cells
 from neurfield.learning.lapped.solver import LappedSolver
 from neurfield.learning.lapped.start import damping, footprint_of_start, start_from_crops
@@ -25,11 +25,10 @@ from neurfield.learning.store import ContextStore
 
 _VALUES = 2**18  # of a batch, about
 _MOST_SIGNALS = 64
-# Learning rates beside that of Adam: of the matrices of ψ, whose steps are orthogonalised; of the
-# tables, of which a step of 1 goes all the way to the minimum for a batch; and of the tables where
-# a batch has few cells for their factors, times how many it has for each.
-_MATRIX_RATE, _TABLE_RATE, _ROW_RATE = 25.0, 50.0, 100.0
-_BASIS_RATE = 0.1  # of B where it is as large as a signal, and follows Adam
+# Learning rates beside that of Adam: of the matrices of ψ, whose steps are orthogonalised; of B, of
+# which a step of 1 goes all the way to the minimum for a batch; and of B where a batch has few
+# cells for their latents, times how many it has for each.
+_MATRIX_RATE, _BASIS_RATE, _ROW_RATE = 25.0, 50.0, 100.0
 
 
 class LappedVarPro(Learner):
@@ -49,6 +48,8 @@ class LappedVarPro(Learner):
 
     def defaults(self, problem: Problem) -> Settings:
         most = most_samples(problem.n_axes) ** problem.n_axes
+        if (problem.cell_points or 0) >= problem.n_points:
+            most = problem.n_points  # one cell is all of a signal, which no crop is cut from
         n_values = min(problem.n_points, most) * problem.n_channels
         return Settings(
             transform_steps=4,
@@ -63,21 +64,19 @@ class LappedVarPro(Learner):
     def optimizers(self, step: MetaStep) -> Optimizers:
         lapped, field = cast(LappedStep, step), cast(LappedField, step.field)
         rate, decay = self.settings.meta_lr, self.settings.weight_decay
-        curvature = lapped.curvature
-        rows = self.settings.batch_size * math.prod(lapped.cells.n_tiles)
-        of_tables = min(_TABLE_RATE, _ROW_RATE * rows / len(curvature.moments))
-        matrices = [p for p in field.net.parameters() if p.ndim > 1]
-        rest = [field.mean, *(p for p in field.net.parameters() if p.ndim == 1)]
-        groups: list[dict[str, Any]] = [{"params": rest}]
-        if curvature.leaves_basis:
-            groups.append({"params": [field.basis], "lr": _BASIS_RATE * rate})
-        return Optimizers(
-            [
-                TableDescent(curvature, field.out_dim, of_tables * rate),
-                Muon(matrices, _MATRIX_RATE * rate, decay),
-                torch.optim.AdamW(groups, lr=rate, weight_decay=decay),
-            ]
-        )
+        detail, curvature = field.detail, lapped.curvature
+        matrices = [p for p in detail.net.parameters() if p.ndim > 1]
+        rest = [p for p in detail.net.parameters() if p.ndim == 1]
+        rest += [field.mean, detail.reader, detail.table]
+        optimizers: list[torch.optim.Optimizer] = [
+            Muon(matrices, _MATRIX_RATE * rate, decay),
+            torch.optim.AdamW(rest, lr=rate, weight_decay=decay),
+        ]
+        if curvature is not None:
+            rows = self.settings.batch_size * math.prod(lapped.cells.n_tiles)
+            of_basis = min(_BASIS_RATE, _ROW_RATE * rows / len(curvature.moments))
+            optimizers.append(BasisDescent(field, curvature, of_basis * rate))
+        return Optimizers(optimizers)
 
     def initialise(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> None:
         lapped = cast(LappedStep, step)
@@ -92,12 +91,14 @@ class LappedVarPro(Learner):
         cells = field.cells.resized(crop_shape(field.cells))
         n_bytes, n_values = field.basis.itemsize, field.out_dim * math.prod(cells.shape)
         windows = field.out_dim * cells.n_cells * cells.window_size
-        hidden = cells.n_cells * (3 * field.hidden_dim + field.features + field.cell_latents)
-        batch = self.settings.batch_size * (6 * n_values + 3 * windows + 3 * hidden)
+        small = field.detail.cells(cells.shape).n_cells * 2**field.in_dim
+        of_detail = small * field.out_dim * math.prod(field.detail.side)
+        hidden = small * (2 * field.hidden_dim + field.features)
+        batch = self.settings.batch_size * (6 * n_values + 2 * windows + 3 * (of_detail + hidden))
         size = cells.n_cells * field.cell_latents
-        n_factors = min(MOST_FACTORS, n_meeting(cells) * (field.cell_latents + field.features))
+        n_meeting_latents = n_meeting(cells) * field.cell_latents
         # In double precision, and what optimisers gather.
-        shared = 6 * size**2 + 6 * n_factors**2 + 6 * field.n_parameters
+        shared = 6 * size**2 + 6 * n_meeting_latents**2 + 6 * field.n_parameters
         of_step = n_bytes * (batch + shared)
         return max(of_step, footprint_of_start(field, cells, len(store)) + n_bytes * shared)
 
