@@ -7,10 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 
 from neurfield.codec import Codec
 from neurfield.fields import LappedField
+from neurfield.fields.lapped import spline
 from neurfield.learning import ContextStore
+from neurfield.learning.lanes import each_in_lanes
+from neurfield.memory import at_once
 from neurfield.signals import SignalGroup, Signals
 from neurfield.signals.base_grid import BaseGrid, ascending, joined
 
@@ -55,6 +59,34 @@ class LappedCodec(Codec):
 
     def latent_names(self, axis_names: Sequence[str]) -> list[str] | None:
         return None if self.field.pool else super().latent_names(axis_names)
+
+    def values(self, codes: np.ndarray, points: np.ndarray) -> np.ndarray:
+        # All points of a signal are read from one evaluation on the grid of the tables.
+        field, device = self.field, self.device
+        places = torch.as_tensor(self.units.coordinates(points), dtype=self.dtype, device=device)
+        latents = torch.as_tensor(codes, dtype=self.dtype, device=device)
+        on_grid = field.is_grid(places)
+        most = max(1, at_once("signals", device) // (field.out_dim * 4**field.in_dim))
+        decoded = np.empty((len(latents), len(places), field.out_dim), dtype=self.value_dtype)
+
+        @torch.no_grad()
+        def of_signal(i: int, lane: int) -> None:
+            values = field.values_on_grid(latents[i : i + 1].clone())
+            if on_grid:
+                decoded[i] = self.units.invert_values(values.flatten(2)[0].T.cpu().double().numpy())
+                return
+            smooth = spline.coefficients(values, field.in_dim)
+            for start in range(0, len(places), most):
+                where = field.places(places[start : start + most])
+                some = spline.read(smooth, where, field.shape)[0].T.cpu().double().numpy()
+                decoded[i, start : start + most] = self.units.invert_values(some)
+
+        if device.type == "cpu":
+            each_in_lanes(of_signal, len(latents))
+        else:
+            for i in range(len(latents)):
+                of_signal(i, 0)
+        return decoded
 
     def latents_on(self, axes: Sequence[np.ndarray]) -> int:
         return self._of(axes).latent_size

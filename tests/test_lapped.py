@@ -224,6 +224,16 @@ def test_a_vector_describes_its_window_and_what_is_next_to_it():
     assert not moved[14:].any()
 
 
+def test_what_signals_share_follows_the_weights(images):
+    encoder = lapped().fit(images)
+    before = encoder.transform(images)
+    with torch.no_grad():
+        encoder.field_.basis.mul_(2.0)
+    after = encoder.transform(images)
+    assert np.abs(after - before).max() > 0.1 * np.abs(before).max()
+    np.testing.assert_array_equal(after, copy.deepcopy(encoder).transform(images))
+
+
 def test_names_of_latents_say_cell_and_number(images):
     encoder = lapped(max_iter=1).fit(images)
     names = encoder.get_feature_names_out()

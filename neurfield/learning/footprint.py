@@ -118,8 +118,9 @@ def block_points(field: Field, solver: InnerSolver, store: ContextStore) -> int:
     numbers = at_once("signals", store.device)
     if store.device.type != "cpu":
         return max(1, numbers // solver.floats_per_point(field, store.is_uniform))
-    for_lanes = lane_count(store.device) * int(store.points_per_signal.max())
-    many = max(numbers // (_FEW * field.out_dim), for_lanes)
+    n_points = int(store.points_per_signal.max())
+    for_lanes = lane_count(store.device) * n_points * solver.rows_together(field, n_points)
+    many = max(numbers // (_FEW * field.out_dim) // for_lanes, 1) * for_lanes  # none is idle
     return max(1, min(many, numbers // (2 * field.out_dim)))
 
 

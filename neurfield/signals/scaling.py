@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ _MOST_VALUES = 4_000_000  # enough for percentiles; larger data sets are sampled
 _TAILS, _MIDDLE = (0.5, 99.5), (5.0, 95.0)  # percentiles
 _FAR, _RARE = 5.0, 1e-3  # from where on values are outliers, in widths of the middle; their share
 _WIDEST = np.finfo(np.float64).max / 4  # half the range that values may have, with room to decode
+_TILED = 2**16  # most values of a signal that are scaled in one go
 _MOST_FAR = 4.0  # times as far, from where on a warning is due
 # A constant is a fill value where it is so common, and so far from other values in their ranges;
 # labels of classes have fewer values.
@@ -91,9 +93,17 @@ class ValueScaler:
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Scale values of shape (..., c)."""
-        scaled = values - self.offset
-        scaled /= self.scale  # no second copy: a batch may be a good part of what memory there is
-        return scaled
+        offset, scale, shape = self.offset, self.scale, values.shape
+        in_memory = type(values) is np.ndarray and values.flags.c_contiguous
+        if in_memory and len(shape) > 2 and shape[-1] == len(offset):
+            n_points = math.prod(shape[1:-1])
+            if 0 < n_points * shape[-1] <= _TILED:
+                # Over all of a signal at once, where numpy would start anew at each point.
+                values = values.reshape(len(values), n_points * shape[-1])
+                offset, scale = (np.tile(each, n_points) for each in (offset, scale))
+        scaled = values - offset
+        scaled /= scale  # no second copy: a batch may be a good part of what memory there is
+        return scaled if values.shape == shape else scaled.reshape(shape)
 
     def invert(self, scaled: np.ndarray) -> np.ndarray:
         """Bring scaled values back to the caller's units."""

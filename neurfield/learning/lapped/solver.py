@@ -28,6 +28,7 @@ _USUALLY_DENSE, _MOST_DENSE = 1024, 4096
 _CG_STEPS, _CG_WITH_GAPS, _CG_DESCENT = 100, 60, 8  # the least, where gaps are
 _TOGETHER = 8  # signals that are solved in one go, where they are small
 _VALUES_TOGETHER = 2**18
+_ROWS, _VALUES_OF_ROWS = 32, 2**20  # the same, where much else is read for each go
 _LONGEST, _SHORTENINGS, _SHORTEN = 1.5, 4, 0.25  # of steps that descend
 _AS_GOOD_AS_WHOLE = 0.1  # of a step, by which its length may differ from 1 and be left so
 _LEAST_GAIN = 1e-3  # of the objective by a step, for another one to be taken
@@ -156,18 +157,39 @@ class LappedSolver(InnerSolver):
         noise: float | None = None,
     ) -> None:
         self.steps, self.precision = steps, precision
+        self._latest: dict[str, Any] = {}  # what signals shared last, of copies of this one too
         self.prior = None
         if mean is not None and covariance is not None and noise is not None:
             self.prior = CellPrior(mean, covariance, noise)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update({"prior": None, **state})  # pickled before there was one
+        # Pickled before there was a prior, perhaps.
+        self.__dict__.update({"prior": None, **state, "_latest": {}})
+
+    def __copy__(self) -> LappedSolver:
+        found = object.__new__(type(self))
+        found.__dict__.update(self.__dict__)
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_latest"}
 
     @torch.no_grad()
     def share(self, field: Field, context: Context) -> SharedCells | None:
         assert isinstance(field, LappedField)
         if not context.is_shared:
             return None
+        # As long as nothing has been written to them, the same weights give the same.
+        weights = [field.basis, field.mean, self.precision]
+        key = field.shape, id(self.prior), [(w.data_ptr(), w._version) for w in weights]
+        held = self._latest.get("held")
+        if held is None or held[0] != key or not torch.equal(held[1], context.coords):
+            held = key, context.coords, self._share(field, context)
+            self._latest["held"] = held
+        found: SharedCells = held[2]
+        return found
+
+    def _share(self, field: LappedField, context: Context) -> SharedCells:
         shared = self._shared(field, context)
         if shared.sampling.places is not None:
             return shared
@@ -205,7 +227,8 @@ class LappedSolver(InnerSolver):
             return self._minimise(field, context, shared)
         if context.weights is None:
             if self.is_one_product:
-                return _in_equal_groups(field, context, shared)
+                together = self.rows_together(field, context.n_points)
+                return _in_equal_groups(field, context, shared, together)
             return self._minimise(field, _filled_up(context, field.mean), shared)[: len(context)]
         whole = context.whole()
         if not bool(whole.any()):
@@ -235,6 +258,13 @@ class LappedSolver(InnerSolver):
     def is_one_product(self) -> bool:
         return self.steps == 1
 
+    def rows_together(self, field: Field, n_points: int) -> int:
+        if not self.is_one_product:
+            return 1
+        few = field.latent_dim <= _USUALLY_DENSE
+        most, n_values = (_TOGETHER, _VALUES_TOGETHER) if few else (_ROWS, _VALUES_OF_ROWS)
+        return max(1, min(most, n_values // (n_points * field.out_dim)))
+
     def _alone(self, field: LappedField, context: Context, i: int) -> Tensor:
         here = context.of_signals(slice(i, i + 1))
         return self.solve(field, Context(here.coords[0], here.values, here.weights))
@@ -260,14 +290,15 @@ class LappedSolver(InnerSolver):
         return {"steps": self.steps, "precision": self.precision, **prior}
 
 
-def _in_equal_groups(field: LappedField, context: Context, shared: SharedCells) -> Tensor:
+def _in_equal_groups(
+    field: LappedField, context: Context, shared: SharedCells, together: int
+) -> Tensor:
     """Return the closed form of signals without gaps, always as many at a time.
 
     Matrix products then round alike whatever the other signals are.
     """
     values = context.values
     found = values.new_empty(len(values), field.latent_dim)
-    together = _together(context)
     starts = range(0, len(values), together)
 
     def of_group(item: int, lane: int) -> None:

@@ -76,6 +76,18 @@ class InnerSolver(Registered, ABC):
             Buffers that are kept from one call to the next, of one thread; None = fresh ones.
         """
 
+    def rows_together(self, field: Field, n_points: int) -> int:
+        """Return how many signals on shared points one product solves for, on a CPU.
+
+        Parameters
+        ----------
+        field : Field
+            Whose sizes count.
+        n_points : int
+            Points of a signal.
+        """
+        return 1
+
     @property
     def is_one_product(self) -> bool:
         """Whether latents of signals without gaps are one matrix product with what is shared.
