@@ -13,7 +13,7 @@ from neurfield.learning.lapped.normal import NormalMatrix
 from neurfield.learning.lapped.stencil import Stencil, one_of_each_kind, stencil_of
 
 _REACHES = (1, 2, 3, 4, 6, 8)  # cells
-_MOST_SOLVED = 2048  # latents of the grid whose solution the filter is taken from
+_MOST_SOLVED = 4096  # latents of the grid whose solution the filter is taken from
 _CONTRACTION = 0.5  # of the error by a pass over it, at most
 _ERROR = 5e-4  # of latents, relative
 _TRIED, _PASSES = 2, 6  # vectors, and passes after which their error shrinks as it will
