@@ -48,6 +48,15 @@ def test_a_clock_without_limit_has_time_for_everything(now):
     assert clock.progress == 0.0
 
 
+def test_progress_begins_with_the_first_step(now):
+    clock = Clock(limit=10.0, reserve=2.0, started=now())
+    clock.first_step = 4.0
+    now.now += 4.0
+    assert clock.progress == 0.0
+    now.now += 2.0
+    assert clock.progress == 0.5
+
+
 def test_time_before_an_interruption_counts(now):
     assert Clock(10.0, before=3.0, started=now()).elapsed == 3.0
 

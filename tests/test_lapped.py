@@ -16,6 +16,7 @@ from neurfield.cli import main
 from neurfield.fields import Lapped, LappedField
 from neurfield.learning import LappedVarPro
 from neurfield.learning.lapped.gaps import Seen
+from neurfield.memory import AT_ONCE
 from neurfield.spec import plain
 
 SMALL = {
@@ -222,6 +223,14 @@ def test_a_vector_describes_its_window_and_what_is_next_to_it():
     assert moved[:6, :6].all()
     assert not moved[:, 14:].any()
     assert not moved[14:].any()
+
+
+@pytest.mark.parametrize("size", [12, 31])
+def test_points_are_decoded_alike_however_many_at_a_time(fitted, images, size, monkeypatch):
+    Z = fitted.transform(images[:3])
+    expected = fitted.inverse_transform(Z, grid=(size, size))
+    monkeypatch.setitem(AT_ONCE, "signals", (500, 500))
+    np.testing.assert_array_equal(fitted.inverse_transform(Z, grid=(size, size)), expected)
 
 
 def test_what_signals_share_follows_the_weights(images):
