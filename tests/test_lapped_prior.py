@@ -288,7 +288,7 @@ def test_prior_and_deviations_survive_pickling_and_saving(fitted, holes, tmp_pat
         np.testing.assert_array_equal(found, expected)
 
 
-def test_a_file_from_before_there_was_a_prior(fitted, holes, tmp_path):
+def test_a_file_without_a_prior(fitted, holes, tmp_path):
     fitted.save(tmp_path / "f")
     with safe_open(tmp_path / "f", framework="pt") as file:
         metadata = file.metadata()
@@ -296,7 +296,7 @@ def test_a_file_from_before_there_was_a_prior(fitted, holes, tmp_path):
     gone = ("solver.mean", "solver.covariance", "posterior.noise")
     document = json.loads(metadata["document"])
     del document["posterior"], document["solver"]["noise"]
-    metadata |= {"version": "5", "document": json.dumps(document)}
+    metadata |= {"document": json.dumps(document)}
     kept = {name: tensor for name, tensor in tensors.items() if name not in gone}
     save_file(kept, tmp_path / "old", metadata)
     old = FunctaEncoder.load(tmp_path / "old")

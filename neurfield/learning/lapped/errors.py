@@ -38,7 +38,7 @@ def errors_at_closed_form(
         Signals.
     inverse : Tensor of shape (P, P)
         Inverse of the encoder's :class:`~neurfield.learning.lapped.normal.NormalMatrix`.
-    curvature : BasisCurvature, optional
+    curvature : BasisCurvature or None
         Gathers the curvature of the errors along B, where it wants to; None where B is not learnt.
 
     Returns

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from neurfield._compat import times_written
 from neurfield.fields import Field
 from neurfield.fields.lapped import LappedField, spline
 from neurfield.learning.context import Context
@@ -181,7 +182,7 @@ class LappedSolver(InnerSolver):
             return None
         # As long as nothing has been written to them, the same weights give the same.
         weights = [field.basis, field.mean, self.precision]
-        key = field.shape, id(self.prior), [(w.data_ptr(), w._version) for w in weights]
+        key = field.shape, id(self.prior), [(w.data_ptr(), times_written(w)) for w in weights]
         held = self._latest.get("held")
         if held is None or held[0] != key or not torch.equal(held[1], context.coords):
             held = key, context.coords, self._share(field, context)
