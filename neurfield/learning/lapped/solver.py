@@ -32,7 +32,7 @@ _VALUES_TOGETHER = 2**18
 _ROWS, _VALUES_OF_ROWS = 32, 2**20  # the same, where much else is read for each go
 _LONGEST, _SHORTENINGS, _SHORTEN = 1.5, 4, 0.25  # of steps that descend
 _AS_GOOD_AS_WHOLE = 0.25  # of a step, by which its length may differ from 1 and be left so
-_LEAST_GAIN = 1e-3  # of the objective by a step, for another one to be taken
+_LEAST_GAIN = 1e-2  # of the objective by a step, for another one to be taken
 
 
 @dataclass(frozen=True)
