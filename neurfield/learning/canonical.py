@@ -102,10 +102,21 @@ def principal_axes(
         sample_weight = sample_weight.repeat_interleave(parts)
     centred = latents - mean_over_signals(latents, sample_weight)
     _, axes = torch.linalg.eigh(second_moment(centred, sample_weight))
-    axes = axes.flip(1)
-    along = effects @ axes
+    return _in_each_part(signed(axes.flip(1), effects @ axes.flip(1)), parts)
+
+
+def signed(axes: Tensor, along: Tensor) -> Tensor:
+    """Return axes with signs that do not depend on rounding.
+
+    Parameters
+    ----------
+    axes : Tensor of shape (P, k)
+        One axis a column.
+    along : Tensor of shape (n, k)
+        What each has an effect on; the strongest one becomes positive.
+    """
     strongest = along.gather(0, along.abs().argmax(dim=0, keepdim=True))[0]
-    return _in_each_part(axes * torch.where(strongest < 0, -1.0, 1.0), parts)
+    return axes * torch.where(strongest < 0, -1.0, 1.0)
 
 
 def _in_each_part(block: Tensor, parts: int) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from neurfield.fields.lapped import Cells, LappedField
+from neurfield.learning.canonical import signed
 from neurfield.learning.lanes import chunks, in_lanes, lane_count, lane_parts
 from neurfield.learning.lapped.crops import Crops, draw_crops
 from neurfield.learning.lapped.deform import deformed, strength
@@ -16,7 +17,7 @@ from neurfield.learning.lapped.normal import NormalMatrix
 from neurfield.learning.lapped.tables import joined, meeting, n_meeting, quarters
 from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients
 from neurfield.learning.store import ContextStore
-from neurfield.learning.weighting import sum_over_signals
+from neurfield.learning.weighting import second_moment, sum_over_signals
 
 _VALUES = 2**23  # values of all crops of one sweep together
 _MOST_CROPS, _LEAST_CROPS = 2048, 8
@@ -286,13 +287,13 @@ def _along(cells: Cells, pieces: list[Piece], step: Tensor) -> list[tuple[float,
 
 def _set_reader(field: LappedField, crops: Crops, linear_part: Tensor) -> None:
     """Let the field's detail read the principal axes of the linear part's windows, as scores."""
-    windows = field.detail.cells(linear_part.shape[2:]).windows(linear_part)
-    counts = windows.new_ones(len(windows)) if crops.sample_weight is None else crops.sample_weight
-    weighed = _weighed(windows, counts / counts.mean()).flatten(0, 1)
-    moments = (weighed.T @ windows.flatten(0, 1)).double() / len(weighed)
-    variance, axes = torch.linalg.eigh(moments)
-    spread = variance.clamp_min(_LEAST_VARIANCE * float(variance.mean()) + 1e-30).sqrt()
-    scores = (axes / spread).flip(1).T
+    windows = field.detail.cells(linear_part.shape[2:]).windows(linear_part).double()
+    flat, weight = windows.flatten(0, 1), crops.sample_weight
+    weight = None if weight is None else weight.double().repeat_interleave(windows.shape[1])
+    variance, axes = torch.linalg.eigh(second_moment(flat, weight))
+    variance, axes = variance.flip(0), signed(axes, axes).flip(1)
+    seen = variance > _LEAST_VARIANCE * variance.mean()  # along others, windows only have rounding
+    scores = torch.where(seen, axes / variance.clamp_min(1e-30).sqrt(), 0.0).T
     field.detail.reader.copy_(scores[: len(field.detail.reader)])
 
 
