@@ -203,9 +203,10 @@ def make_learner(
     for name in ("n_layers", "residual_scale", "output_scale"):
         chosen[name] = plain(shape.get(name))
     problem = problem_of(pieces, encoder.latent_dim)
-    sides = along_axes(shape.get("cell", ""), problem.n_axes)
-    if sides and all(isinstance(side, Integral) for side in sides):  # else it is chosen, or refused
-        problem = replace(problem, cell_points=math.prod(sides))
+    if (cell := shape.get("cell")) is not None:
+        sides = along_axes(cell, problem.n_axes)
+        if all(isinstance(side, Integral) for side in sides):  # else it is refused later
+            problem = replace(problem, cell_points=math.prod(sides))
     return _learner_of(encoder, spec).for_problem(problem, chosen, before)
 
 

@@ -60,9 +60,7 @@ class BasisCurvature(nn.Module):
         cells : Cells
             Of crops.
         """
-        if n_meeting(cells) * field.cell_latents > _MOST_LATENTS:
-            return None
-        return cls(field, cells)
+        return cls(field, cells) if n_learnt_together(field, cells) else None
 
     @torch.no_grad()
     def prepare(self, taken: int, n_signals: int, world: World) -> None:
@@ -125,6 +123,20 @@ class BasisCurvature(nn.Module):
         self.rows += rows
         rate = min(_RATE, rows / len(moments))
         self.moments.lerp_(moments, max(rate, rows / int(self.rows)))
+
+
+def n_learnt_together(field: LappedField, cells: Cells) -> int:
+    """Return how many latents B is learnt from where cells meet; 0 where B stays as it begins.
+
+    Parameters
+    ----------
+    field : LappedField
+        Whose B it is.
+    cells : Cells
+        Of crops.
+    """
+    size = n_meeting(cells) * field.cell_latents
+    return size if size <= _MOST_LATENTS else 0
 
 
 class BasisDescent(Optimizer):

@@ -164,8 +164,7 @@ class LappedSolver(InnerSolver):
             self.prior = CellPrior(mean, covariance, noise)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Pickled before there was a prior, perhaps.
-        self.__dict__.update({"prior": None, **state, "_latest": {}})
+        self.__dict__.update({**state, "_latest": {}})
 
     def __copy__(self) -> LappedSolver:
         found = object.__new__(type(self))
@@ -264,7 +263,7 @@ class LappedSolver(InnerSolver):
             return 1
         few = field.latent_dim <= _USUALLY_DENSE
         most, n_values = (_TOGETHER, _VALUES_TOGETHER) if few else (_ROWS, _VALUES_OF_ROWS)
-        return max(1, min(most, n_values // (n_points * field.out_dim)))
+        return _that_fit(most, n_values, n_points * field.out_dim)
 
     def _alone(self, field: LappedField, context: Context, i: int) -> Tensor:
         here = context.of_signals(slice(i, i + 1))
@@ -428,7 +427,11 @@ def _better(
 
 def _together(context: Context) -> int:
     """Return how many signals are solved in one go, always: products then round alike."""
-    return max(1, min(_TOGETHER, _VALUES_TOGETHER // context.values[0].numel()))
+    return _that_fit(_TOGETHER, _VALUES_TOGETHER, context.values[0].numel())
+
+
+def _that_fit(most: int, n_values: int, of_signal: int) -> int:
+    return max(1, min(most, n_values // of_signal))
 
 
 def _filled_up(context: Context, value: Tensor) -> Context:

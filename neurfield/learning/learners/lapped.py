@@ -14,12 +14,11 @@ from neurfield.learning.lapped.calibration import (
     operations_of_calibration,
 )
 from neurfield.learning.lapped.crops import crop_shape, most_samples
-from neurfield.learning.lapped.curvature import BasisDescent
+from neurfield.learning.lapped.curvature import BasisDescent, n_learnt_together
 from neurfield.learning.lapped.finish import canonical_cells
 from neurfield.learning.lapped.solver import LappedSolver
 from neurfield.learning.lapped.start import damping, footprint_of_start, start_from_crops
 from neurfield.learning.lapped.step import LappedStep
-from neurfield.learning.lapped.tables import n_meeting
 from neurfield.learning.optimizers import Muon, Optimizers
 from neurfield.learning.store import ContextStore
 
@@ -96,9 +95,9 @@ class LappedVarPro(Learner):
         hidden = small * (2 * field.hidden_dim + field.features)
         batch = self.settings.batch_size * (6 * n_values + 2 * windows + 3 * (of_detail + hidden))
         size = cells.n_cells * field.cell_latents
-        n_meeting_latents = n_meeting(cells) * field.cell_latents
+        n_latents = n_learnt_together(field, cells)
         # In double precision, and what optimisers gather.
-        shared = 6 * size**2 + 6 * n_meeting_latents**2 + 6 * field.n_parameters
+        shared = 6 * size**2 + 6 * n_latents**2 + 6 * field.n_parameters
         of_step = n_bytes * (batch + shared)
         return max(of_step, footprint_of_start(field, cells, len(store)) + n_bytes * shared)
 
