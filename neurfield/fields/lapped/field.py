@@ -207,7 +207,9 @@ class LappedField(Field):
         cells : Cells
             Of the signals.
         """
-        return cells.overlap(latents.reshape(len(latents), cells.n_cells, -1) @ self.basis)
+        # As one product of two matrices, whatever order latents lie in.
+        windows = latents.reshape(-1, self.cell_latents) @ self.basis
+        return cells.overlap(windows.unflatten(0, (len(latents), cells.n_cells)))
 
     def adjoint(self, residual: Tensor, cells: Cells) -> Tensor:
         """Return what :meth:`linear_part` takes back: Σ_x B(x - x_c) r(x), of shape (B, P).

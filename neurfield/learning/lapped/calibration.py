@@ -95,7 +95,7 @@ def calibrated_posterior(
     return posterior
 
 
-def operations_of_calibration(field: LappedField, cells: Cells) -> float:
+def operations_of_calibration(field: LappedField, cells: Cells, all_whole: bool) -> float:
     """Return about how many multiplications :func:`calibrated_posterior` takes.
 
     Parameters
@@ -104,11 +104,16 @@ def operations_of_calibration(field: LappedField, cells: Cells) -> float:
         Whose sizes count.
     cells : Cells
         Of crops.
+    all_whole : bool
+        Whether no training signal has gaps, and all crops have the same ones hidden.
     """
     product = 2 * cells.n_cells * field.basis.numel()  # with J and Jᵀ
-    n_solved = _crops(field, cells) * len((*_KEPT, _HOLE))
+    n_kinds = len((*_KEPT, _HOLE))
+    n_solved = _crops(field, cells) * n_kinds
     blocks = field.cell_latents * product  # of each cell, where gaps have made it unlike others
-    return n_solved * (_READING * _PRODUCTS * product + blocks)
+    spreads = 2 * (n_kinds + 1) * blocks
+    n_unlike = n_kinds if all_whole else n_solved
+    return n_solved * _READING * _PRODUCTS * product + n_unlike * blocks + spreads
 
 
 def _crops(field: LappedField, cells: Cells) -> int:

@@ -328,10 +328,13 @@ class _Problem:
         is_whole = self.weights is None
         self.shared = shared if is_whole and shared.on_grid else None
         self.diagonal = shared.precision.to(self.values).repeat(self.cells.n_cells)
-        self.precondition = shared.precondition
         places = self.sampling.places
-        if self.prior is not None and not (is_whole and places is None):
+        if self.prior is None or (is_whole and places is None):
+            self.precondition = shared.precondition
+        else:
             weights = torch.ones_like(self.values) if self.weights is None else self.weights
+            if bool((weights == weights[:1]).all()):  # gaps that are alike are dealt with once
+                weights = weights[:1]
             seen = Seen.of(self.cells, density_at(field, places, weights))
             self.diagonal = (seen.coverage[..., None] * shared.precision).flatten(1)
             self.weights = weights * self.sampling.read(seen.trust).clamp(0.0, 1.0)

@@ -104,7 +104,9 @@ class LappedVarPro(Learner):
     def finishing_operations(self, field: Field, store: ContextStore) -> float:
         assert isinstance(field, LappedField)
         cells = field.cells.resized(crop_shape(field.cells))
-        return operations_of_calibration(field, cells) if len(store) > 1 else 0.0
+        if len(store) < 2:
+            return 0.0
+        return operations_of_calibration(field, cells, all_whole=store.is_uniform)
 
     def validation_solver(self, step: MetaStep, store: ContextStore) -> LappedSolver:
         solver = self.solver(step, store)
