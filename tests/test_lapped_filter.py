@@ -7,7 +7,7 @@ import torch
 
 from neurfield.fields import LappedField
 from neurfield.learning import Context
-from neurfield.learning.lapped import LappedSolver
+from neurfield.learning.lapped import LappedSolver, stencil
 from neurfield.learning.lapped.filter import inverse_filter
 from neurfield.learning.lapped.normal import NormalMatrix
 
@@ -29,6 +29,24 @@ def field_on(shape, side, k):
 def precision_of(field):
     mean_square = field.basis.detach().square().sum(dim=1).mean()
     return (1e-3 * mean_square).expand(field.cell_latents)
+
+
+@pytest.mark.parametrize("way", ["gathered", "kind by kind", "side by side"])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_stencil_multiplies_as_its_matrix_does(grid, way, monkeypatch):
+    if way != "gathered":
+        monkeypatch.setattr(stencil, "_MOST_GATHERED", 0)
+    if way == "side by side":
+        monkeypatch.setattr(stencil, "_CONVOLVED", 10**9)
+    shape, side, k = GRIDS[grid]
+    field = field_on(
+        tuple(2 * n if n > b else n for n, b in zip(shape, side, strict=True)), side, k
+    )
+    normal = NormalMatrix(field, precision_of(field))
+    rows = torch.randn(2, field.latent_dim, generator=torch.Generator().manual_seed(1))
+    expected = rows.double() @ normal.dense(field.cells)
+    found = normal.stencil(field.cells)(rows)
+    assert (found - expected).norm() < 1e-6 * expected.norm()
 
 
 @pytest.fixture(params=GRIDS)

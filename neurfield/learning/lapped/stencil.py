@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import torch
@@ -14,6 +15,13 @@ from torch.nn import functional
 from neurfield.fields.lapped import Cells
 
 _NUMBERS = 2**19  # of neighbours' vectors that are side by side at once
+_MOST_GATHERED = 2**21  # numbers of the matrices of cells that are multiplied one by one
+_CONVOLVED = 16  # cells of one kind, from which on a convolution is quicker on a CPU
+_CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {
+    1: functional.conv1d,
+    2: functional.conv2d,
+    3: functional.conv3d,
+}
 
 
 @dataclass(frozen=True)
@@ -50,18 +58,71 @@ class Stencil:
         d, k = len(self.counts), self.matrices.shape[2]
         beside = [n for reach in reversed(self.reach) for n in (reach, reach)]
         around = functional.pad(rows.unflatten(1, (*self.counts, k)), (0, 0, *beside))
-        for axis, reach in enumerate(self.reach, start=1):
-            around = around.unfold(axis, 2 * reach + 1, 1)
-        around = around.movedim(1 + d, -1)
         found = rows.new_empty(len(rows), *self.counts, k)
-        along = [_stretches(n, m) for n, m in zip(self.counts, self.kinds, strict=True)]
-        for matrix, stretches in zip(self.matrices, product(*along), strict=True):
-            numbers = len(rows) * len(matrix)
-            numbers *= math.prod(part.stop - part.start for part in stretches[1:])
+        on_cpu = rows.device.type == "cpu"
+        if on_cpu and self._few is not None:
+            middle, cells, neighbours, kinds = self._few
+            found[:, *middle[1]] = self._convolved(around, self.matrices[middle[0]], middle[1])
+            vectors = around.flatten(1, d)[:, neighbours].flatten(2).transpose(0, 1)
+            products = torch.bmm(vectors, self.matrices[kinds]).transpose(0, 1)
+            found.view(len(rows), -1, k)[:, cells] = products
+            return found.flatten(1)
+        windows = around
+        for axis, reach in enumerate(self.reach, start=1):
+            windows = windows.unfold(axis, 2 * reach + 1, 1)
+        windows = windows.movedim(1 + d, -1)
+        for kind, stretches in enumerate(self._stretches()):
+            matrix, n_cells = self.matrices[kind], math.prod(p.stop - p.start for p in stretches)
+            if on_cpu and n_cells >= _CONVOLVED:
+                found[:, *stretches] = self._convolved(around, matrix, stretches)
+                continue
+            numbers = len(rows) * len(matrix) * n_cells // (stretches[0].stop - stretches[0].start)
             for first in _pieces(stretches[0], max(1, _NUMBERS // numbers)):
                 part = (slice(None), first, *stretches[1:])
-                found[part] = around[part].flatten(1 + d) @ matrix
+                found[part] = windows[part].flatten(1 + d) @ matrix
         return found.flatten(1)
+
+    def _stretches(self) -> list[tuple[slice, ...]]:
+        """Return which cells are of each kind."""
+        along = [_stretches(n, m) for n, m in zip(self.counts, self.kinds, strict=True)]
+        return list(product(*along))
+
+    @cached_property
+    def _few(self) -> tuple[tuple[int, tuple[slice, ...]], Tensor, Tensor, Tensor] | None:
+        """The kind of the middle, and all other cells, where these are few; None where they aren't.
+
+        Their places, those of what each reaches among padded cells, and their kinds.
+        """
+        of_each, device = self._stretches(), self.matrices.device
+        sizes = [math.prod(part.stop - part.start for part in one) for one in of_each]
+        most = max(range(len(sizes)), key=lambda kind: sizes[kind])
+        if sizes[most] < _CONVOLVED:
+            return None
+        if (sum(sizes) - sizes[most]) * self.matrices[0].numel() > _MOST_GATHERED:
+            return None
+        kinds = torch.empty(self.counts, dtype=torch.int64)
+        for kind, one in enumerate(of_each):
+            kinds[one] = kind
+        padded = [n + 2 * reach for n, reach in zip(self.counts, self.reach, strict=True)]
+        numbers = torch.arange(math.prod(padded)).reshape(padded)
+        for axis, reach in enumerate(self.reach):
+            numbers = numbers.unfold(axis, 2 * reach + 1, 1)
+        cells = torch.nonzero(kinds.flatten() != most)[:, 0]
+        neighbours = numbers.reshape(kinds.numel(), -1)[cells]
+        own = kinds.flatten()[cells]
+        return (most, of_each[most]), cells.to(device), neighbours.to(device), own.to(device)
+
+    def _convolved(self, around: Tensor, matrix: Tensor, stretches: Sequence[slice]) -> Tensor:
+        """Multiply many cells of one kind without laying their neighbours side by side."""
+        d, k = len(self.counts), matrix.shape[1]
+        with_neighbours = [
+            slice(part.start, part.stop + 2 * reach)
+            for part, reach in zip(stretches, self.reach, strict=True)
+        ]
+        kernel = matrix.reshape(*(2 * reach + 1 for reach in self.reach), k, k)
+        kernel = kernel.movedim((d + 1, d), (0, 1))
+        vectors = around[:, *with_neighbours].movedim(-1, 1)
+        return _CONVOLUTIONS[d](vectors, kernel).movedim(1, -1)
 
 
 def one_of_each_kind(cells: Cells, most: int) -> Cells:
