@@ -11,6 +11,7 @@ import xarray as xr
 
 from neurfield.codec import Codec
 from neurfield.derivatives import gradient
+from neurfield.measuring import Measurements, measured_std
 from neurfield.memory import room
 from neurfield.signals import CoordinateFrame, Layout, Signals, grid_points
 from neurfield.signals.coords import axes_from_coords, points_from
@@ -110,7 +111,7 @@ def decode_latents(
     *,
     derivative: str | Sequence[str] | None,
     return_std: bool,
-    observed: Signals | None,
+    observed: Signals | Measurements | None,
     memory_budget: float | None = None,
     **where: Any,
 ) -> Any:
@@ -126,8 +127,8 @@ def decode_latents(
         As ``transform`` returns them: one row per signal.
     derivative, return_std
         As in ``FunctaEncoder.inverse_transform``.
-    observed : Signals or None
-        The signals of the latents, for their standard deviations.
+    observed : Signals, Measurements or None
+        The signals of the latents, or what was measured of them, for their standard deviations.
     memory_budget : int or float, optional
         Most memory that it may take beside the result, as :func:`neurfield.memory.room` has it.
     **where
@@ -170,6 +171,10 @@ def decode_latents(
     values = encode(values, layout)
     if not return_std:
         return values
+    if isinstance(observed, Measurements):
+        measured = observed
+        (deviation,) = whole(lambda rows, x: [measured_std(codec, measured, rows, x)], None)
+        return values, deviation
     store = None if observed is None else codec.store(observed)
     (deviation,) = whole(lambda rows, x: [codec.std(codes, rows, x, store)], None)
     return values, deviation

@@ -20,6 +20,7 @@ from neurfield.display import NamedLatentsMixin, SummaryMixin, labelled
 from neurfield.fields import FieldSpec
 from neurfield.fitting import fit_codec, history_of
 from neurfield.learning import EarlyStopping, Learner, Trainer
+from neurfield.measuring import encode_measured
 from neurfield.persistence import StoredMixin
 from neurfield.planning import CONSTRAINTS, check_parameters, check_shape_of_field, make_plan
 from neurfield.provenance import provenance
@@ -27,7 +28,12 @@ from neurfield.published import PublishedMixin
 from neurfield.results import ResultsMixin
 from neurfield.signals.lazy import LazyValues
 from neurfield.spec import Spec, SpecParameters
-from neurfield.validation import validated_origin, validated_signals, weighted
+from neurfield.validation import (
+    TakesSignalsMixin,
+    validated_origin,
+    validated_signals,
+    weighted,
+)
 
 
 class FunctaEncoder(
@@ -37,6 +43,7 @@ class FunctaEncoder(
     StoredMixin,
     PublishedMixin,
     SpecParameters,
+    TakesSignalsMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     BaseEstimator,
@@ -106,17 +113,14 @@ class FunctaEncoder(
     checkpoint_every : int, default=100
         Meta-steps between two checkpoints.
     callbacks : sequence of callables, default=None
-        Each is called with a :class:`neurfield.learning.Progress` after every meta-step; a true
-        return value stops the fit.
+        Each gets a :class:`neurfield.learning.Progress` after every meta-step; true ends the fit.
     device : str, default="auto"
         "auto" takes a GPU where there is one; or any name torch knows.
     precision : {"auto", "float32", "float64", "tf32", "bf16"}, default="auto"
         Arithmetic of the field; "auto" is float32. "tf32" (on a GPU) and "bf16" (on a CPU) round
-        the factors of the matrix products in ``fit``, and nothing else; encoding and decoding are
-        in float32.
+        the factors of the matrix products in ``fit``, and nothing else.
     compile : bool, default=None
-        Compile the meta-step with ``torch.compile``, on a CUDA device with CUDA graphs. The first
-        meta-steps then take long.
+        Compile the meta-step with ``torch.compile``, on CUDA with its graphs; the first take long.
     random_state : int, RandomState instance or None, default=None
         Source of the initial weights and of all draws; an int makes fits repeatable on one device.
     verbose : int, default=0
@@ -245,7 +249,6 @@ class FunctaEncoder(
             a "sample" dimension and an optional "channel" dimension, or a list of arrays or
             DataArrays, each of its own shape and coordinates. NaN marks a value not observed.
         y : ignored
-            Not used, present for API consistency by convention.
         sample_weight : array-like of shape (n,), default=None
             As how many signals each counts: in the meta-loss of each batch, in the start from the
             data, in the prior and its calibration, and in the score of those held out. Batches are
@@ -291,7 +294,6 @@ class FunctaEncoder(
         X : as in :meth:`fit`
             Signals of this pass.
         y : ignored
-            Not used, present for API consistency by convention.
         sample_weight : array-like of shape (n,), default=None
             As in :meth:`fit`.
 
@@ -316,14 +318,18 @@ class FunctaEncoder(
             codec, self._trainer = fit_codec(signals, plan, previous, trainer, history)
         return self._fitted(codec, self._trainer, signals if previous is None else None)
 
-    def transform(self, X: Any) -> Any:
+    def transform(self, X: Any, *, operator: Any = None, likelihood: Any = "gaussian") -> Any:
         """Fit one latent vector per signal.
 
         Parameters
         ----------
         X : as in :meth:`fit`
             Signals on the axes seen in fit. xarray objects and lists may stand on other grids; with
-            field="lapped", arrays too.
+            field="lapped", arrays too. With ``operator``, an array of what was measured.
+        operator : neurfield.operators.Operator or sequence of n of them, optional
+            What measurements are of the field's values: one for all, or one for each signal.
+        likelihood : str or neurfield.likelihoods.Likelihood, default="gaussian"
+            How measurements scatter around that.
 
         Returns
         -------
@@ -334,8 +340,11 @@ class FunctaEncoder(
             long latents.
         """
         check_is_fitted(self)
-        signals = validated_signals(self, X, reset=False)
         codec = self.codec_.with_steps(self.transform_steps)
+        if operator is not None:
+            how = operator, likelihood, self.memory_budget
+            return labelled(self, encode_measured(codec, X, *how), X)
+        signals = validated_signals(self, X, reset=False)
         if is_dask_backed(X) and isinstance(signals.groups[0].values, LazyValues):
             return encode_lazily(codec, signals, X, provenance(self, X.attrs), self.memory_budget)
         with encoding_room(codec, signals, self.memory_budget, "transform", self.verbose):
@@ -351,6 +360,8 @@ class FunctaEncoder(
         derivative: str | Sequence[str] | None = None,
         return_std: bool = False,
         observed: Any = None,
+        operator: Any = None,
+        likelihood: Any = "gaussian",
         dtype: npt.DTypeLike | None = None,
     ) -> Any:
         """Decode latents on a grid or at points.
@@ -382,6 +393,10 @@ class FunctaEncoder(
             The signals that the latents are of, in their order: what ``return_std`` takes as
             observed, instead of the whole grid of fit with a warning. Results take the mask of
             masked arrays on the grid of fit, and the labels of xarray objects along "sample".
+        operator : neurfield.operators.Operator or sequence of n of them, optional
+            What ``observed`` is of the field's values, as in :meth:`transform`.
+        likelihood : str or neurfield.likelihoods.Likelihood, default="gaussian"
+            How it scatters around that.
         dtype : dtype, optional
             Type of the result, by default float32, or float64 where values need it; integer types
             are rounded and clipped. Standard deviations stay as they are.
@@ -406,7 +421,7 @@ class FunctaEncoder(
             coords=coords,
             points=points,
             dtype=dtype,
-            **validated_origin(self, X, observed, return_std),
+            **validated_origin(self, X, observed, return_std, operator, likelihood),
         )
 
     def score(self, X: Any, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> float:
@@ -433,11 +448,3 @@ class FunctaEncoder(
         with encoding_room(codec, signals, self.memory_budget, "score"):
             psnr = codec.reconstruction_psnr(signals)
         return float(np.average(psnr, weights=signals.sample_weight))
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.three_d_array = True
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        tags.non_deterministic = False
-        return tags

@@ -102,8 +102,8 @@ class TracedMixin:
 
 def _traced(transform: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(transform)
-    def traced(self: Any, X: Any) -> Any:
-        latents = transform(self, X)
+    def traced(self: Any, X: Any, **how: Any) -> Any:
+        latents = transform(self, X, **how)
         if hasattr(latents, "attrs") and FINGERPRINT not in latents.attrs:
             latents.attrs[FINGERPRINT] = self.codec_.fingerprint
         return latents

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from neurfield._compat import check_sample_weight
 from neurfield.codec import Codec
+from neurfield.measuring import read_measurements
 from neurfield.patched import patches_of
 from neurfield.provenance import check_origin, fingerprint_of
 from neurfield.signals import Layout, Signals, read_signals
@@ -31,6 +32,18 @@ _MOST_WEIGHT = 1e30
 
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder
+
+
+class TakesSignalsMixin:
+    """Tells scikit-learn what an estimator of signals takes and returns."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.allow_nan = True
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.non_deterministic = False
+        return tags
 
 
 def validated_signals(encoder: FunctaEncoder, X: Any, reset: bool) -> Signals:
@@ -109,7 +122,12 @@ def weighted(signals: Signals, sample_weight: Any) -> Signals:
 
 
 def validated_origin(
-    encoder: FunctaEncoder, X: Any, observed: Any, return_std: bool
+    encoder: FunctaEncoder,
+    X: Any,
+    observed: Any,
+    return_std: bool,
+    operator: Any = None,
+    likelihood: Any = "gaussian",
 ) -> dict[str, Any]:
     """Read what is known of the signals that latents are of, as :func:`decode_latents` takes it.
 
@@ -124,13 +142,15 @@ def validated_origin(
         check them.
     return_std : bool
         Whether deviations are asked for.
+    operator, likelihood : optional
+        How `observed` was measured, as ``transform`` takes them.
 
     Returns
     -------
     dict
-        The signals as "observed", where deviations need them, labels as "samples", and what is
-        masked of each signal on the grid of fit as "masked"; None where nothing is known. Without
-        the signals there is a warning if deviations are asked for.
+        The signals, or measurements, as "observed", where deviations need them, labels as
+        "samples", and what is masked of each signal on the grid of fit as "masked"; None where
+        nothing is known. Without the signals there is a warning if deviations are asked for.
 
     Raises
     ------
@@ -139,6 +159,8 @@ def validated_origin(
         be no use for them.
     """
     samples = sample_coordinates(X)
+    if operator is not None and observed is None:
+        raise ValueError("operator= says how observed was measured: give observed= with it")
     if observed is None:
         if return_std:
             warnings.warn(
@@ -148,6 +170,16 @@ def validated_origin(
                 stacklevel=3,
             )
         return {"observed": None, "samples": samples, "masked": None}
+    if operator is not None:
+        if not return_std:
+            raise ValueError(
+                "operator= says how observed was measured, which only deviations depend on: give "
+                "return_std=True with it"
+            )
+        codec = encoder.codec_.with_steps(encoder.transform_steps)
+        measured = read_measurements(codec, observed, operator, likelihood, "observed")
+        _check_as_many(len(measured), len(X))
+        return {"observed": measured, "samples": samples, "masked": None}
     labels, is_masked = sample_coordinates(observed), holds_masks(observed)
     if not return_std and labels is None and not is_masked:
         raise ValueError(
@@ -157,17 +189,21 @@ def validated_origin(
     signals, n_latents = validated_signals(encoder, observed, reset=False), len(X)
     if return_std:
         signals.check()
-    if len(signals) != n_latents:
-        raise ValueError(
-            f"observed must hold the signal of each latent, got {len(signals)} signals for "
-            f"{n_latents} latents"
-        )
+    _check_as_many(len(signals), n_latents)
     _check_same_samples(index_of_samples(X), index_of_samples(observed))
     return {
         "observed": signals if return_std else None,
         "samples": samples if labels is None else labels,
         "masked": unobserved(signals, encoder.layout_) if is_masked else None,
     }
+
+
+def _check_as_many(n_signals: int, n_latents: int) -> None:
+    if n_signals != n_latents:
+        raise ValueError(
+            f"observed must hold the signal of each latent, got {n_signals} signals for "
+            f"{n_latents} latents"
+        )
 
 
 def _check_same_samples(ours: pd.Index | None, theirs: pd.Index | None) -> None:

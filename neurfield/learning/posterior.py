@@ -76,6 +76,18 @@ class Posterior:
             [map_coordinates(v, places, order=1, mode="nearest") for v in channels], axis=-1
         )
 
+    def total(self, spread: np.ndarray, coords: np.ndarray) -> np.ndarray:
+        """Return the variance of values, s² (v + J* Σ J*ᵀ), of shape (M, c).
+
+        Parameters
+        ----------
+        spread : array of shape (M, c)
+            J* Σ J*ᵀ, in squared scaled units.
+        coords : array of shape (M, d)
+            Normalised.
+        """
+        return self.scale**2 * (self.variance(coords) + spread)
+
     def std(
         self,
         field: Field,

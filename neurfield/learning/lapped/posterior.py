@@ -116,6 +116,18 @@ class LappedPosterior:
         factor = (1.0 - unseen) * self.latent_scale**2 + unseen * self.hole_scale**2
         return self.scale**2 * self.noise + factor * self.prior.noise * spread
 
+    def total(self, spread: np.ndarray, coords: np.ndarray) -> np.ndarray:
+        """Return the variance of values, s² v + t² J* Σ J*ᵀ, of shape (M, c).
+
+        Parameters
+        ----------
+        spread : array of shape (M, c)
+            J* Σ J*ᵀ, in squared scaled units.
+        coords : ignored
+            v is the same everywhere.
+        """
+        return self.scale**2 * self.noise + self.latent_scale**2 * spread
+
     def level(self, misfit: np.ndarray, free: np.ndarray) -> np.ndarray:
         """Return ρ.
 

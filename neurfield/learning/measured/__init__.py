@@ -1,0 +1,15 @@
+"""Latents of signals that were measured through an operator."""
+
+from neurfield.learning.measured.gaussian import LatentGaussian, gaussian_of, tangent_of
+from neurfield.learning.measured.map import Measured
+from neurfield.learning.measured.problem import Found, Shared, solved
+
+__all__ = [
+    "Found",
+    "LatentGaussian",
+    "Measured",
+    "Shared",
+    "gaussian_of",
+    "solved",
+    "tangent_of",
+]

@@ -1,0 +1,97 @@
+"""From scaled values of a field to real numbers that were measured, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neurfield.signals import Units
+
+_PROBES, _SEED = 128, 0  # signals of noise by which variances of measurements are estimated
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An operator between scaled values at normalised points and flat, real measurements.
+
+    Parameters
+    ----------
+    operator : Operator
+        Or anything with its three methods.
+    units : Units
+        Of the field.
+    n_channels : int
+        c.
+    """
+
+    operator: Any
+    units: Units
+    n_channels: int
+
+    def coords(self) -> np.ndarray:
+        """Return the normalised points at which the field is read, of shape (M, d)."""
+        return self.units.coordinates(np.asarray(self.operator.points(), dtype=np.float64))
+
+    def apply(self, values: Tensor) -> Tensor:
+        """Measure differences of scaled values, of shape (n, M, c): rows of real numbers."""
+        scaled = values.detach().cpu().numpy() * self.units.value_scale.astype(_of(values))
+        return torch.as_tensor(self.flat(self.operator.apply(scaled))).to(values)
+
+    def adjoint(self, rows: Tensor, shape: tuple[int, ...], is_complex: bool) -> Tensor:
+        """Return the transpose of :meth:`apply`, of shape (n, M, c).
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n, m)
+            As :meth:`apply` returns them.
+        shape : tuple of int
+            Of the measurement of one signal.
+        is_complex : bool
+            Whether a measurement is complex, and m counts both parts.
+        """
+        measured = rows.detach().cpu().numpy()
+        if is_complex:
+            measured = measured.reshape(len(rows), -1, 2)
+            measured = measured[..., 0] + 1j * measured[..., 1]
+        back = self.operator.adjoint(measured.reshape(len(rows), *shape))
+        return torch.as_tensor(back * self.units.value_scale).to(rows)
+
+    def at_zero(self) -> np.ndarray:
+        """Return what is measured of a signal whose scaled values are zero, flat and real."""
+        offset = self.units.invert_values(np.zeros((1, 1, self.n_channels)))
+        n_points = len(self.operator.points())
+        return self.flat(self.operator.apply(np.repeat(offset, n_points, axis=1)))[0]
+
+    def flat(self, measured: Any) -> np.ndarray:
+        """Return measurements of n signals as rows of real numbers."""
+        array = np.asarray(measured)
+        rows = array.reshape(len(array), -1)
+        if np.iscomplexobj(rows):
+            rows = np.stack([rows.real, rows.imag], axis=-1).reshape(len(rows), -1)
+        return rows
+
+    def variance(self, noise: np.ndarray) -> np.ndarray:
+        """Return about what variance measurements have from independent noise of values.
+
+        Parameters
+        ----------
+        noise : array of shape (M, c)
+            Variance of each value, in squared scaled units.
+
+        Returns
+        -------
+        array of shape (m,)
+            Estimated by measuring signals of such noise.
+        """
+        draw = np.random.default_rng(_SEED)
+        signs = draw.choice([-1.0, 1.0], (_PROBES, *noise.shape))
+        measured = self.apply(torch.as_tensor(signs * np.sqrt(noise)))
+        return measured.square().mean(dim=0).numpy()
+
+
+def _of(values: Tensor) -> Any:
+    return np.float64 if values.dtype == torch.float64 else np.float32

@@ -1,0 +1,282 @@
+"""Latents of what was measured through operators."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.optimize import minimize
+
+from neurfield import FunctaEncoder
+from neurfield.fields import Lapped
+from neurfield.likelihoods import Gaussian, Huber, Poisson, StudentT
+from neurfield.operators import Blur, Fourier, Identity, Mask, Matrix, Radon
+
+SHAPE = (12, 12)
+
+
+def pictures(n, seed):
+    noise = np.random.default_rng(seed).standard_normal((n, *SHAPE))
+    return 5.0 + 10.0 * gaussian_filter(noise, 2.0, axes=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """An encoder whose field is linear in its latents, with values around it."""
+    field = Lapped(cell=6, hidden_dim=8)
+    encoder = FunctaEncoder(latent_dim=16, field=field, max_iter=2, random_state=0)
+    encoder.fit(pictures(200, 0))
+    with torch.no_grad():
+        encoder.field_.detail.table.zero_()
+    encoder.codec_ = encoder.codec_.to(torch.device("cpu"))
+    encoder.codec_.field.double()
+    solver = encoder.codec_.solver
+    solver.precision = solver.precision.double()
+    return encoder
+
+
+@pytest.fixture(scope="module")
+def siren():
+    encoder = FunctaEncoder(
+        latent_dim=12, hidden_dim=32, field="siren", max_iter=60, random_state=0
+    )
+    return encoder.fit(pictures(200, 0))
+
+
+def gaussian_of(encoder):
+    """Return m and B of values m + B φ, mean and precision of φ, and the variance of a value."""
+    size = encoder.codec_.latent_size
+    unit = np.concatenate([np.zeros((1, size)), np.eye(size)])
+    decoded = encoder.inverse_transform(unit, dtype=np.float64).reshape(size + 1, -1)
+    codec = encoder.codec_
+    prior, cells = codec.posterior.prior, codec.field.cells
+    precision = prior.blocks(cells).dense().numpy()
+    precision += np.diag(np.tile(codec.posterior.precision.double().numpy(), cells.n_cells))
+    precision /= prior.noise
+    mean = np.tile(prior.mean.numpy(), cells.n_cells)
+    noise = float(codec.posterior.noise[0]) * float(codec.units.value_scale[0]) ** 2
+    return decoded[0], (decoded[1:] - decoded[0]).T, mean, precision, noise
+
+
+def measured(operator, X, std, seed=1):
+    clean = operator.apply(X.reshape(len(X), -1, 1))
+    draw = np.random.default_rng(seed)
+    noise = draw.standard_normal(clean.shape)
+    if np.iscomplexobj(clean):
+        noise = noise + 1j * draw.standard_normal(clean.shape)
+    return clean + std * noise
+
+
+OPERATORS = {
+    "blur": Blur(SHAPE, fwhm=3.0),
+    "angles": Radon(SHAPE, [0.0, 50.0, 110.0]),
+    "frequencies": Fourier(SHAPE, mask=np.arange(12) % 3 == 0),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_latents_of_a_linear_field_are_those_of_the_gaussian(linear, name):
+    operator, X = OPERATORS[name], pictures(3, 5)
+    Y = measured(operator, X, 0.5)
+    found = linear.transform(Y, operator=operator, likelihood=Gaussian(std=0.5))
+    m, B, mean, precision, noise = gaussian_of(linear)
+
+    def rows(values):
+        flat = operator.apply(np.ascontiguousarray(values)[..., None]).reshape(len(values), -1)
+        return np.concatenate([flat.real, flat.imag], axis=1) if np.iscomplexobj(flat) else flat
+
+    A = rows(np.eye(144)).T
+    weight = 1.0 / (0.25 + noise * np.square(A).sum(axis=1))
+    J = A @ B
+    flat = Y.reshape(3, -1)
+    flat = np.concatenate([flat.real, flat.imag], axis=1) if np.iscomplexobj(flat) else flat
+    for latent, y in zip(found, flat, strict=True):
+        normal = J.T @ (weight[:, None] * J) + precision
+        wanted = np.linalg.solve(normal, J.T @ (weight * (y - A @ m)) + precision @ mean)
+        scale = np.abs(wanted).max()
+        # The variance of measurements from values around the field is an estimate.
+        np.testing.assert_allclose(latent, wanted, atol=0.05 * scale)
+
+
+def test_no_other_latent_is_more_probable(siren):
+    operator, X = OPERATORS["angles"], pictures(2, 6)
+    Y = measured(operator, X, 0.5)
+    found = siren.transform(Y, operator=operator, likelihood=Gaussian(std=0.5))
+    prior = siren.codec_.posterior.prior
+    A = operator.matrix.toarray()
+    noise = siren.codec_.posterior.variance(siren.codec_.units.coordinates(operator.points()))
+    noise = noise[:, 0] * siren.codec_.units.value_scale[0] ** 2
+    weight = 1.0 / (0.25 + np.square(A) @ noise)
+
+    def objective(latent, y):
+        values = siren.inverse_transform(latent[None], dtype=np.float64).ravel()
+        away = latent - prior.mean
+        return (
+            0.5 * np.sum(weight * np.square(y - A @ values)) + 0.5 * away @ prior.precision @ away
+        )
+
+    draw = np.random.default_rng(0)
+    for latent, y in zip(found.astype(np.float64), Y.reshape(2, -1), strict=True):
+        best = objective(latent, y)
+        assert best < objective(prior.mean, y)
+        for _ in range(20):
+            step = draw.standard_normal(12) / np.sqrt(np.diag(prior.precision))
+            assert objective(latent + 0.3 * step, y) > best - 0.02 * abs(best)
+
+
+def test_measured_signals_have_nothing_to_do_with_each_other(siren):
+    operator = OPERATORS["angles"]
+    Y = measured(operator, pictures(4, 7), 0.5)
+    together = siren.transform(Y, operator=operator)
+    np.testing.assert_array_equal(siren.transform(Y[2:3], operator=operator)[0], together[2])
+
+
+def test_each_signal_may_have_an_operator(siren):
+    X = pictures(2, 8)
+    operators = [Radon(SHAPE, [0.0, 90.0]), Radon(SHAPE, [45.0, 135.0])]
+    Y = np.concatenate([measured(op, X[i : i + 1], 0.5) for i, op in enumerate(operators)])
+    found = siren.transform(Y, operator=operators)
+    for i, operator in enumerate(operators):
+        alone = siren.transform(Y[i : i + 1], operator=operator)
+        np.testing.assert_array_equal(found[i], alone[0])
+
+
+def test_what_is_missing_counts_for_nothing(siren):
+    X = pictures(2, 9)
+    mask = np.random.default_rng(0).random(SHAPE) < 0.5
+    everywhere, part = Identity(Mask(SHAPE, np.ones(SHAPE, bool)).points()), Mask(SHAPE, mask)
+    gaps = np.where(mask.ravel(), X.reshape(2, -1), np.nan)
+    likelihood = Gaussian(std=0.5)
+    np.testing.assert_allclose(
+        siren.transform(gaps, operator=everywhere, likelihood=likelihood),
+        siren.transform(X[:, mask], operator=part, likelihood=likelihood),
+        atol=1e-3,
+    )
+
+
+def test_units_of_measurements_do_not_matter(siren):
+    operator = OPERATORS["angles"]
+    Y = measured(operator, pictures(2, 10), 0.5)
+    thousand = Matrix(SHAPE, 1000.0 * operator.matrix, Y.shape[1:])
+    np.testing.assert_allclose(
+        siren.transform(1000.0 * Y, operator=thousand),
+        siren.transform(Y, operator=operator),
+        atol=2e-3,
+    )
+
+
+def test_the_level_of_noise_is_found_out(linear):
+    operator, X = Radon(SHAPE, np.arange(0.0, 180.0, 10.0)), pictures(10, 11)
+    decoded = linear.inverse_transform(linear.transform(X))
+    Y = measured(operator, decoded, 2.0)
+    known = linear.transform(Y, operator=operator, likelihood=Gaussian(std=2.0))
+    found = linear.transform(Y, operator=operator)
+    truth = linear.transform(X)
+    assert np.square(found - truth).mean() < 1.3 * np.square(known - truth).mean()
+
+
+@pytest.mark.parametrize("robust", [Huber(), StudentT(), StudentT(std=0.5)])
+def test_outliers_do_little_harm(linear, robust):
+    operator, X = Radon(SHAPE, np.arange(0.0, 180.0, 10.0)), pictures(5, 12)
+    Y = measured(operator, X, 0.5)
+    clean = linear.transform(Y, operator=operator)
+    broken = np.random.default_rng(0).random(Y.shape) < 0.05
+    Y = Y + 300.0 * broken
+    harm = [
+        np.square(linear.transform(Y, operator=operator, likelihood=one) - clean).mean()
+        for one in (robust, Gaussian())
+    ]
+    assert harm[0] < 0.25 * harm[1]
+
+
+@pytest.mark.parametrize("link", ["identity", "transmission"])
+def test_counts_have_the_latents_that_scipy_finds(linear, link):
+    X, draw = pictures(2, 13), np.random.default_rng(0)
+    X = X - X.min(axis=(1, 2), keepdims=True) + 1.0
+    if link == "identity":
+        operator, scale = Blur(SHAPE, fwhm=2.0), 3.0
+    else:
+        operator, scale = Matrix(SHAPE, 0.005 * Radon(SHAPE, [0.0, 60.0, 120.0]).matrix), 200.0
+    clean = operator.apply(X.reshape(2, -1, 1))
+    rate = scale * (clean if link == "identity" else np.exp(-clean))
+    Y = draw.poisson(rate).astype(float)
+    found = linear.transform(Y, operator=operator, likelihood=Poisson(scale, link))
+    m, B, mean, precision, noise = gaussian_of(linear)
+    A = operator.apply(np.eye(144)[..., None]).reshape(144, -1).T
+    J, origin = A @ B, A @ m
+    variance = np.maximum(noise * np.square(A).sum(axis=1), 1e-9)
+
+    def objective(latent, y):
+        eta = origin + J @ latent
+        # The most probable prediction is found by brute force.
+        away = np.linspace(-6, 6, 4001)[:, None] * np.sqrt(variance)
+        eta = eta + away
+        lam = scale * np.maximum(eta, 1e-9) if link == "identity" else scale * np.exp(-eta)
+        loss = (lam - y * np.log(lam) + 0.5 * np.square(away) / variance).min(axis=0).sum()
+        return loss + 0.5 * (latent - mean) @ precision @ (latent - mean)
+
+    for latent, y in zip(found.astype(np.float64), Y.reshape(2, -1), strict=True):
+        wanted = minimize(objective, latent, args=(y,), method="BFGS", options={"gtol": 1e-2})
+        assert objective(latent, y) < wanted.fun + 0.2
+
+
+def test_intervals_hold_nine_of_ten_values(siren):
+    operator, X = OPERATORS["angles"], pictures(40, 14)
+    Y = measured(operator, X, 0.5)
+    Z = siren.transform(Y, operator=operator)
+    values, std = siren.inverse_transform(Z, observed=Y, operator=operator, return_std=True)
+    assert std.shape == values.shape == X.shape
+    assert 0.8 < np.mean(np.abs(X - values) < 1.645 * std) < 0.98
+
+
+def test_a_fitted_encoder_stays_as_it_is(siren):
+    before = copy.deepcopy(siren.codec_.field.state_dict())
+    operator = OPERATORS["angles"]
+    siren.transform(measured(operator, pictures(2, 15), 0.5), operator=operator)
+    for name, weight in siren.codec_.field.state_dict().items():
+        assert torch.equal(weight, before[name])
+
+
+class Doubled(Identity):
+    def adjoint(self, measured):
+        return 2.0 * super().adjoint(measured)
+
+
+WRONG = {
+    "shape that operator has, \\(3, 17\\)": lambda e: e.transform(
+        np.ones((2, 3, 5)), operator=OPERATORS["angles"]
+    ),
+    "differ by": lambda e: e.transform(np.ones((2, 1)), operator=Doubled([[0.0, 0.0]])),
+    "the 2 axes of fit": lambda e: e.transform(np.ones((2, 1)), operator=Identity([[0.0]])),
+    "one for each of the 2": lambda e: e.transform(
+        np.ones((2, 1)), operator=[Identity([[0.0, 0.0]])] * 3
+    ),
+    "X is real": lambda e: e.transform(np.ones((2, 12, 12)), operator=OPERATORS["frequencies"]),
+    "infinity": lambda e: e.transform([[np.inf]], operator=Identity([[0.0, 0.0]])),
+    "holds no measurement": lambda e: e.transform([[np.nan]], operator=Identity([[0.0, 0.0]])),
+    "likelihood must be one of": lambda e: e.transform(
+        [[1.0]], operator=Identity([[0.0, 0.0]]), likelihood="normal"
+    ),
+    "must hold counts": lambda e: e.transform(
+        [[-1.0]], operator=Identity([[0.0, 0.0]]), likelihood="poisson"
+    ),
+    "positive and finite": lambda e: e.transform(
+        [[1.0]], operator=Identity([[0.0, 0.0]]), likelihood=Gaussian(std=0.0)
+    ),
+    "broadcast to X": lambda e: e.transform(
+        [[1.0]], operator=Identity([[0.0, 0.0]]), likelihood=Gaussian(std=[1.0, 2.0])
+    ),
+    "give observed= with it": lambda e: e.inverse_transform(
+        np.zeros((1, 12)), operator=Identity([[0.0, 0.0]]), return_std=True
+    ),
+    "which only deviations depend on": lambda e: e.inverse_transform(
+        np.zeros((1, 12)), observed=[[1.0]], operator=Identity([[0.0, 0.0]])
+    ),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_is_wrong_is_named(siren, message):
+    with pytest.raises(ValueError, match=message):
+        WRONG[message](siren)
