@@ -9,6 +9,7 @@ import pytest
 LATER = (
     "dask",
     "distributed",
+    "finufft",
     "matplotlib",
     "medmnist",
     "monai",
@@ -17,6 +18,7 @@ LATER = (
     "numba",
     "pydicom",
     "safetensors",
+    "skimage",
     "torchmetrics",
     "tqdm",
     "wfdb",
