@@ -149,7 +149,8 @@ def decode_latents(
     frame, codes, dtype = codec.whole_frame, codec.codes(latents), where.pop("dtype")
 
     def need() -> float:
-        return codec.decoding_bytes(derivatives=derivative is not None or return_std)
+        of_solver = observed.bytes() if isinstance(observed, Measurements) else 0.0
+        return of_solver + codec.decoding_bytes(derivatives=derivative is not None or return_std)
 
     def whole(decoder: Decoder, dtype: npt.DTypeLike | None) -> list[Any]:
         with room(memory_budget, need, codec.device, "inverse_transform"):
@@ -173,7 +174,14 @@ def decode_latents(
         return values
     if isinstance(observed, Measurements):
         measured = observed
-        (deviation,) = whole(lambda rows, x: [measured_std(codec, measured, rows, x)], None)
+        ends = np.stack([measured.codec.whole_frame.lower, measured.codec.whole_frame.upper])
+        here, there = (own.units.coordinates(ends) for own in (codec, measured.codec))
+        if codec.latent_size != measured.codec.latent_size or not np.allclose(here, there):
+            raise ValueError(
+                "operator= with observed= is for latents of signals of the size of fit, decoded "
+                "within its extent"
+            )
+        (deviation,) = whole(lambda rows, x: [measured_std(measured, rows, x)], None)
         return values, deviation
     store = None if observed is None else codec.store(observed)
     (deviation,) = whole(lambda rows, x: [codec.std(codes, rows, x, store)], None)

@@ -14,8 +14,8 @@ from neurfield.spec import Spec
 
 __all__ = ["Evaluated", "Gaussian", "Huber", "Likelihood", "Poisson", "StudentT"]
 
-_NEWTON_STEPS = 8  # towards the most probable intensity of transmitted counts
-_LEAST_RATE = 1e-12  # of counts, relative to one
+_NEWTON_STEPS = 8
+_MOST_EXPONENT, _TINY = 500.0, 1e-300
 
 
 class Evaluated(NamedTuple):
@@ -235,35 +235,40 @@ class Poisson(Likelihood):
     ) -> Evaluated:
         # At the most probable one of the predictions that are possible, a Moreau envelope.
         if self.link == "identity":
-            at, rate = self._emitted(predicted, measured, variance)
-            slope, curvature = measured / at - self.scale, measured / at.square()
-            curvature = torch.maximum(curvature, self.scale / at.clamp_min(1.0 / self.scale))
+            at = self._emitted(predicted, measured, variance)
+            rate = self.scale * at
+            # Where nothing was counted and a rate below zero is held at it, its distance counts.
+            is_held = (measured == 0) & (at == 0)
+            curvature = self.scale**2 / rate.clamp_min(0.5)
+            curvature = torch.where(is_held, 1.0 / variance, curvature / (1 + variance * curvature))
         else:
-            at, rate = self._transmitted(predicted, measured, variance)
-            slope, curvature = rate - measured, rate
+            at = self._transmitted(predicted, measured, variance)
+            rate = self.scale * torch.exp(-at.clamp(-_MOST_EXPONENT, _MOST_EXPONENT))
+            curvature = rate / (1.0 + variance * rate)
         moved = at - predicted
-        loss = rate - measured * rate.log() + 0.5 * moved.square() / variance
-        return Evaluated(loss, slope, curvature / (1.0 + variance * curvature))
+        # Beside that of the rate that is most probable for the counts alone.
+        beside = torch.xlogy(measured, measured) - measured
+        loss = rate - torch.xlogy(measured, rate) + beside + 0.5 * moved.square() / variance
+        return Evaluated(loss, moved / variance, curvature)
 
-    def _emitted(
-        self, predicted: Tensor, measured: Tensor, variance: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _emitted(self, predicted: Tensor, measured: Tensor, variance: Tensor) -> Tensor:
         middle = 0.5 * (predicted - variance * self.scale)
         root = (middle.square() + variance * measured).sqrt()
         # Whichever form does not subtract numbers of one size.
-        at = torch.where(
+        return torch.where(
             middle >= 0, middle + root, variance * measured / (root - middle).clamp_min(1e-300)
         )
-        at = at.clamp_min(_LEAST_RATE / self.scale)
-        return at, self.scale * at
 
-    def _transmitted(
-        self, predicted: Tensor, measured: Tensor, variance: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        alone = self.start(measured)  # the solution lies between this and what is predicted
-        at = torch.where(predicted < alone, torch.maximum(predicted, alone - 3.0), alone)
-        for _ in range(_NEWTON_STEPS):
-            rate = self.scale * torch.exp(-at.clamp(-50.0, 50.0))
-            gradient = measured - rate + (at - predicted) / variance
-            at = at - (gradient / (rate + 1.0 / variance)).clamp(-2.0, 2.0)
-        return at, (self.scale * torch.exp(-at.clamp(-50.0, 50.0))).clamp_min(_LEAST_RATE)
+    def _transmitted(self, predicted: Tensor, measured: Tensor, variance: Tensor) -> Tensor:
+        # at - predicted = variance · (rate - measured): with W that of Lambert.
+        moved = predicted - variance * measured
+        logarithm = (variance * self.scale).log() - moved
+        return moved + _lambert_of_exponential(logarithm)
+
+
+def _lambert_of_exponential(logarithm: Tensor) -> Tensor:
+    """Return W(exp(x)), the w with w + log w = x, by Newton's method on its logarithm."""
+    w = torch.where(logarithm > 1.0, logarithm, logarithm.clamp_max(1.0).exp())
+    for _ in range(_NEWTON_STEPS):
+        w = w * (1.0 + logarithm - w.clamp_min(_TINY).log()) / (1.0 + w)
+    return w

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,13 +12,22 @@ import torch
 
 from neurfield.codec import Codec
 from neurfield.learning.lanes import each_in_lanes, lane_count
-from neurfield.learning.measured import Found, Measured, Shared, solved, tangent_of
+from neurfield.learning.measured import (
+    Found,
+    Measured,
+    Shared,
+    gaussian_of,
+    solved,
+    tangent_of,
+)
 from neurfield.likelihoods import Likelihood
 from neurfield.memory import room
 from neurfield.operators import check_adjoint
 from neurfield.patched import patches_of
 
 _COLUMNS = 2**12  # values whose deviations are found at once
+_MOST_LATENTS = 2**14
+_TOGETHER = 16  # signals that are measured in one go, about
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,8 @@ class Measurements:
 
     Parameters
     ----------
+    codec : Codec
+        That solves for the latents.
     values : float64 array of shape (n, m)
         Real numbers of each signal, NaN where nothing was measured.
     operators : list of n Operator
@@ -37,6 +48,7 @@ class Measurements:
         Standard deviation of each; None = there is none, or it is to be found out.
     """
 
+    codec: Codec
     values: np.ndarray
     operators: list[Any]
     likelihood: Likelihood
@@ -44,6 +56,29 @@ class Measurements:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def subset(self, rows: np.ndarray) -> Measurements:
+        """Return those of some signals.
+
+        Parameters
+        ----------
+        rows : int array of shape (k,)
+            Which ones.
+        """
+        std = None if self.std is None else self.std[rows]
+        operators = [self.operators[i] for i in rows]
+        return replace(self, values=self.values[rows], operators=operators, std=std)
+
+    def bytes(self) -> float:
+        """Return about how many bytes solving takes: a tangent model, and matrices of each lane."""
+        P, m = self.codec.latent_size, self.values.shape[1]
+        operators = {id(one): one for one in self.operators}.values()
+        n_values = max(len(one.points()) for one in operators) * self.codec.field.out_dim
+        lanes = lane_count(self.codec.device)
+        n_tangents = min(len(operators), lanes)
+        tangents = n_tangents * (8 * P * m + self.codec.dtype.itemsize * (P + _TOGETHER) * n_values)
+        of_lane = 8 * P * (2 * m + 3 * P) + self.codec.decoding_bytes(derivatives=True)
+        return 8 * P * P + tangents + lanes * of_lane
 
 
 def read_measurements(
@@ -71,7 +106,7 @@ def read_measurements(
     """
     likelihood = Likelihood.of(likelihood)
     likelihood.check()
-    values = np.asarray(X)
+    values = _without_masks(X)
     if values.dtype.kind not in "biufc" or values.ndim < 1 or not len(values):
         raise ValueError(
             f"{name} must hold the measurements of one signal or more, as numbers of shape "
@@ -86,6 +121,11 @@ def read_measurements(
         raise ValueError(
             "operator= needs a field whose latents are of whole signals or of cells, not of "
             "patches or pooled: fit without patch_size and pool"
+        )
+    if codec.latent_size > _MOST_LATENTS:
+        raise ValueError(
+            f"operator= solves with matrices of all latents of a signal, {_MOST_LATENTS} at most, "
+            f"got {codec.latent_size}"
         )
     several = isinstance(operator, Sequence)
     operators = list(operator) if several else [operator] * len(values)
@@ -114,7 +154,7 @@ def read_measurements(
     if (empty := np.flatnonzero(np.isnan(rows).all(axis=1))).size:
         raise ValueError(f"{name}[{empty[0]}] holds no measurement, only NaN")
     likelihood.check_measured(torch.as_tensor(rows))
-    return Measurements(rows, operators, likelihood, _std(likelihood.std, values, name))
+    return Measurements(codec, rows, operators, likelihood, _std(likelihood.std, values, name))
 
 
 def _checked(codec: Codec, operator: Any, name: str) -> tuple[tuple[int, ...], bool]:
@@ -125,6 +165,12 @@ def _checked(codec: Codec, operator: Any, name: str) -> tuple[tuple[int, ...], b
     if points.shape[1] != n_axes:
         raise ValueError(
             f"{name}.points() must have the {n_axes} axes of fit, got shape {points.shape}"
+        )
+    if codec.any_size and codec.whole_frame.share_inside(tuple(points.T), True) < 1.0:
+        raise ValueError(
+            f"{name}.points() must lie in the extent seen in fit, where latents of cells are: from "
+            f"{codec.whole_frame.lower.tolist()} to {codec.whole_frame.upper.tolist()}, got "
+            f"{points.min(axis=0).tolist()} to {points.max(axis=0).tolist()}"
         )
     codec.whole_frame.warn_outside(points.min(axis=0), points.max(axis=0), "measuring")
     measured = np.asarray(operator.apply(np.zeros((1, len(points), n_channels))))
@@ -152,26 +198,20 @@ def encode_measured(
     """
     measurements = read_measurements(codec, X, operator, likelihood)
     latents = np.empty((len(measurements), codec.latent_size), dtype=np.float32)
-    need = partial(_bytes, codec, measurements)
-    with room(memory_budget, need, codec.device, "transform"):
-        solve = _solver(codec, measurements)
 
-        def of_signal(i: int, lane: int) -> None:
-            latents[i] = solve(i).latent.numpy()
+    def keep(i: int, found: Found) -> None:
+        latents[i] = found.latent.numpy()
 
-        each_in_lanes(of_signal, len(latents))
+    with room(memory_budget, measurements.bytes, codec.device, "transform"):
+        _solve_each(measurements, np.arange(len(latents)), keep)
     return latents
 
 
-def measured_std(
-    codec: Codec, measurements: Measurements, rows: np.ndarray, points: np.ndarray
-) -> np.ndarray:
+def measured_std(measurements: Measurements, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Return the standard deviation of decoded values, those around the field included.
 
     Parameters
     ----------
-    codec : Codec
-        Fitted.
     measurements : Measurements
         As :func:`read_measurements` returns them.
     rows : int array of shape (k,)
@@ -184,52 +224,82 @@ def measured_std(
     array of shape (k, M, c)
         In the caller's units.
     """
+    codec = measurements.codec
     posterior = codec.posterior
     assert posterior is not None
     coords = codec.units.coordinates(points)
     where = torch.as_tensor(coords, dtype=codec.dtype, device=codec.device)
     result = np.empty((len(rows), len(points), codec.field.out_dim), dtype=codec.value_dtype)
-    solve = _solver(codec, measurements)
     with torch.no_grad():
         columns = tangent_of(codec.field.twin(), where)[1].flatten(1).cpu()
 
-    def of_signal(i: int, lane: int) -> None:
-        factor, spread = solve(int(rows[i])).factor, []
+    def keep(i: int, found: Found) -> None:
+        spread = []
         for some in columns.split(_COLUMNS, dim=1):
-            half = torch.linalg.solve_triangular(factor, some.double(), upper=False)
+            half = torch.linalg.solve_triangular(found.factor, some.double(), upper=False)
             spread.append(half.square().sum(dim=0))
         variance = posterior.total(torch.cat(spread).reshape(len(points), -1).numpy(), coords)
         result[i] = np.sqrt(variance) * codec.units.value_scale
 
-    each_in_lanes(of_signal, len(rows))
+    _solve_each(measurements, rows, keep)
     return result
 
 
-def _solver(codec: Codec, measurements: Measurements) -> Callable[[int], Found]:
-    """Return what solves for a signal; what signals measured alike share is computed once."""
-    shared: dict[int, Shared] = {}
-    for one in measurements.operators:
-        if id(one) not in shared:
-            measured = Measured(one, codec.units, codec.field.out_dim)
-            shared[id(one)] = Shared.of(codec.field, measured, codec.posterior)
+def _solve_each(
+    measurements: Measurements, rows: np.ndarray, keep: Callable[[int, Found], None]
+) -> None:
+    """Solve for some signals, and hand on each result with its place among them.
 
-    def solve(i: int) -> Found:
-        own = shared[id(measurements.operators[i])]
-        std = None if measurements.std is None else torch.as_tensor(measurements.std[i])
-        values = torch.as_tensor(measurements.values[i])
-        return solved(own, values, measurements.likelihood, std, codec.solver.steps)
+    What signals have in common that one operator has measured is there as long as they are solved.
+    """
+    codec = measurements.codec
+    with torch.no_grad():
+        known = gaussian_of(codec.posterior, codec.field)
+    places: dict[int, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(id(measurements.operators[row]), []).append(place)
 
-    return solve
+    def shared_by(alike: list[int]) -> Shared:
+        operator = measurements.operators[rows[alike[0]]]
+        return Shared.of(codec.field, Measured(operator, codec.units, codec.field.out_dim), known)
+
+    def solve(place: int, shared: Shared) -> None:
+        row = rows[place]
+        std = None if measurements.std is None else torch.as_tensor(measurements.std[row])
+        values = torch.as_tensor(measurements.values[row])
+        keep(place, solved(shared, values, measurements.likelihood, std, codec.solver.steps))
+
+    groups = list(places.values())
+    if len(groups) < lane_count(codec.device):
+        for alike in groups:
+            shared = shared_by(alike)
+            each_in_lanes(partial(_of_item, solve, alike, shared), len(alike))
+        return
+
+    def of_group(number: int, lane: int) -> None:
+        shared = shared_by(groups[number])
+        for place in groups[number]:
+            solve(place, shared)
+
+    each_in_lanes(of_group, len(groups))
 
 
-def _bytes(codec: Codec, measurements: Measurements) -> float:
-    """Return about how many bytes solving takes: tangent models, and matrices of each lane."""
-    P, m = codec.latent_size, measurements.values.shape[1]
-    operators = {id(one): one for one in measurements.operators}.values()
-    n_values = max(len(one.points()) for one in operators) * codec.field.out_dim
-    tangents = len(operators) * 8 * P * m + codec.dtype.itemsize * P * n_values
-    of_lane = 8 * P * (2 * m + 3 * P) + codec.decoding_bytes(derivatives=True)
-    return tangents + lane_count(codec.device) * of_lane
+def _of_item(
+    solve: Callable[[int, Shared], None], alike: list[int], shared: Shared, item: int, lane: int
+) -> None:
+    solve(alike[item], shared)
+
+
+def _without_masks(X: Any) -> np.ndarray:
+    """Return measurements with NaN where either part of one, or a mask, says that it is missing."""
+    values = np.asarray(X)
+    masked = np.ma.getmaskarray(X) if isinstance(X, np.ma.MaskedArray) else None
+    if values.dtype.kind == "c":
+        masked = np.isnan(values) if masked is None else masked | np.isnan(values)
+    if masked is None or not masked.any():
+        return values
+    missing = complex(np.nan, np.nan) if values.dtype.kind == "c" else np.nan
+    return np.where(masked, missing, values)
 
 
 def _rows(values: np.ndarray) -> np.ndarray:

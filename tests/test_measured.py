@@ -166,6 +166,81 @@ def test_units_of_measurements_do_not_matter(siren):
     )
 
 
+@pytest.mark.parametrize("encoder", ["linear", "siren"])
+def test_threads_do_not_get_in_each_others_way(encoder, request):
+    encoder = request.getfixturevalue(encoder)
+    operator = OPERATORS["angles"]
+    Y = measured(operator, pictures(12, 16), 0.5)
+    alone = encoder.transform(Y, operator=operator)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for _ in range(3):
+            np.testing.assert_allclose(
+                encoder.transform(Y, operator=operator), alone, rtol=1e-3, atol=1e-4
+            )
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", StudentT()])
+def test_frequencies_that_were_not_measured_count_for_nothing(linear, likelihood):
+    operator = OPERATORS["frequencies"]
+    Y = measured(operator, pictures(2, 17), 2.0)
+    unseen = ~np.broadcast_to(operator.mask, Y.shape)
+    found = [
+        linear.transform(np.where(unseen, other, Y), operator=operator, likelihood=likelihood)
+        for other in (0.0, 1e3, np.nan, complex(np.nan, np.nan))
+    ]
+    for each in found[1:]:
+        np.testing.assert_allclose(each, found[0], atol=1e-6)
+
+
+def test_masked_measurements_are_missing(siren):
+    operator, hidden = OPERATORS["blur"], np.random.default_rng(0).random((2, *SHAPE)) < 0.3
+    Y = measured(operator, pictures(2, 18), 0.5)
+    np.testing.assert_array_equal(
+        siren.transform(np.ma.masked_array(np.where(hidden, 1e6, Y), hidden), operator=operator),
+        siren.transform(np.where(hidden, np.nan, Y), operator=operator),
+    )
+
+
+def test_each_signal_on_a_grid_of_its_own_has_deviations(linear, siren):
+    operator = OPERATORS["angles"]
+    Y = measured(operator, pictures(2, 19), 0.5)
+    grids = [{"y": np.arange(12.0), "x": np.arange(12.0)}] * 2
+    for encoder in (linear, siren):
+        Z = encoder.transform(Y, operator=operator)
+        how = {"observed": Y, "operator": operator, "return_std": True}
+        _, whole = encoder.inverse_transform(Z, **how)
+        _, each = encoder.inverse_transform(Z, coords=grids, **how)
+        np.testing.assert_allclose(np.stack([np.asarray(one) for one in each]), whole, rtol=1e-4)
+
+
+PREDICTED = (-2.0, -0.5, 0.001, 0.3, 5.0, 40.0)
+
+
+@pytest.mark.parametrize(
+    "likelihood",
+    [Gaussian(), Huber(), StudentT(), Poisson(3.0), Poisson(200.0, "transmission")],
+    ids=str,
+)
+def test_slopes_are_those_of_the_loss(likelihood):
+    grid = torch.cartesian_prod(
+        torch.tensor(PREDICTED), torch.tensor([0.0, 1.0, 300.0]), torch.tensor([1e-6, 1e-2, 1.0])
+    ).double()
+    predicted, counts, variance = grid.T
+    std, step = torch.full_like(predicted, 0.5), 1e-2 * 1e-3 * predicted.abs().clamp_min(0.01)
+    here = likelihood.evaluate(predicted, counts, std, variance)
+    ends = [
+        likelihood.evaluate(predicted + side * step, counts, std, variance).loss
+        for side in (1.0, -1.0)
+    ]
+    expected = (ends[1] - ends[0]) / (2 * step)
+    torch.testing.assert_close(here.slope, expected, rtol=2e-3, atol=2e-2)
+    assert (here.curvature > 0).all()
+
+
 def test_the_level_of_noise_is_found_out(linear):
     operator, X = Radon(SHAPE, np.arange(0.0, 180.0, 10.0)), pictures(10, 11)
     decoded = linear.inverse_transform(linear.transform(X))
@@ -243,6 +318,7 @@ class Doubled(Identity):
         return 2.0 * super().adjoint(measured)
 
 
+LAPPED = []
 WRONG = {
     "shape that operator has, \\(3, 17\\)": lambda e: e.transform(
         np.ones((2, 3, 5)), operator=OPERATORS["angles"]
@@ -267,6 +343,9 @@ WRONG = {
     "broadcast to X": lambda e: e.transform(
         [[1.0]], operator=Identity([[0.0, 0.0]]), likelihood=Gaussian(std=[1.0, 2.0])
     ),
+    "must lie in the extent seen in fit": lambda e: LAPPED[0].transform(
+        np.ones((1, 1)), operator=Identity([[30.0, 0.0]])
+    ),
     "give observed= with it": lambda e: e.inverse_transform(
         np.zeros((1, 12)), operator=Identity([[0.0, 0.0]]), return_std=True
     ),
@@ -277,6 +356,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("message", WRONG)
-def test_what_is_wrong_is_named(siren, message):
+def test_what_is_wrong_is_named(siren, linear, message):
+    LAPPED[:] = [linear]
     with pytest.raises(ValueError, match=message):
         WRONG[message](siren)

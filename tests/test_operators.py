@@ -111,6 +111,31 @@ def test_a_wrong_adjoint_is_refused_with_its_figure():
         check_adjoint([], 1)
 
 
+@pytest.mark.parametrize("wrong", [0.0, 2.0])
+def test_a_wrong_adjoint_is_refused_however_much_is_measured(wrong):
+    class Wrong(Mask):
+        def adjoint(self, measured):
+            return wrong * super().adjoint(measured)
+
+    with pytest.raises(ValueError, match="not the adjoint"):
+        check_adjoint(Wrong((512, 512), np.ones((512, 512), bool)), 1)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_integers_are_numbers_too(name):
+    operator, n_channels = OPERATORS[name]()
+    values = draw.integers(0, 256, (2, len(operator.points()), n_channels))
+    measured = operator.apply(values.astype(float))
+    scale = np.abs(measured).max()
+    np.testing.assert_allclose(operator.apply(values), measured, atol=1e-5 * scale)
+    np.testing.assert_allclose(operator.apply(values.astype(np.uint8)), measured, atol=1e-5 * scale)
+    if not np.iscomplexobj(measured):
+        whole = np.round(measured)
+        np.testing.assert_allclose(
+            operator.adjoint(whole.astype(int)), operator.adjoint(whole), rtol=1e-4, atol=1e-3
+        )
+
+
 def test_projections_are_those_of_scikit_image():
     skimage = pytest.importorskip("skimage.transform")
     y, x = np.indices((41, 41)) - 20.0

@@ -86,6 +86,55 @@ def _with_pull(
     return values, lambda cotangent: pull(cotangent)[0]
 
 
+class AutogradProducts:
+    """Products with the derivative J of values by latents, forwards and back.
+
+    Forwards, the way back is differentiated by what it carries, in which it is linear: the forward
+    mode of torch has one state for all threads, and lanes are several.
+
+    Parameters
+    ----------
+    values : Tensor of shape (B, N, c)
+        As they were evaluated, with a graph.
+    latents : Tensor of shape (B, P)
+        From which the graph begins.
+    """
+
+    def __init__(self, values: Tensor, latents: Tensor) -> None:
+        self.values, self._latents = values, latents
+        with torch.enable_grad():
+            self._carried = torch.zeros_like(values, requires_grad=True)
+            (self._pulled,) = torch.autograd.grad(
+                values, latents, self._carried, create_graph=True, materialize_grads=True
+            )
+
+    def jvp(self, direction: Tensor) -> Tensor:
+        """Return J · direction: (B, P) to (B, N, c).
+
+        Parameters
+        ----------
+        direction : Tensor of shape (B, P)
+            Of the latents.
+        """
+        (found,) = torch.autograd.grad(
+            self._pulled, self._carried, direction, retain_graph=True, materialize_grads=True
+        )
+        return found
+
+    def vjp(self, cotangent: Tensor) -> Tensor:
+        """Return Jᵀ · cotangent: (B, N, c) to (B, P).
+
+        Parameters
+        ----------
+        cotangent : Tensor of shape (B, N, c)
+            Of the values.
+        """
+        (found,) = torch.autograd.grad(
+            self.values, self._latents, cotangent, retain_graph=True, materialize_grads=True
+        )
+        return found
+
+
 class AutogradTape:
     """The graph of one block, from :meth:`AutogradSweeps.evaluate` on.
 
@@ -149,14 +198,8 @@ class AutogradSweeps(Sweeps):
         tape.cotangent = cotangent
         return self._gradients(tape.values, [tape.latents], cotangent)[0]
 
-    @torch.no_grad()
     def carry_forward(self, tape: AutogradTape, block: Block, direction: Tensor) -> Tensor:
-        found: Any = torch.func.jvp(
-            lambda latents: self._field(block.coords, latents),
-            (tape.latents.detach(),),
-            (direction,),
-        )
-        return found[1]
+        return AutogradProducts(tape.values, tape.latents).jvp(direction)
 
     @torch.no_grad()
     def jacobian(self, tape: AutogradTape, block: Block) -> Tensor:

@@ -24,7 +24,7 @@ class Operator(ABC):
     """A linear map A from a field's values at points to what was measured of them.
 
     One of one's own has these three methods; nothing else is asked of it, so that it need not even
-    inherit from this class.
+    inherit from this class. They may be called from several threads at a time.
 
     Examples
     --------
@@ -223,6 +223,8 @@ def check_adjoint(operator: Any, n_channels: int, name: str = "operator") -> Non
     other = draw.standard_normal(measured.shape)
     if np.iscomplexobj(measured):
         other = other + 1j * draw.standard_normal(measured.shape)
+    # Random numbers alone are nearly orthogonal to what is measured, the more of them there are.
+    other = other / np.linalg.norm(other) + measured / max(float(np.linalg.norm(measured)), 1e-300)
     back = np.asarray(operator.adjoint(other))
     if back.shape != values.shape or np.iscomplexobj(back):
         raise ValueError(

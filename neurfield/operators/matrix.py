@@ -53,7 +53,7 @@ class Matrix(GridOperator):
     def apply(self, values: np.ndarray) -> np.ndarray:
         n, n_points, c = values.shape
         columns = values.transpose(1, 0, 2).reshape(n_points, n * c)
-        found = self.matrix @ columns
+        found = self.matrix @ columns.astype(np.result_type(values.dtype, np.float32), copy=False)
         rows = np.asarray(found).reshape(-1, n, c).transpose(1, 0, 2)
         return rows.reshape(n, *self.measured_shape, *((c,) if c > 1 else ()))
 

@@ -64,14 +64,14 @@ class Mask(GridOperator):
                 f"somewhere, got {self.mask.dtype} of shape {self.mask.shape}"
             )
 
-    def points(self) -> np.ndarray:
-        return super().points()[self.mask.ravel()]
-
     def apply(self, values: np.ndarray) -> np.ndarray:
-        return _without_channel(values)
+        return _without_channel(values[:, self.mask.ravel()])
 
     def adjoint(self, measured: np.ndarray) -> np.ndarray:
-        return measured.real.reshape(*measured.shape[:2], -1)
+        seen = measured.real.reshape(*measured.shape[:2], -1)
+        found = np.zeros((len(seen), self.mask.size, seen.shape[2]), dtype=seen.dtype)
+        found[:, self.mask.ravel()] = seen
+        return found
 
 
 def _without_channel(values: np.ndarray) -> np.ndarray:

@@ -106,7 +106,7 @@ class Radon(GridOperator):
         n, _, c = values.shape
         plane = self.matrix.shape[1]
         slices = values.reshape(-1, plane, c).transpose(1, 0, 2).reshape(plane, -1)
-        rays = self._of_type(values.dtype) @ slices
+        rays = self._for(slices) @ slices
         rays = rays.reshape(-1, n * values.shape[1] // plane, c).transpose(1, 0, 2)
         shape = n, *self.shape[:-2], len(self.angles), self.n_detectors
         return rays.reshape(*shape, *((c,) if c > 1 else ()))
@@ -116,10 +116,13 @@ class Radon(GridOperator):
         n_slices = n * math.prod(self.shape[:-2])
         rays = measured.reshape(n_slices, n_rays, -1)
         c = rays.shape[2]
-        found = self._of_type(measured.dtype).T @ rays.transpose(1, 0, 2).reshape(n_rays, -1)
+        columns = rays.transpose(1, 0, 2).reshape(n_rays, -1)
+        found = self._for(columns).T @ columns
         return found.reshape(plane, n_slices, c).transpose(1, 0, 2).reshape(n, -1, c)
 
-    def _of_type(self, dtype: np.dtype) -> csr_array:
+    def _for(self, values: np.ndarray) -> csr_array:
+        """Return the matrix in the precision of values, integers counting as single precision."""
+        dtype = np.result_type(values.dtype, np.float32)
         return self.matrix.astype(dtype) if dtype != self.matrix.dtype else self.matrix
 
 

@@ -60,7 +60,7 @@ class Blur(_Separable):
     --------
     >>> import numpy as np
     >>> Blur((5,), fwhm=2.0).apply(np.eye(5)[:1, :, None]).round(2)
-    array([[0.64, 0.24, 0.03, 0.  , 0.  ]])
+    array([[0.61, 0.25, 0.04, 0.  , 0.  ]])
     """
 
     def __init__(self, grid: Any, fwhm: float | Sequence[float]) -> None:
@@ -128,9 +128,8 @@ class Downsample(_Separable):
 
 
 def _along(matrix: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:
-    return np.moveaxis(
-        np.tensordot(matrix.astype(values.dtype, copy=False), values, (1, axis)), 0, axis
-    )
+    dtype = np.result_type(values.dtype, np.float32)  # integers are not to make weights so
+    return np.moveaxis(np.tensordot(matrix.astype(dtype), values, (1, axis)), 0, axis)
 
 
 def _means(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,17 +28,18 @@ class LatentGaussian:
         μ of the training latents.
     precision : float64 Tensor of shape (P, P)
         Inverse of their covariance.
-    noise : float64 array of shape (M, c)
-        Variance v of a value around the field at each point, in squared scaled units.
+    noise : callable
+        Takes normalised points, an array of shape (M, d); returns the variance v of a value around
+        the field at each, of shape (M, c), in squared scaled units.
     """
 
     mean: Tensor
     precision: Tensor
-    noise: np.ndarray
+    noise: Callable[[np.ndarray], np.ndarray]
 
 
-def gaussian_of(posterior: Any, field: Field, coords: np.ndarray) -> LatentGaussian:
-    """Return the Gaussian that a fit has learnt, for points of signals of a field's size.
+def gaussian_of(posterior: Any, field: Field) -> LatentGaussian:
+    """Return the Gaussian that a fit has learnt.
 
     Parameters
     ----------
@@ -45,21 +47,22 @@ def gaussian_of(posterior: Any, field: Field, coords: np.ndarray) -> LatentGauss
         Of a fitted codec.
     field : Field
         Of signals of some size.
-    coords : array of shape (M, d)
-        Normalised.
     """
     if isinstance(posterior, LappedPosterior):
         assert isinstance(field, LappedField)
-        prior, cells = posterior.prior, field.cells
-        own = posterior.precision.double().repeat(cells.n_cells)
-        matrix = prior.blocks(cells).dense() + torch.diag(own)
-        mean = prior.mean.double().repeat(cells.n_cells)
-        noise = np.broadcast_to(posterior.noise, (len(coords), field.out_dim))
-        return LatentGaussian(mean, 0.5 * (matrix + matrix.T) / prior.noise, noise)
+        prior, cells, variance = posterior.prior, field.cells, posterior.noise
+        own = posterior.precision.double().cpu().repeat(cells.n_cells)
+        matrix = prior.blocks(cells).dense().cpu() + torch.diag(own)
+        mean = prior.mean.double().cpu().repeat(cells.n_cells)
+        return LatentGaussian(
+            mean,
+            0.5 * (matrix + matrix.T) / prior.noise,
+            lambda coords: np.broadcast_to(variance, (len(coords), len(variance))),
+        )
     assert isinstance(posterior, Posterior)
     known = posterior.prior
     return LatentGaussian(
-        torch.as_tensor(known.mean), torch.as_tensor(known.precision), posterior.variance(coords)
+        torch.as_tensor(known.mean), torch.as_tensor(known.precision), posterior.variance
     )
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from neurfield.signals import Units
 
-_PROBES, _SEED = 128, 0  # signals of noise by which variances of measurements are estimated
+# Signals of noise by which variances of measurements are estimated, and how many at a time.
+_PROBES, _TOGETHER, _SEED = 128, 8, 0
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,12 @@ class Measured:
         array of shape (m,)
             Estimated by measuring signals of such noise.
         """
-        draw = np.random.default_rng(_SEED)
-        signs = draw.choice([-1.0, 1.0], (_PROBES, *noise.shape))
-        measured = self.apply(torch.as_tensor(signs * np.sqrt(noise)))
-        return measured.square().mean(dim=0).numpy()
+        draw, total = np.random.default_rng(_SEED), 0.0
+        for _ in range(_PROBES // _TOGETHER):
+            signs = draw.choice([-1.0, 1.0], (_TOGETHER, *noise.shape))
+            measured = self.apply(torch.as_tensor(signs * np.sqrt(noise))).numpy()
+            total = total + np.square(measured).sum(axis=0)
+        return np.asarray(total) / _PROBES
 
 
 def _of(values: Tensor) -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from neurfield.fields import Field
-from neurfield.learning.measured.gaussian import LatentGaussian, gaussian_of, tangent_of
+from neurfield.fields.autograd import AutogradProducts
+from neurfield.learning.measured.gaussian import LatentGaussian, tangent_of
 from neurfield.learning.measured.map import Measured
 from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients
 from neurfield.learning.solvers.tangent import cholesky
@@ -44,6 +44,10 @@ class Shared:
         A J₀: what is measured of the tangent model.
     origin : Tensor of shape (m,)
         A f₀.
+    at_zero : Tensor of shape (m,)
+        What is measured where scaled values are zero.
+    of_values : Tensor of shape (m,)
+        Variance of measurements that comes from values around the field.
     shape : tuple of int
         Of what is measured of one signal.
     is_complex : bool
@@ -56,12 +60,14 @@ class Shared:
     known: LatentGaussian
     columns: Tensor
     origin: Tensor
+    at_zero: Tensor
+    of_values: Tensor
     shape: tuple[int, ...]
     is_complex: bool
 
     @classmethod
     @torch.no_grad()
-    def of(cls, field: Field, measured: Measured, posterior: object) -> Self:
+    def of(cls, field: Field, measured: Measured, known: LatentGaussian) -> Self:
         """Measure the tangent model.
 
         Parameters
@@ -70,14 +76,13 @@ class Shared:
             Of the signals' size; not changed.
         measured : Measured
             Their operator.
-        posterior : Posterior or LappedPosterior
-            Of the fit.
+        known : LatentGaussian
+            Of the latents.
         """
         field = field.twin()
         like = next(field.parameters())
         normalised = measured.coords()
         coords = torch.as_tensor(normalised).to(like)
-        known = gaussian_of(posterior, field, normalised)
         values, jacobian = tangent_of(field, coords)
         parts = [measured.apply(part).cpu().double() for part in jacobian.split(_AT_ONCE)]
         zero = torch.as_tensor(measured.at_zero())
@@ -90,19 +95,11 @@ class Shared:
             known,
             torch.cat(parts),
             origin,
+            zero,
+            torch.as_tensor(measured.variance(known.noise(normalised))),
             some.shape[1:],
             some.dtype.kind == "c",
         )
-
-    @cached_property
-    def of_values(self) -> Tensor:
-        """Variance of measurements that comes from values around the field, of shape (m,)."""
-        return torch.as_tensor(self.measured.variance(self.known.noise))
-
-    @cached_property
-    def at_zero(self) -> Tensor:
-        """What is measured where scaled values are zero."""
-        return torch.as_tensor(self.measured.at_zero())
 
 
 @dataclass(frozen=True)
@@ -144,7 +141,8 @@ def solved(
     steps : int
         Of which the first is the closed form.
     """
-    seen = torch.nonzero(~torch.isnan(values))[:, 0]
+    says_something = (shared.of_values > 0) | (shared.columns != 0).any(dim=0)
+    seen = torch.nonzero(~torch.isnan(values) & says_something)[:, 0]
     found = math.nan
     if std is None:
         std = torch.zeros_like(values)
@@ -225,10 +223,11 @@ class _Problem:
     def step(self, latent: Tensor) -> Tensor:
         """Return the inexact solution of the Gauss–Newton step."""
         shared, coords = self.shared, self.shared.coords
-        at = latent.to(coords)[None]
-        linear = self.field.linearize(coords, at)
         precision = shared.known.precision
-        here = self._evaluate(self._measured(linear.values))
+        with torch.enable_grad():
+            at = latent.to(coords)[None].requires_grad_()
+            linear = AutogradProducts(self.field(coords, at), at)
+        here = self._evaluate(self._measured(linear.values.detach()))
         if not torch.equal(here.curvature, self.weight):
             self._weigh(here.curvature)
 
@@ -239,8 +238,8 @@ class _Problem:
             return linear.vjp(back.to(coords)).double().cpu()
 
         def multiply(rows: Tensor) -> Tensor:
-            moved = torch.func.jvp(lambda z: self.field(coords, z), (at,), (rows.to(coords),))[1]
-            measured = shared.measured.apply(moved.double())[:, self.seen]
+            moved = linear.jvp(rows.to(coords))
+            measured = shared.measured.apply(moved.double()).cpu()[:, self.seen]
             return carried_back(measured * self.weight) + rows @ precision
 
         slope = carried_back(here.slope[None])
