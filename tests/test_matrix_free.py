@@ -7,7 +7,9 @@ import torch
 from neurfield import memory
 from neurfield.fields import ModulatedSiren, SpatialSiren
 from neurfield.learning import Context
+from neurfield.learning.lanes import each_in_lanes
 from neurfield.learning.solvers import LevenbergMarquardt, matrix_free
+from neurfield.learning.workspace import Workspace
 
 P, N = 12, 60
 FIELDS = {
@@ -110,3 +112,32 @@ def test_only_long_latents_are_found_by_products():
     assert costs_too_much(1024)
     assert costs_too_much(2048)
     assert not costs_too_much(8192, channels=1)  # fewer values than latents
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_products_in_threads_do_not_get_in_each_others_way(name):
+    torch.manual_seed(0)
+    field = FIELDS[name]().float()
+    coords = torch.rand(N, 2)
+    signals = torch.rand(24, 1, N, 2)
+    latents, directions = 0.1 * torch.randn(24, 1, P), torch.randn(24, 10, 1, P)
+
+    def multiplied(i):
+        products = matrix_free.Products(field.twin(), Context(coords, signals[i]), Workspace())
+        products.move(latents[i])
+        return torch.stack([products.normal(direction) for direction in directions[i]])
+
+    found = [torch.empty(0)] * 24
+
+    def of_item(i, lane):
+        found[i] = multiplied(i)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        each_in_lanes(of_item, 24)
+    finally:
+        torch.set_num_threads(threads)
+    with torch.no_grad():
+        for i in range(24):
+            torch.testing.assert_close(found[i], multiplied(i))
