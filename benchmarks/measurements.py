@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scale import mean_psnr
+from scale import Row, mean_psnr
 from scipy.ndimage import map_coordinates
 from signals import Split, pneumonia, slices
 from skimage.restoration import denoise_tv_chambolle
@@ -52,21 +52,15 @@ def _halved(folder: Path) -> Split:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table.
+class MeasuredRow(Row):
+    """One line of the table, of signals and a length of their latents.
 
     Parameters
     ----------
-    data : callable
-        Takes the folder, returns the signals.
-    latent_dim : int
-        Length of the latent.
     operator : callable
         Takes the shape of a signal, returns what measures it.
     """
 
-    data: Callable[[Path], Split]
-    latent_dim: int
     operator: Callable[[tuple[int, ...]], Operator]
 
 
@@ -92,16 +86,16 @@ def kspace(reduction: int, n_middle: int) -> Callable[[tuple[int, ...]], Operato
 
 
 ROWS = {
-    "xray-ct-4": Row(pneumonia, 256, ct(4)),
-    "xray-ct-8": Row(pneumonia, 256, ct(8)),
-    "xray-ct-16": Row(pneumonia, 256, ct(16)),
-    "xray-kspace-4": Row(pneumonia, 256, kspace(7, 3)),
-    "xray-kspace-7": Row(pneumonia, 256, kspace(14, 2)),
-    "slices-64-ct-16": Row(_halved, 512, ct(16)),
-    "slices-64-ct-32": Row(_halved, 512, ct(32)),
-    "slices-128-ct-16": Row(slices, 1024, ct(16)),
-    "slices-128-ct-32": Row(slices, 1024, ct(32)),
-    "slices-128-kspace-4": Row(slices, 1024, kspace(6, 12)),
+    "xray-ct-4": MeasuredRow(pneumonia, 256, ct(4)),
+    "xray-ct-8": MeasuredRow(pneumonia, 256, ct(8)),
+    "xray-ct-16": MeasuredRow(pneumonia, 256, ct(16)),
+    "xray-kspace-4": MeasuredRow(pneumonia, 256, kspace(7, 3)),
+    "xray-kspace-7": MeasuredRow(pneumonia, 256, kspace(14, 2)),
+    "slices-64-ct-16": MeasuredRow(_halved, 512, ct(16)),
+    "slices-64-ct-32": MeasuredRow(_halved, 512, ct(32)),
+    "slices-128-ct-16": MeasuredRow(slices, 1024, ct(16)),
+    "slices-128-ct-32": MeasuredRow(slices, 1024, ct(32)),
+    "slices-128-kspace-4": MeasuredRow(slices, 1024, kspace(6, 12)),
 }
 
 
@@ -228,7 +222,9 @@ def _real(measured: np.ndarray) -> np.ndarray:
     return np.concatenate([flat.real, flat.imag], axis=1) if np.iscomplexobj(flat) else flat
 
 
-def measure(row: Row, data: Split, encoder: FunctaEncoder, n_signals: int) -> dict[str, Any]:
+def measure(
+    row: MeasuredRow, data: Split, encoder: FunctaEncoder, n_signals: int
+) -> dict[str, Any]:
     """Return what the table says of one row."""
     train, held_out = (np.asarray(p, dtype=np.float64) for p in (data.train, data.held_out))
     held_out = held_out[:n_signals]

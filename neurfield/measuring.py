@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from neurfield.learning.measured import (
     Measured,
     Shared,
     gaussian_of,
+    real_rows,
     solved,
     tangent_of,
 )
@@ -24,6 +24,7 @@ from neurfield.likelihoods import Likelihood
 from neurfield.memory import room
 from neurfield.operators import check_adjoint
 from neurfield.patched import patches_of
+from neurfield.signals.missing import filled
 
 _COLUMNS = 2**12  # values whose deviations are found at once
 _MOST_LATENTS = 2**14
@@ -148,7 +149,7 @@ def read_measurements(
     if len(set(measures.values())) > 1 or is_complex not in measures.values():
         kind = "complex" if is_complex else "real"
         raise ValueError(f"{name} is {kind}, but operator measures other numbers")
-    rows = _rows(values)
+    rows = real_rows(values).astype(np.float64)
     if np.isinf(rows).any():
         raise ValueError(f"{name} must be finite, or NaN where nothing was measured, got infinity")
     if (empty := np.flatnonzero(np.isnan(rows).all(axis=1))).size:
@@ -269,11 +270,18 @@ def _solve_each(
         values = torch.as_tensor(measurements.values[row])
         keep(place, solved(shared, values, measurements.likelihood, std, codec.solver.steps))
 
+    def in_lanes(alike: list[int]) -> None:
+        shared = shared_by(alike)
+
+        def of_signal(i: int, lane: int) -> None:
+            solve(alike[i], shared)
+
+        each_in_lanes(of_signal, len(alike))
+
     groups = list(places.values())
     if len(groups) < lane_count(codec.device):
         for alike in groups:
-            shared = shared_by(alike)
-            each_in_lanes(partial(_of_item, solve, alike, shared), len(alike))
+            in_lanes(alike)
         return
 
     def of_group(number: int, lane: int) -> None:
@@ -284,30 +292,13 @@ def _solve_each(
     each_in_lanes(of_group, len(groups))
 
 
-def _of_item(
-    solve: Callable[[int, Shared], None], alike: list[int], shared: Shared, item: int, lane: int
-) -> None:
-    solve(alike[item], shared)
-
-
 def _without_masks(X: Any) -> np.ndarray:
     """Return measurements with NaN where either part of one, or a mask, says that it is missing."""
     values = np.asarray(X)
-    masked = np.ma.getmaskarray(X) if isinstance(X, np.ma.MaskedArray) else None
-    if values.dtype.kind == "c":
-        masked = np.isnan(values) if masked is None else masked | np.isnan(values)
-    if masked is None or not masked.any():
-        return values
-    missing = complex(np.nan, np.nan) if values.dtype.kind == "c" else np.nan
-    return np.where(masked, missing, values)
-
-
-def _rows(values: np.ndarray) -> np.ndarray:
-    """Return measurements as rows of real numbers."""
-    flat = values.reshape(len(values), -1)
-    if np.iscomplexobj(flat):
-        flat = np.stack([flat.real, flat.imag], axis=-1).reshape(len(values), -1)
-    return flat.astype(np.float64)
+    if values.dtype.kind != "c":
+        return np.asarray(filled(X))
+    missing = np.isnan(values) | np.ma.getmaskarray(X)
+    return np.where(missing, complex(np.nan, np.nan), values)
 
 
 def _std(std: Any, values: np.ndarray, name: str) -> np.ndarray | None:
@@ -323,4 +314,4 @@ def _std(std: Any, values: np.ndarray, name: str) -> np.ndarray | None:
             f"std of likelihood must be a number or broadcast to {name}, of shape {values.shape}, "
             f"got shape {found.shape}"
         ) from error
-    return _rows(found.astype(values.dtype) * (1 + 1j) if np.iscomplexobj(values) else found)
+    return real_rows(found * (1 + 1j) if np.iscomplexobj(values) else found)

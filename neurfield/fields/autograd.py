@@ -144,12 +144,15 @@ class AutogradTape:
         φ of the block's signals, from which the graph begins.
     values, residual, cotangent : Tensor of shape (B, M, c)
         f, f − y, and the gradient of ℓ at f that was last carried back.
+    products : AutogradProducts or None
+        With ∂f/∂φ; None until they are asked for.
     """
 
     latents: Tensor
     values: Tensor
     residual: Tensor
     cotangent: Tensor
+    products: AutogradProducts | None
 
 
 class AutogradSweeps(Sweeps):
@@ -189,7 +192,7 @@ class AutogradSweeps(Sweeps):
     @torch.enable_grad()
     def evaluate(self, tape: AutogradTape, block: Block, shifts: Tensor) -> Tensor:
         tape.latents = shifts.detach().requires_grad_()
-        tape.values = self._field(block.coords, tape.latents)
+        tape.values, tape.products = self._field(block.coords, tape.latents), None
         residual = tape.values - block.values
         tape.residual = residual if block.weights is None else residual * block.weights
         return tape.residual.detach().clone()
@@ -199,7 +202,9 @@ class AutogradSweeps(Sweeps):
         return self._gradients(tape.values, [tape.latents], cotangent)[0]
 
     def carry_forward(self, tape: AutogradTape, block: Block, direction: Tensor) -> Tensor:
-        return AutogradProducts(tape.values, tape.latents).jvp(direction)
+        if tape.products is None:
+            tape.products = AutogradProducts(tape.values, tape.latents)
+        return tape.products.jvp(direction)
 
     @torch.no_grad()
     def jacobian(self, tape: AutogradTape, block: Block) -> Tensor:
@@ -216,6 +221,7 @@ class AutogradSweeps(Sweeps):
         inputs = [tape.latents, *self._learnt.values()]
         bent, *at_weights = self._gradients(slope, inputs, direction)
         self._add(at_weights)
+        tape.products = None
         del tape.values, tape.residual
         return bent
 

@@ -126,7 +126,7 @@ class LappedPosterior:
         coords : ignored
             v is the same everywhere.
         """
-        return self.scale**2 * self.noise + self.latent_scale**2 * spread
+        return self.variance(spread / self.prior.noise, np.zeros(()))
 
     def level(self, misfit: np.ndarray, free: np.ndarray) -> np.ndarray:
         """Return ρ.

@@ -71,7 +71,7 @@ class Stencil:
         for axis, reach in enumerate(self.reach, start=1):
             windows = windows.unfold(axis, 2 * reach + 1, 1)
         windows = windows.movedim(1 + d, -1)
-        for kind, stretches in enumerate(self._stretches()):
+        for kind, stretches in enumerate(self._of_each_kind()):
             matrix, n_cells = self.matrices[kind], math.prod(p.stop - p.start for p in stretches)
             if on_cpu and n_cells >= _CONVOLVED:
                 found[:, *stretches] = self._convolved(around, matrix, stretches)
@@ -82,7 +82,7 @@ class Stencil:
                 found[part] = windows[part].flatten(1 + d) @ matrix
         return found.flatten(1)
 
-    def _stretches(self) -> list[tuple[slice, ...]]:
+    def _of_each_kind(self) -> list[tuple[slice, ...]]:
         """Return which cells are of each kind."""
         along = [_stretches(n, m) for n, m in zip(self.counts, self.kinds, strict=True)]
         return list(product(*along))
@@ -93,7 +93,7 @@ class Stencil:
 
         Their places, those of what each reaches among padded cells, and their kinds.
         """
-        of_each, device = self._stretches(), self.matrices.device
+        of_each, device = self._of_each_kind(), self.matrices.device
         sizes = [math.prod(part.stop - part.start for part in one) for one in of_each]
         most = max(range(len(sizes)), key=lambda kind: sizes[kind])
         if sizes[most] < _CONVOLVED:

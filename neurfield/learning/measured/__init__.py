@@ -1,7 +1,7 @@
 """Latents of signals that were measured through an operator."""
 
 from neurfield.learning.measured.gaussian import LatentGaussian, gaussian_of, tangent_of
-from neurfield.learning.measured.map import Measured
+from neurfield.learning.measured.map import Measured, real_rows
 from neurfield.learning.measured.problem import Found, Shared, solved
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Measured",
     "Shared",
     "gaussian_of",
+    "real_rows",
     "solved",
     "tangent_of",
 ]

@@ -39,8 +39,9 @@ class Measured:
 
     def apply(self, values: Tensor) -> Tensor:
         """Measure differences of scaled values, of shape (n, M, c): rows of real numbers."""
-        scaled = values.detach().cpu().numpy() * self.units.value_scale.astype(_of(values))
-        return torch.as_tensor(self.flat(self.operator.apply(scaled))).to(values)
+        numbers = values.detach().cpu().numpy()
+        scaled = numbers * self.units.value_scale.astype(numbers.dtype)
+        return torch.as_tensor(real_rows(self.operator.apply(scaled))).to(values)
 
     def adjoint(self, rows: Tensor, shape: tuple[int, ...], is_complex: bool) -> Tensor:
         """Return the transpose of :meth:`apply`, of shape (n, M, c).
@@ -62,18 +63,10 @@ class Measured:
         return torch.as_tensor(back * self.units.value_scale).to(rows)
 
     def at_zero(self) -> np.ndarray:
-        """Return what is measured of a signal whose scaled values are zero, flat and real."""
+        """Return what the operator measures of one signal whose scaled values are zero."""
         offset = self.units.invert_values(np.zeros((1, 1, self.n_channels)))
         n_points = len(self.operator.points())
-        return self.flat(self.operator.apply(np.repeat(offset, n_points, axis=1)))[0]
-
-    def flat(self, measured: Any) -> np.ndarray:
-        """Return measurements of n signals as rows of real numbers."""
-        array = np.asarray(measured)
-        rows = array.reshape(len(array), -1)
-        if np.iscomplexobj(rows):
-            rows = np.stack([rows.real, rows.imag], axis=-1).reshape(len(rows), -1)
-        return rows
+        return np.asarray(self.operator.apply(np.repeat(offset, n_points, axis=1)))
 
     def variance(self, noise: np.ndarray) -> np.ndarray:
         """Return about what variance measurements have from independent noise of values.
@@ -96,5 +89,16 @@ class Measured:
         return np.asarray(total) / _PROBES
 
 
-def _of(values: Tensor) -> Any:
-    return np.float64 if values.dtype == torch.float64 else np.float32
+def real_rows(measured: Any) -> np.ndarray:
+    """Return measurements of n signals as rows of real numbers, both parts of complex ones.
+
+    Parameters
+    ----------
+    measured : array of shape (n, ...)
+        As an operator returns them.
+    """
+    array = np.asarray(measured)
+    rows = array.reshape(len(array), -1)
+    if np.iscomplexobj(rows):
+        rows = np.stack([rows.real, rows.imag], axis=-1).reshape(len(rows), -1)
+    return rows

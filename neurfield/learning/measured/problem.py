@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.fields.autograd import AutogradProducts
 from neurfield.learning.measured.gaussian import LatentGaussian, tangent_of
-from neurfield.learning.measured.map import Measured
+from neurfield.learning.measured.map import Measured, real_rows
 from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients
 from neurfield.learning.solvers.tangent import cholesky
 from neurfield.likelihoods import Evaluated, Likelihood
@@ -85,9 +85,9 @@ class Shared:
         coords = torch.as_tensor(normalised).to(like)
         values, jacobian = tangent_of(field, coords)
         parts = [measured.apply(part).cpu().double() for part in jacobian.split(_AT_ONCE)]
-        zero = torch.as_tensor(measured.at_zero())
+        of_zeros = measured.at_zero()
+        zero = torch.as_tensor(real_rows(of_zeros)[0])
         origin = measured.apply(values[None]).cpu().double()[0] + zero
-        some = measured.operator.apply(values[None].double().cpu().numpy())
         return cls(
             field,
             measured,
@@ -97,8 +97,8 @@ class Shared:
             origin,
             zero,
             torch.as_tensor(measured.variance(known.noise(normalised))),
-            some.shape[1:],
-            some.dtype.kind == "c",
+            of_zeros.shape[1:],
+            np.iscomplexobj(of_zeros),
         )
 
 
@@ -112,13 +112,10 @@ class Found:
         Most probable one.
     factor : float64 Tensor of shape (P, P)
         Of the precision of latents in the tangent model, by Cholesky.
-    std : float
-        Of the noise that was found out; NaN where it was given, or there is none.
     """
 
     latent: Tensor
     factor: Tensor
-    std: float
 
 
 @torch.no_grad()
@@ -143,12 +140,10 @@ def solved(
     """
     says_something = (shared.of_values > 0) | (shared.columns != 0).any(dim=0)
     seen = torch.nonzero(~torch.isnan(values) & says_something)[:, 0]
-    found = math.nan
     if std is None:
         std = torch.zeros_like(values)
         if likelihood.has_std:
-            found = _level(shared, values, seen, likelihood.is_robust) ** 0.5
-            std = std + found
+            std += _level(shared, values, seen, likelihood.is_robust) ** 0.5
     problem = _Problem(shared, values, seen, likelihood, std)
     latent = problem.closed_form()
     best, still = problem.objective(latent), problem.objective(shared.known.mean)
@@ -167,7 +162,7 @@ def solved(
         latent, gain, best = latent + length * step, best - trial, trial
         if gain < _LEAST_GAIN * abs(best):
             break
-    return Found(latent, problem.factor, found)
+    return Found(latent, problem.factor)
 
 
 def _level(shared: Shared, values: Tensor, seen: Tensor, is_robust: bool) -> float:
