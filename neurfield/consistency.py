@@ -81,6 +81,8 @@ def check_codec(path: Path, codec: Codec, layout: Layout) -> None:
         _check_lapped_posterior(codec.posterior, field.out_dim)
     elif codec.posterior is not None:
         _check_posterior(path, codec.posterior, field.in_dim, field.out_dim, field.latent_dim)
+    if codec.posterior is not None and codec.posterior.mixture is not None:
+        codec.posterior.mixture.check(field.latent_dim, field.in_dim, field.out_dim)
 
 
 def _check_layout(path: Path, layout: Layout, n_axes: int, n_channels: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import xarray as xr
 
 from neurfield.codec import Codec
 from neurfield.derivatives import gradient
-from neurfield.measuring import Measurements, measured_std
+from neurfield.measuring import Measurements, measured_values
 from neurfield.memory import room
 from neurfield.signals import CoordinateFrame, Layout, Signals, grid_points
 from neurfield.signals.coords import axes_from_coords, points_from
@@ -31,7 +32,7 @@ def decode(
     grid: Sequence[int] | None,
     coords: Any,
     points: npt.ArrayLike | None,
-    dtype: npt.DTypeLike | None,
+    dtypes: Sequence[npt.DTypeLike | None],
     samples: xr.Coordinates | None,
     masked: np.ndarray | None = None,
 ) -> list[Any]:
@@ -48,8 +49,10 @@ def decode(
         Container, axes and labels that the results take.
     n_latents : int
         Number n of latents to decode.
-    grid, coords, points, dtype
+    grid, coords, points
         As in ``FunctaEncoder.inverse_transform``.
+    dtypes : sequence of dtype or None
+        Of the arrays that `decoder` returns, one for each or one for all.
     samples : Coordinates or None
         Labels along the sample dimension, one for each latent.
     masked : bool array that broadcasts to (n, *shape, c), optional
@@ -67,23 +70,23 @@ def decode(
         axes, or there is no grid to decode on.
     """
     check_targets(grid=grid, coords=coords, points=points)
-    if dtype is not None:
-        dtype = _checked_dtype(dtype)
+    dtypes = [None if dtype is None else _checked_dtype(dtype) for dtype in dtypes]
     rows = np.arange(n_latents)
     if points is not None:
         where = points_from(points, layout)
         frame.warn_outside(where.min(axis=0), where.max(axis=0))
-        found = [cast(values, dtype) for values in decoder(rows, where)]
+        found = [cast(values, dtype) for values, dtype in zip(decoder(rows, where), cycle(dtypes))]
         return found if layout.has_channels else [values[..., 0] for values in found]
     if coords is not None and not isinstance(coords, Mapping | xr.DataArray):
-        return _on_own_grids(decoder, frame, layout, rows, coords, dtype)
+        return _on_own_grids(decoder, frame, layout, rows, coords, dtypes)
     if coords is not None:
         axes = axes_from_coords(coords, layout)
         _warn_outside(frame, axes)
-        found = _on_grid(decoder, rows, axes)
-        return [layout.label(cast(values, dtype), axes, samples) for values in found]
+        pairs = zip(_on_grid(decoder, rows, axes), cycle(dtypes))
+        return [layout.label(cast(values, dtype), axes, samples) for values, dtype in pairs]
     axes = decoding_axes(layout, grid)
-    return [layout.wrap(v, axes, dtype, samples, masked) for v in _on_grid(decoder, rows, axes)]
+    pairs = zip(_on_grid(decoder, rows, axes), cycle(dtypes))
+    return [layout.wrap(values, axes, dtype, samples, masked) for values, dtype in pairs]
 
 
 def check_targets(**targets: Any) -> None:
@@ -152,10 +155,10 @@ def decode_latents(
         of_solver = observed.bytes() if isinstance(observed, Measurements) else 0.0
         return of_solver + codec.decoding_bytes(derivatives=derivative is not None or return_std)
 
-    def whole(decoder: Decoder, dtype: npt.DTypeLike | None) -> list[Any]:
+    def whole(decoder: Decoder, *dtypes: npt.DTypeLike | None) -> list[Any]:
         with room(memory_budget, need, codec.device, "inverse_transform"):
             across = codec.across(decoder)
-            return decode(across, frame, layout, len(latents), dtype=dtype, **where)
+            return decode(across, frame, layout, len(latents), dtypes=dtypes, **where)
 
     if derivative is not None:
         if return_std:
@@ -168,10 +171,6 @@ def decode_latents(
             "return_std=True needs what fit learns about latents with learner='varpro' or 'lapped' "
             "from at least two signals; this estimator has not learnt it"
         )
-    (values,) = whole(lambda rows, x: [codec.values(codes[rows], x)], dtype)
-    values = encode(values, layout)
-    if not return_std:
-        return values
     if isinstance(observed, Measurements):
         measured = observed
         ends = np.stack([measured.codec.whole_frame.lower, measured.codec.whole_frame.upper])
@@ -181,8 +180,18 @@ def decode_latents(
                 "operator= with observed= is for latents of signals of the size of fit, decoded "
                 "within its extent"
             )
-        (deviation,) = whole(lambda rows, x: [measured_std(measured, rows, x)], None)
-        return values, deviation
+
+        def found(rows: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
+            added, *deviation = measured_values(measured, rows, x, return_std)
+            return [codec.values(codes[rows], x) + added, *deviation]
+
+        values, *deviation = whole(found, dtype, None)
+        values = encode(values, layout)
+        return (values, *deviation) if return_std else values
+    (values,) = whole(lambda rows, x: [codec.values(codes[rows], x)], dtype)
+    values = encode(values, layout)
+    if not return_std:
+        return values
     store = None if observed is None else codec.store(observed)
     (deviation,) = whole(lambda rows, x: [codec.std(codes, rows, x, store)], None)
     return values, deviation
@@ -261,7 +270,7 @@ def _on_own_grids(
     layout: Layout,
     rows: np.ndarray,
     coords: Any,
-    dtype: npt.DTypeLike | None,
+    dtypes: Sequence[npt.DTypeLike | None],
 ) -> list[list[Any]]:
     grids = list(coords) if isinstance(coords, Iterable) else [coords]
     all_axes = [axes_from_coords(one, layout) for one in grids]
@@ -273,8 +282,8 @@ def _on_own_grids(
     results = []
     for row, axes, grid in zip(rows, all_axes, grids, strict=True):
         _warn_outside(frame, axes)
-        found = [cast(values, dtype) for values in _on_grid(decoder, rows[row : row + 1], axes)]
-        signals = [layout.label(values, axes, None).isel(sample=0) for values in found]
+        found = zip(_on_grid(decoder, rows[row : row + 1], axes), cycle(dtypes))
+        signals = [layout.label(cast(v, dtype), axes, None).isel(sample=0) for v, dtype in found]
         if isinstance(grid, xr.DataArray):  # which signal this is, and where its volume lies
             signals = [_described_by(grid, signal) for signal in signals]
         results.append(signals)

@@ -387,14 +387,14 @@ class FunctaEncoder(
             dimension "derivative" of xarray objects).
         return_std : bool, default=False
             Also return the standard deviation of each value, given the ``observed`` ones. It
-            includes noise and model error, so that ±1.645 standard deviations hold about 90 % of
-            the values that were not observed. For estimators fitted with ``learner="varpro"``.
+            includes noise and model error: ±1.645 standard deviations hold about 90 % of values
+            that were not observed. For estimators fitted with ``learner="varpro"``.
         observed : as X in :meth:`transform`, optional
             The signals that the latents are of, in their order: what ``return_std`` takes as
             observed, instead of the whole grid of fit with a warning. Results take the mask of
             masked arrays on the grid of fit, and the labels of xarray objects along "sample".
         operator : neurfield.operators.Operator or sequence of n of them, optional
-            What ``observed`` is of the field's values, as in :meth:`transform`.
+            How ``observed`` was measured; values then have what it says beyond their latents.
         likelihood : str or neurfield.likelihoods.Likelihood, default="gaussian"
             How it scatters around that.
         dtype : dtype, optional

@@ -15,7 +15,7 @@ from neurfield.learning.measured import (
     Found,
     Measured,
     Shared,
-    gaussian_of,
+    known_of,
     real_rows,
     solved,
     tangent_of,
@@ -201,15 +201,17 @@ def encode_measured(
     latents = np.empty((len(measurements), codec.latent_size), dtype=np.float32)
 
     def keep(i: int, found: Found) -> None:
-        latents[i] = found.latent.numpy()
+        latents[i] = found.unknown[: codec.latent_size].numpy()
 
     with room(memory_budget, measurements.bytes, codec.device, "transform"):
         _solve_each(measurements, np.arange(len(latents)), keep)
     return latents
 
 
-def measured_std(measurements: Measurements, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of decoded values, those around the field included.
+def measured_values(
+    measurements: Measurements, rows: np.ndarray, points: np.ndarray, return_std: bool
+) -> list[np.ndarray]:
+    """Return what measurements say of values around the field, and deviations of decoded values.
 
     Parameters
     ----------
@@ -219,31 +221,46 @@ def measured_std(measurements: Measurements, rows: np.ndarray, points: np.ndarra
         Which signals.
     points : array of shape (M, d)
         In the caller's units.
+    return_std : bool
+        Whether deviations are asked for.
 
     Returns
     -------
-    array of shape (k, M, c)
-        In the caller's units.
+    list of arrays of shape (k, M, c)
+        What is to be added to the values of the field, and, with `return_std`, their deviations
+        from the signals, noise included; in the caller's units.
     """
-    codec = measurements.codec
+    codec, P = measurements.codec, measurements.codec.latent_size
     posterior = codec.posterior
     assert posterior is not None
     coords = codec.units.coordinates(points)
     where = torch.as_tensor(coords, dtype=codec.dtype, device=codec.device)
-    result = np.empty((len(rows), len(points), codec.field.out_dim), dtype=codec.value_dtype)
+    shape = (len(rows), len(points), codec.field.out_dim)
+    added, deviation = np.zeros(shape), np.empty(shape if return_std else 0)
     with torch.no_grad():
-        columns = tangent_of(codec.field.twin(), where)[1].flatten(1).cpu()
+        directions, noise = known_of(posterior, codec.field).around(coords)
+        around = torch.as_tensor(directions).flatten(1).to(codec.dtype)
+        columns = around
+        if return_std:
+            tangent = tangent_of(codec.field.twin(), where)[1].flatten(1).cpu()
+            columns = torch.cat([tangent, around])
 
     def keep(i: int, found: Found) -> None:
+        added[i] = (found.unknown[P:] @ around.double()).reshape(shape[1:]).numpy()
+        if not return_std:
+            return
         spread = []
         for some in columns.split(_COLUMNS, dim=1):
             half = torch.linalg.solve_triangular(found.factor, some.double(), upper=False)
             spread.append(half.square().sum(dim=0))
-        variance = posterior.total(torch.cat(spread).reshape(len(points), -1).numpy(), coords)
-        result[i] = np.sqrt(variance) * codec.units.value_scale
+        of_unknown = torch.cat(spread).reshape(shape[1:]).numpy()
+        # Those of a mixture hold as they are; one Gaussian's are calibrated.
+        variance = of_unknown + noise if len(around) else posterior.total(of_unknown, coords)
+        deviation[i] = np.sqrt(variance)
 
     _solve_each(measurements, rows, keep)
-    return result
+    found = [added, deviation] if return_std else [added]
+    return [(one * codec.units.value_scale).astype(codec.value_dtype) for one in found]
 
 
 def _solve_each(
@@ -255,7 +272,7 @@ def _solve_each(
     """
     codec = measurements.codec
     with torch.no_grad():
-        known = gaussian_of(codec.posterior, codec.field)
+        known = known_of(codec.posterior, codec.field)
     places: dict[int, list[int]] = {}
     for place, row in enumerate(rows):
         places.setdefault(id(measurements.operators[row]), []).append(place)
@@ -266,7 +283,7 @@ def _solve_each(
 
     def solve(place: int, shared: Shared) -> None:
         row = rows[place]
-        std = None if measurements.std is None else torch.as_tensor(measurements.std[row])
+        std = None if measurements.std is None else torch.tensor(measurements.std[row])
         values = torch.as_tensor(measurements.values[row])
         keep(place, solved(shared, values, measurements.likelihood, std, codec.solver.steps))
 

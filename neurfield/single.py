@@ -269,7 +269,7 @@ class NeuralField(BaseEstimator):
             grid=grid,
             coords=coords,
             points=points,
-            dtype=None,
+            dtypes=(None,),
             samples=None,
         )
         return found.isel({SAMPLE: 0}) if is_xarray(found) else found[0]

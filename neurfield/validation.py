@@ -171,11 +171,6 @@ def validated_origin(
             )
         return {"observed": None, "samples": samples, "masked": None}
     if operator is not None:
-        if not return_std:
-            raise ValueError(
-                "operator= says how observed was measured, which only deviations depend on: give "
-                "return_std=True with it"
-            )
         codec = encoder.codec_.with_steps(encoder.transform_steps)
         measured = read_measurements(codec, observed, operator, likelihood, "observed")
         _check_as_many(len(measured), len(X))

@@ -100,6 +100,8 @@ def test_latents_of_a_linear_field_are_those_of_the_gaussian(linear, name):
 
 
 def test_no_other_latent_is_more_probable(siren):
+    siren = copy.deepcopy(siren)
+    siren.codec_.posterior.mixture = None
     operator, X = OPERATORS["angles"], pictures(2, 6)
     Y = measured(operator, X, 0.5)
     found = siren.transform(Y, operator=operator, likelihood=Gaussian(std=0.5))
@@ -348,9 +350,6 @@ WRONG = {
     ),
     "give observed= with it": lambda e: e.inverse_transform(
         np.zeros((1, 12)), operator=Identity([[0.0, 0.0]]), return_std=True
-    ),
-    "which only deviations depend on": lambda e: e.inverse_transform(
-        np.zeros((1, 12)), observed=[[1.0]], operator=Identity([[0.0, 0.0]])
     ),
 }
 

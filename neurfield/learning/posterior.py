@@ -13,6 +13,7 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
+from neurfield.learning.mixture import SignalMixture
 from neurfield.learning.prior import LatentPrior
 from neurfield.learning.solvers import normal_equations
 from neurfield.memory import at_once
@@ -45,6 +46,8 @@ class Posterior:
         s, from calibration; 1 where nothing could be hidden.
     level_weight : float, default=100.0
         How many observed values the expectation ρ = 1 counts as.
+    mixture : SignalMixture, optional
+        What signals are like that are measured through operators, where it could be learnt.
 
     References
     ----------
@@ -59,6 +62,7 @@ class Posterior:
     upper: np.ndarray
     scale: float = 1.0
     level_weight: float = 100.0
+    mixture: SignalMixture | None = None
 
     def variance(self, coords: np.ndarray) -> np.ndarray:
         """Return v, of shape (..., c), in squared scaled units.
@@ -151,6 +155,7 @@ class Posterior:
             "scale": self.scale,
             "level_weight": self.level_weight,
             **{f"axis_{i}": axis for i, axis in enumerate(self.axes)},
+            **({} if self.mixture is None else self.mixture.state()),
         }
 
     @classmethod
@@ -162,10 +167,11 @@ class Posterior:
         state : dict
             As :meth:`state` returns it; others of its keys are passed over.
         """
+        mixture = SignalMixture.from_state(state)
         prior = LatentPrior(state["mean"], state["covariance"], state["noise_level"])
         axes = tuple(state[f"axis_{i}"] for i in range(len(state["lower"])))
         rest = ("noise", "lower", "upper", "scale", "level_weight")
-        return cls(prior, axes, **{name: state[name] for name in rest})
+        return cls(prior, axes, **{name: state[name] for name in rest}, mixture=mixture)
 
     def _whole(self, field: Field, units: Units) -> Context:
         """Return the context of a signal that is observed on the whole grid of fit."""

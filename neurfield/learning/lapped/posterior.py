@@ -18,6 +18,7 @@ from neurfield.learning.lapped.gaps import density_at
 from neurfield.learning.lapped.prior import CellPrior
 from neurfield.learning.lapped.solver import Sampling
 from neurfield.learning.lapped.spread import Spread, spread_of
+from neurfield.learning.mixture import SignalMixture
 from neurfield.signals import Units
 
 
@@ -45,6 +46,8 @@ class LappedPosterior:
         s, t, and t in cells that were not seen, from calibration; 1 where nothing could be hidden.
     level_weight : float, default=100.0
         How many observed values the expectation ρ = 1 counts as.
+    mixture : SignalMixture, optional
+        What signals are like that are measured through operators, where it could be learnt.
     """
 
     prior: CellPrior
@@ -54,6 +57,7 @@ class LappedPosterior:
     latent_scale: float = 1.0
     hole_scale: float = 1.0
     level_weight: float = 100.0
+    mixture: SignalMixture | None = None
 
     def std(
         self,
@@ -167,6 +171,7 @@ class LappedPosterior:
             "latent_scale": self.latent_scale,
             "hole_scale": self.hole_scale,
             "level_weight": self.level_weight,
+            **({} if self.mixture is None else self.mixture.state()),
         }
 
     @classmethod
@@ -182,7 +187,8 @@ class LappedPosterior:
         prior, precision
             Of the solver that it was saved with.
         """
-        return cls(prior, precision, **state)
+        mixture = SignalMixture.from_state(state)
+        return cls(prior, precision, **state, mixture=mixture)
 
 
 def density_of(field: LappedField, context: Context) -> Tensor | None:

@@ -19,6 +19,11 @@ from neurfield.learning.lapped.finish import canonical_cells
 from neurfield.learning.lapped.solver import LappedSolver
 from neurfield.learning.lapped.start import damping, footprint_of_start, start_from_crops
 from neurfield.learning.lapped.step import LappedStep
+from neurfield.learning.mixture_fit import (
+    footprint_of_mixture,
+    learn_mixture,
+    operations_of_mixture,
+)
 from neurfield.learning.optimizers import Muon, Optimizers
 from neurfield.learning.store import ContextStore
 
@@ -99,14 +104,17 @@ class LappedVarPro(Learner):
         # In double precision, and what optimisers gather.
         shared = 6 * size**2 + 6 * n_latents**2 + 6 * field.n_parameters
         of_step = n_bytes * (batch + shared)
-        return max(of_step, footprint_of_start(field, cells, len(store)) + n_bytes * shared)
+        finished = footprint_of_mixture(field, store)
+        start = footprint_of_start(field, cells, len(store)) + n_bytes * shared
+        return max(of_step, start, finished)
 
     def finishing_operations(self, field: Field, store: ContextStore) -> float:
         assert isinstance(field, LappedField)
         cells = field.cells.resized(crop_shape(field.cells))
         if len(store) < 2:
             return 0.0
-        return operations_of_calibration(field, cells, all_whole=store.is_uniform)
+        calibration = operations_of_calibration(field, cells, all_whole=store.is_uniform)
+        return calibration + operations_of_mixture(field, store)
 
     def validation_solver(self, step: MetaStep, store: ContextStore) -> LappedSolver:
         solver = self.solver(step, store)
@@ -138,4 +146,6 @@ class LappedVarPro(Learner):
         precision, prior = canonical_cells(field, lapped.cells, store, generator, effort)
         solver = LappedSolver(self.settings.transform_steps, precision, **prior.state())
         posterior = calibrated_posterior(field, solver, lapped.cells, store, generator, effort)
+        if posterior is not None:
+            posterior.mixture = learn_mixture(field, solver, store, generator, effort)
         return Finished(solver, posterior)

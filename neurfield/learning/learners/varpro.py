@@ -26,6 +26,11 @@ from neurfield.learning.field_errors import FieldErrors
 from neurfield.learning.footprint import Sizes, workspaces
 from neurfield.learning.initialisation import footprint_of_start, start_from_data
 from neurfield.learning.lanes import in_lanes, lane_parts
+from neurfield.learning.mixture_fit import (
+    footprint_of_mixture,
+    learn_mixture,
+    operations_of_mixture,
+)
 from neurfield.learning.optimizers import Muon, Optimizers
 from neurfield.learning.solvers import MOST_STEPS, LevenbergMarquardt, Tangent, damped_step
 from neurfield.learning.store import ContextStore
@@ -281,10 +286,12 @@ class VarPro(Learner):
         solver, posterior = with_posterior(
             field, solver, store, self.augmentation, generator, effort
         )
+        if posterior is not None:
+            posterior.mixture = learn_mixture(field, solver, store, generator, effort)
         return Finished(solver, posterior)
 
     def finishing_operations(self, field: Field, store: ContextStore) -> float:
-        return operations_of_posterior(field, store)
+        return operations_of_posterior(field, store) + operations_of_mixture(field, store)
 
     def footprint(self, field: Field, store: ContextStore) -> float:
         footprints = list(self._footprints(field, store))
@@ -312,7 +319,8 @@ class VarPro(Learner):
         n_signals = min(self.meta_step(field).full_field_signals, n_signals)
         kept = sizes.tape(n_signals * min(few, n_points)) + of_lanes
         values = max(sizes.batch(n_values), n_values * sizes.n_bytes + graph)
-        return kept + values, kept + footprint_of_posterior(field, store)
+        finished = max(footprint_of_posterior(field, store), footprint_of_mixture(field, store))
+        return kept + values, kept + finished
 
     def _solver(self, field: Field, store: ContextStore, steps: int) -> LevenbergMarquardt:
         damping = self.damping * float(sensitivity_matrix(field, store).diagonal().mean())

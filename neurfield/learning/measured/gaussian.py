@@ -1,10 +1,11 @@
-"""What is known of a signal before it is measured: a Gaussian of its latent, and of the rest."""
+"""What is known of a signal before it is measured: Gaussians of its latent, and of the rest."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,33 +14,83 @@ from torch import Tensor
 from neurfield.fields import Field
 from neurfield.fields.lapped import LappedField
 from neurfield.learning.lapped.posterior import LappedPosterior
+from neurfield.learning.mixture import SignalMixture
 from neurfield.learning.posterior import Posterior
-from neurfield.learning.solvers.tangent import Tangent
+from neurfield.learning.solvers.tangent import Tangent, cholesky
 from neurfield.memory import at_once
 
 
 @dataclass(frozen=True)
 class LatentGaussian:
-    """Mean and precision of a latent, and the variance of values around the field.
+    """Mean and precision of unknown numbers, of which one Gaussian of a mixture has some weight.
 
     Parameters
     ----------
     mean : float64 Tensor of shape (P,)
-        μ of the training latents.
+        μ.
     precision : float64 Tensor of shape (P, P)
-        Inverse of their covariance.
-    noise : callable
-        Takes normalised points, an array of shape (M, d); returns the variance v of a value around
-        the field at each, of shape (M, c), in squared scaled units.
+        Inverse of the covariance.
+    log_weight : float, default=0.0
+        Logarithm of the weight.
     """
 
     mean: Tensor
     precision: Tensor
-    noise: Callable[[np.ndarray], np.ndarray]
+    log_weight: float = 0.0
+
+    @classmethod
+    def of(cls, mean: np.ndarray, covariance: np.ndarray, weight: float = 1.0) -> Self:
+        """Invert a covariance.
+
+        Parameters
+        ----------
+        mean, covariance : arrays of shape (P,) and (P, P)
+            Of the unknown numbers.
+        weight : float, default=1.0
+            Of the Gaussian.
+        """
+        precision = torch.cholesky_inverse(cholesky(torch.as_tensor(covariance).double()))
+        return cls(torch.as_tensor(mean), precision, math.log(weight))
+
+    def beside(self, n_more: int) -> Self:
+        """Return it with so many independent standard normal numbers after its own.
+
+        Parameters
+        ----------
+        n_more : int
+            How many.
+        """
+        eye = torch.eye(n_more, dtype=self.precision.dtype)
+        return replace(
+            self,
+            mean=torch.cat([self.mean, self.mean.new_zeros(n_more)]),
+            precision=torch.block_diag(self.precision, eye),
+        )
 
 
-def gaussian_of(posterior: Any, field: Field) -> LatentGaussian:
-    """Return the Gaussian that a fit has learnt.
+@dataclass(frozen=True)
+class Known:
+    """What is known of a signal: Gaussians of its latent, and how values are around the field.
+
+    Parameters
+    ----------
+    whole : LatentGaussian
+        Of all signals' latents, and of Q factors after each.
+    parts : list of LatentGaussian
+        Of each kind of signal; the same again where there is one kind.
+    around : callable
+        Takes normalised points, an array of shape (M, d); returns the directions, of shape
+        (Q, M, c), that come with these factors, and the variance of a value beside them, of shape
+        (M, c), in scaled units and their square.
+    """
+
+    whole: LatentGaussian
+    parts: list[LatentGaussian]
+    around: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def known_of(posterior: Any, field: Field) -> Known:
+    """Return what a fit has learnt.
 
     Parameters
     ----------
@@ -48,22 +99,40 @@ def gaussian_of(posterior: Any, field: Field) -> LatentGaussian:
     field : Field
         Of signals of some size.
     """
+    mixture: SignalMixture | None = posterior.mixture
+    if mixture is not None and mixture.n_latents == field.latent_dim:
+        several = zip(mixture.means, mixture.covariances, mixture.weights, strict=True)
+        n_more = len(mixture.directions)
+        parts = [LatentGaussian.of(*part).beside(n_more) for part in several]
+        whole = parts[0]
+        if len(parts) > 1:
+            whole = LatentGaussian.of(*mixture.moments()).beside(n_more)
+        return Known(whole, parts, mixture.at)
+    whole, variance = _one_gaussian(posterior, field)
+
+    def around(coords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        noise = variance(coords)
+        return np.empty((0, *noise.shape)), noise
+
+    return Known(whole, [whole], around)
+
+
+def _one_gaussian(
+    posterior: Any, field: Field
+) -> tuple[LatentGaussian, Callable[[np.ndarray], np.ndarray]]:
+    """Return the Gaussian of latents, and what tells the variance of values around the field."""
     if isinstance(posterior, LappedPosterior):
         assert isinstance(field, LappedField)
         prior, cells, variance = posterior.prior, field.cells, posterior.noise
         own = posterior.precision.double().cpu().repeat(cells.n_cells)
         matrix = prior.blocks(cells).dense().cpu() + torch.diag(own)
         mean = prior.mean.double().cpu().repeat(cells.n_cells)
-        return LatentGaussian(
-            mean,
-            0.5 * (matrix + matrix.T) / prior.noise,
-            lambda coords: np.broadcast_to(variance, (len(coords), len(variance))),
-        )
+        known = LatentGaussian(mean, 0.5 * (matrix + matrix.T) / prior.noise)
+        return known, lambda coords: np.broadcast_to(variance, (len(coords), len(variance)))
     assert isinstance(posterior, Posterior)
-    known = posterior.prior
-    return LatentGaussian(
-        torch.as_tensor(known.mean), torch.as_tensor(known.precision), posterior.variance
-    )
+    latents = posterior.prior
+    known = LatentGaussian(torch.as_tensor(latents.mean), torch.as_tensor(latents.precision))
+    return known, posterior.variance
 
 
 def tangent_of(field: Field, coords: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,12 @@
-"""Gauss–Newton steps for the latent of a signal that was measured through an operator."""
+"""Gauss–Newton steps for the latent of a signal that was measured through an operator.
+
+What is unknown of a signal are its latent and the factors of directions in which signals lie around
+the field: what is measured of these is linear in the factors.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,7 +16,8 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.fields.autograd import AutogradProducts
-from neurfield.learning.measured.gaussian import LatentGaussian, tangent_of
+from neurfield.learning.measured.evidence import Weighed
+from neurfield.learning.measured.gaussian import Known, LatentGaussian, tangent_of
 from neurfield.learning.measured.map import Measured, real_rows
 from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients
 from neurfield.learning.solvers.tangent import cholesky
@@ -38,16 +44,18 @@ class Shared:
         Their operator.
     coords : Tensor of shape (M, d)
         Normalised points at which the field is read.
-    known : LatentGaussian
-        Of their latents.
-    columns : Tensor of shape (P, m)
-        A J₀: what is measured of the tangent model.
+    whole : LatentGaussian
+        Of all unknown numbers of a signal: its latent and Q factors.
+    parts : list of LatentGaussian
+        The same of each kind of signal.
+    columns : Tensor of shape (P + Q, m)
+        A J₀, what is measured of the tangent model, and A ψ, of directions around the field.
     origin : Tensor of shape (m,)
         A f₀.
     at_zero : Tensor of shape (m,)
         What is measured where scaled values are zero.
     of_values : Tensor of shape (m,)
-        Variance of measurements that comes from values around the field.
+        Variance of measurements that comes from values beside all these.
     shape : tuple of int
         Of what is measured of one signal.
     is_complex : bool
@@ -57,18 +65,20 @@ class Shared:
     field: Field
     measured: Measured
     coords: Tensor
-    known: LatentGaussian
+    whole: LatentGaussian
+    parts: list[LatentGaussian]
     columns: Tensor
     origin: Tensor
     at_zero: Tensor
     of_values: Tensor
     shape: tuple[int, ...]
     is_complex: bool
+    _kept: dict[bytes, Weighed] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     @torch.no_grad()
-    def of(cls, field: Field, measured: Measured, known: LatentGaussian) -> Self:
-        """Measure the tangent model.
+    def of(cls, field: Field, measured: Measured, known: Known) -> Self:
+        """Measure the tangent model and the directions around it.
 
         Parameters
         ----------
@@ -76,15 +86,18 @@ class Shared:
             Of the signals' size; not changed.
         measured : Measured
             Their operator.
-        known : LatentGaussian
-            Of the latents.
+        known : Known
+            Of the signals.
         """
         field = field.twin()
         like = next(field.parameters())
         normalised = measured.coords()
         coords = torch.as_tensor(normalised).to(like)
         values, jacobian = tangent_of(field, coords)
-        parts = [measured.apply(part).cpu().double() for part in jacobian.split(_AT_ONCE)]
+        directions, noise = known.around(normalised)
+        around = torch.as_tensor(directions).to(jacobian)
+        linear = [*jacobian.split(_AT_ONCE), *around.split(_AT_ONCE)]
+        columns = [measured.apply(part).cpu().double() for part in linear if len(part)]
         of_zeros = measured.at_zero()
         zero = torch.as_tensor(real_rows(of_zeros)[0])
         origin = measured.apply(values[None]).cpu().double()[0] + zero
@@ -92,29 +105,47 @@ class Shared:
             field,
             measured,
             coords,
-            known,
-            torch.cat(parts),
+            known.whole,
+            known.parts,
+            torch.cat(columns),
             origin,
             zero,
-            torch.as_tensor(measured.variance(known.noise(normalised))),
+            torch.as_tensor(measured.variance(noise)),
             of_zeros.shape[1:],
             np.iscomplexobj(of_zeros),
         )
 
+    def weighed(self, seen: Tensor, weight: Tensor) -> Weighed:
+        """Return what signals have in common whose measurements count alike; the last is kept.
+
+        Parameters
+        ----------
+        seen : int Tensor of shape (k,)
+            Which measurements there are.
+        weight : Tensor of shape (k,)
+            Of each.
+        """
+        key = seen.numpy().tobytes() + weight.numpy().tobytes()
+        if (found := self._kept.get(key)) is None:
+            found = Weighed.of(self.columns[:, seen], weight, self.parts)
+            self._kept.clear()
+            self._kept[key] = found
+        return found
+
 
 @dataclass(frozen=True)
 class Found:
-    """The latent of a signal that was measured, and what it was found with.
+    """What is unknown of a signal that was measured, and what it was found with.
 
     Parameters
     ----------
-    latent : float64 Tensor of shape (P,)
-        Most probable one.
-    factor : float64 Tensor of shape (P, P)
-        Of the precision of latents in the tangent model, by Cholesky.
+    unknown : float64 Tensor of shape (P + Q,)
+        Most probable latent, and factors of directions around the field.
+    factor : float64 Tensor of shape (P + Q, P + Q)
+        Of the precision of these in the tangent model, by Cholesky.
     """
 
-    latent: Tensor
+    unknown: Tensor
     factor: Tensor
 
 
@@ -145,24 +176,24 @@ def solved(
         if likelihood.has_std:
             std += _level(shared, values, seen, likelihood.is_robust) ** 0.5
     problem = _Problem(shared, values, seen, likelihood, std)
-    latent = problem.closed_form()
-    best, still = problem.objective(latent), problem.objective(shared.known.mean)
+    unknown = problem.closed_form
+    best, still = problem.objective(unknown), problem.objective(problem.known.mean)
     if not best < still:
-        latent, best = shared.known.mean, still
+        unknown, best = problem.known.mean, still
     for _ in range(steps - 1):
-        step = problem.step(latent)
+        step = problem.step(unknown)
         length, trial = 1.0, best
         for _ in range(_SHORTENINGS):
-            trial = problem.objective(latent + length * step)
+            trial = problem.objective(unknown + length * step)
             if trial < best:
                 break
             length *= _SHORTEN
         if not trial < best:
             break
-        latent, gain, best = latent + length * step, best - trial, trial
+        unknown, gain, best = unknown + length * step, best - trial, trial
         if gain < _LEAST_GAIN * abs(best):
             break
-    return Found(latent, problem.factor)
+    return Found(unknown, problem.factor)
 
 
 def _level(shared: Shared, values: Tensor, seen: Tensor, is_robust: bool) -> float:
@@ -171,7 +202,7 @@ def _level(shared: Shared, values: Tensor, seen: Tensor, is_robust: bool) -> flo
     Rounds of re-estimation, as in evidence maximisation: what is left, beside what values around
     the field explain, is spread over the measurements that latents do not take up.
     """
-    columns, mean, precision = shared.columns[:, seen], shared.known.mean, shared.known.precision
+    columns, mean, precision = shared.columns[:, seen], shared.whole.mean, shared.whole.precision
     residual = values[seen] - shared.origin[seen] - mean @ columns
     size = float(residual.square().mean())
     floor = _LEAST_LEVEL * size + 1e-300
@@ -191,7 +222,11 @@ def _level(shared: Shared, values: Tensor, seen: Tensor, is_robust: bool) -> flo
 
 
 class _Problem:
-    """The problem of one signal: how probable its measurements are, given a latent."""
+    """The problem of one signal: how probable its measurements are, given what is unknown.
+
+    Steps of Gauss–Newton begin at what the tangent model says, and have one Gaussian of what is
+    unknown: that which the signal is of, or what several that it could be of come to.
+    """
 
     def __init__(
         self, shared: Shared, values: Tensor, seen: Tensor, likelihood: Likelihood, std: Tensor
@@ -202,60 +237,57 @@ class _Problem:
         variance = shared.of_values[seen]
         self.variance = variance.clamp_min(_LEAST_LEVEL * float(variance.mean()) + 1e-300)
         self.columns = shared.columns[:, seen]
-        self.start = likelihood.start(self.values)
-        self._weigh(self._evaluate(self.start).curvature)
+        start = likelihood.start(self.values)
+        self.weight = self._evaluate(start).curvature
+        given = shared.weighed(seen, self.weight).given(start - shared.origin[seen])
+        self.known, self.closed_form, self.factor = given.known, given.mean, given.factor
 
-    def closed_form(self) -> Tensor:
-        mean = self.shared.known.mean
-        residual = self.start - self.shared.origin[self.seen] - mean @ self.columns
-        return mean + self._precondition(((self.columns * self.weight) @ residual)[None])[0]
+    def objective(self, unknown: Tensor) -> float:
+        loss = self._evaluate(self._measured(self._field_at(unknown), unknown)).loss.sum()
+        away = unknown - self.known.mean
+        return float(loss + 0.5 * (away @ (self.known.precision @ away)))
 
-    def objective(self, latent: Tensor) -> float:
-        loss = self._evaluate(self._measured(self._field_at(latent))).loss.sum()
-        away = latent - self.shared.known.mean
-        return float(loss + 0.5 * (away @ (self.shared.known.precision @ away)))
-
-    def step(self, latent: Tensor) -> Tensor:
+    def step(self, unknown: Tensor) -> Tensor:
         """Return the inexact solution of the Gauss–Newton step."""
-        shared, coords = self.shared, self.shared.coords
-        precision = shared.known.precision
+        shared, coords, P = self.shared, self.shared.coords, self.field.latent_dim
+        precision, around = self.known.precision, self.columns[P:]
         with torch.enable_grad():
-            at = latent.to(coords)[None].requires_grad_()
+            at = unknown[:P].to(coords)[None].requires_grad_()
             linear = AutogradProducts(self.field(coords, at), at)
-        here = self._evaluate(self._measured(linear.values.detach()))
+        here = self._evaluate(self._measured(linear.values.detach(), unknown))
         if not torch.equal(here.curvature, self.weight):
-            self._weigh(here.curvature)
+            self.weight = here.curvature
+            gram = (self.columns * self.weight) @ self.columns.T
+            self.factor = cholesky(gram + precision)
 
         def carried_back(rows: Tensor) -> Tensor:
             whole = rows.new_zeros(len(rows), len(shared.origin))
             whole[:, self.seen] = rows
             back = shared.measured.adjoint(whole, shared.shape, shared.is_complex)
-            return linear.vjp(back.to(coords)).double().cpu()
+            of_latents = linear.vjp(back.to(coords)).double().cpu()
+            return torch.cat([of_latents, rows @ around.T], dim=1)
 
         def multiply(rows: Tensor) -> Tensor:
-            moved = linear.jvp(rows.to(coords))
+            moved = linear.jvp(rows[:, :P].to(coords))
             measured = shared.measured.apply(moved.double()).cpu()[:, self.seen]
+            measured = measured + rows[:, P:] @ around
             return carried_back(measured * self.weight) + rows @ precision
 
         slope = carried_back(here.slope[None])
-        slope = slope - (precision @ (latent - shared.known.mean))[None]
+        slope = slope - (precision @ (unknown - self.known.mean))[None]
         return conjugate_gradients(multiply, self._precondition, slope, _PRODUCTS, 1e-4, _ENOUGH)[0]
 
     def _evaluate(self, predicted: Tensor) -> Evaluated:
         return self.likelihood.evaluate(predicted, self.values, self.std, self.variance)
 
-    def _weigh(self, weight: Tensor) -> None:
-        self.weight = weight
-        self.factor = cholesky(
-            (self.columns * weight) @ self.columns.T + self.shared.known.precision
-        )
-
-    def _field_at(self, latent: Tensor) -> Tensor:
+    def _field_at(self, unknown: Tensor) -> Tensor:
+        latent = unknown[: self.field.latent_dim]
         return self.field(self.shared.coords, latent.to(self.shared.coords)[None])
 
-    def _measured(self, values: Tensor) -> Tensor:
+    def _measured(self, values: Tensor, unknown: Tensor) -> Tensor:
         measured = self.shared.measured.apply(values.double())[0].cpu() + self.shared.at_zero
-        return measured[self.seen]
+        around = unknown[self.field.latent_dim :] @ self.columns[self.field.latent_dim :]
+        return measured[self.seen] + around
 
     def _precondition(self, rows: Tensor) -> Tensor:
         return torch.cholesky_solve(rows.T, self.factor).T

@@ -1,0 +1,143 @@
+"""What training signals are like, in more detail than one Gaussian of their latents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from scipy.interpolate import RegularGridInterpolator
+
+Axes = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class SignalMixture:
+    """Signals f(φ) + Σ_q α_q ψ_q + noise: a mixture of Gaussians of φ, and normal numbers α.
+
+    The directions ψ are the principal ones of what fields leave of training signals, each with the
+    length of one standard deviation; the noise is independent for each value.
+
+    Parameters
+    ----------
+    weights : float64 array of shape (K,)
+        Of the Gaussians; their sum is one.
+    means : float64 array of shape (K, P)
+        Of φ.
+    covariances : float32 array of shape (K, P, P)
+        Of φ.
+    directions : float32 array of shape (Q, *shape, c)
+        ψ on a grid, in scaled units.
+    noise : float32 array of shape (*shape, c)
+        Variance of the noise there, in squared scaled units.
+    axes : tuple of d arrays
+        Of the grid, in normalised coordinates.
+    """
+
+    weights: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+    directions: np.ndarray
+    noise: np.ndarray
+    axes: Axes
+
+    @property
+    def n_latents(self) -> int:
+        """P."""
+        return self.means.shape[1]
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and covariance of φ, whichever Gaussian it comes from."""
+        mean = self.weights @ self.means
+        apart = self.means - mean
+        within = np.tensordot(self.weights, self.covariances.astype(np.float64), axes=1)
+        return mean, within + (apart * self.weights[:, None]).T @ apart
+
+    def at(self, coords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Read directions and noise between the nodes of their grid, linearly.
+
+        Parameters
+        ----------
+        coords : array of shape (M, d)
+            Normalised; beyond the grid, as at its edge.
+
+        Returns
+        -------
+        directions : array of shape (Q, M, c)
+            In scaled units.
+        noise : array of shape (M, c)
+            In squared scaled units.
+        """
+        ends = np.sort([(axis[0], axis[-1]) for axis in self.axes])
+        places = np.clip(coords, *ends.T)
+        tables = [np.moveaxis(self.directions, 0, -1), self.noise[..., None]]
+        read = [RegularGridInterpolator(self.axes, table)(places) for table in tables]
+        return np.moveaxis(read[0], -1, 0), read[1][..., 0]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return arrays from which :meth:`from_state` rebuilds it."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {f"nodes_{i}": axis for i, axis in enumerate(self.axes)}
+        return {f"mixture_{name}": array for name, array in arrays.items()}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Self | None:
+        """Rebuild what :meth:`state` described, and take it out of the state of what holds it.
+
+        Parameters
+        ----------
+        state : dict
+            Of a posterior, which may have none; its arrays that are of a mixture are removed.
+        """
+        found = {
+            key.removeprefix("mixture_"): state.pop(key)
+            for key in list(state)
+            if key.startswith("mixture_")
+        }
+        if not found:
+            return None
+        axes = tuple(found.pop(f"nodes_{i}") for i in range(found["noise"].ndim - 1))
+        return cls(**found, axes=axes)
+
+    def check(self, n_latents: int, n_axes: int, n_channels: int) -> None:
+        """Refuse what no fit leaves, such as what a damaged file holds.
+
+        Parameters
+        ----------
+        n_latents, n_axes, n_channels : int
+            P, d and c, which its arrays must agree with.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not agree, or numbers are not finite.
+        """
+        shape = tuple(len(axis) for axis in self.axes)
+        size, n_directions = len(self.weights), len(self.directions)
+        expected: dict[str, Sequence[int]] = {
+            "weights": (size,),
+            "means": (size, n_latents),
+            "covariances": (size, n_latents, n_latents),
+            "directions": (n_directions, *shape, n_channels),
+            "noise": (*shape, n_channels),
+        }
+        for name, wanted in expected.items():
+            array = getattr(self, name)
+            if array.shape != tuple(wanted) or array.dtype.kind != "f":
+                raise ValueError(
+                    f"{name} of the mixture must be numbers of shape {tuple(wanted)}, got "
+                    f"{array.dtype} of shape {array.shape}"
+                )
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} of the mixture must be finite")
+        if len(shape) != n_axes or not all(
+            axis.ndim == 1 and len(axis) > 1 and abs(np.sign(np.diff(axis)).sum()) == len(axis) - 1
+            for axis in self.axes
+        ):
+            raise ValueError(f"the grid of the mixture must have {n_axes} monotone axes")
+        if not (self.weights > 0).all() or not (self.noise > 0).all():
+            raise ValueError("weights and noise of the mixture must be positive")
+
+
+_ARRAYS = ("weights", "means", "covariances", "directions", "noise")

@@ -1,0 +1,244 @@
+"""Learning a mixture of signals at the end of a fit."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from sklearn.utils.extmath import randomized_svd
+from torch import Tensor
+
+from neurfield.fields import Field, LappedField
+from neurfield.learning.context import Context
+from neurfield.learning.gaussians import fit_gaussians
+from neurfield.learning.lapped.crops import Crops
+from neurfield.learning.lapped.deform import deformed
+from neurfield.learning.mixture import SignalMixture
+from neurfield.learning.solvers import InnerSolver
+from neurfield.learning.store import ContextStore
+from neurfield.memory import at_once
+
+_MOST_SIGNALS, _LEAST_SIGNALS = 4096, 8
+_MOST_VALUES, _MOST_MULTIPLICATIONS = 2**24, 2**37  # of the signals, and of fields at all values
+_MOST_NUMBERS = 2**21  # of all directions together
+_MOST_LATENTS, _MOST_DIRECTIONS = 1024, 512
+_SCATTERS = 12  # sums of squares of all latents that Gaussians take, and matrices as large
+# A few signals do not show all that others will be like: each is seen moved a little, too.
+_MOVED, _WEIGHT_OF_MOVED = 2, 0.5
+_LEAST_NOISE = 1e-3  # of the mean variance that fields leave
+_MOST_DECOMPOSED, _SVD_ROUNDS = 2048, 2  # values up to which all directions are found; beyond
+
+
+@torch.no_grad()
+def learn_mixture(
+    field: Field,
+    solver: InnerSolver,
+    store: ContextStore,
+    generator: torch.Generator,
+    effort: float = 1.0,
+) -> SignalMixture | None:
+    """Learn what signals on one grid are like, from training signals and their latents.
+
+    Parameters
+    ----------
+    field : Field
+        Of whole signals, or of one cell that is all of a signal.
+    solver : InnerSolver
+        That finds latents; its first step, the closed form, is taken.
+    store : ContextStore
+        Training signals.
+    generator : torch.Generator
+        CPU generator, of a sample of the signals and their moves.
+    effort : float in (0, 1], default=1.0
+        Fraction of these signals that there is time for.
+
+    Returns
+    -------
+    SignalMixture or None
+        None where signals are few, have gaps or stand on grids of their own, or latents are those
+        of cells or too many.
+    """
+    if not can_learn(field, store):
+        return None
+    n_signals = max(_LEAST_SIGNALS, math.ceil(effort * sample_size(field, store)))
+    drawn = torch.randperm(len(store), generator=generator)[:n_signals]
+    whole = store.batch(np.sort(drawn.numpy()))
+    closed = copy.copy(solver)
+    closed.steps = 1
+    shared = closed.share(field, whole)
+    versions = list(_versions(whole, store, generator))
+    found = [_encoded(field, closed, version, shared) for version in versions]
+    weight = np.ones(len(whole))
+    if whole.sample_weight is not None:
+        weight = whole.sample_weight.double().cpu().numpy()
+    weights = [weight] + [_WEIGHT_OF_MOVED * weight] * (len(versions) - 1)
+    random = np.random.default_rng(int(torch.randint(2**31 - 1, (1,), generator=generator)))
+    left = torch.cat([residual for _, residual in found]).cpu().numpy()
+    directions, noise = _directions(
+        left, np.concatenate(weights), _n_directions(field, store), random
+    )
+    rows = [latents.double().cpu().numpy() for latents, _ in found]
+    gaussians = fit_gaussians(rows, weights, random)
+    if gaussians is None:
+        return None
+    axes = _axes(store)
+    shape = (*map(len, axes), field.out_dim)
+    return SignalMixture(
+        gaussians.weights,
+        gaussians.means,
+        gaussians.covariances.astype(np.float32),
+        directions.reshape(-1, *shape),
+        noise.reshape(shape),
+        axes,
+    )
+
+
+def can_learn(field: Field, store: ContextStore) -> bool:
+    """Tell whether signals of a store have a mixture.
+
+    Parameters
+    ----------
+    field : Field
+        That describes them.
+    store : ContextStore
+        Training signals.
+    """
+    if isinstance(field, LappedField) and not all(field.cells.whole):
+        return False
+    if not store.is_uniform or store.grids[0].group.is_scattered:
+        return False
+    lengths = [len(axis) for axis in store.grids[0].group.axes]
+    return (
+        len(store) >= _LEAST_SIGNALS
+        and field.latent_dim <= _MOST_LATENTS
+        and min(lengths) > 1
+        and math.prod(lengths) * field.out_dim <= _MOST_NUMBERS
+    )
+
+
+def sample_size(field: Field, store: ContextStore) -> int:
+    """Return how many signals a mixture is learnt from.
+
+    Parameters
+    ----------
+    field : Field
+        Whose sizes count.
+    store : ContextStore
+        Training signals.
+    """
+    n_points = int(store.points_per_signal.max())
+    by_values = _MOST_VALUES // ((1 + _MOVED) * n_points * field.out_dim)
+    by_time = _MOST_MULTIPLICATIONS / (_multiplications(field) * n_points * (1 + _MOVED))
+    return max(_LEAST_SIGNALS, min(len(store), _MOST_SIGNALS, by_values, int(by_time)))
+
+
+def operations_of_mixture(field: Field, store: ContextStore) -> float:
+    """Return about how many multiplications :func:`learn_mixture` takes.
+
+    Parameters
+    ----------
+    field : Field
+        Whose sizes count.
+    store : ContextStore
+        Training signals.
+    """
+    if not can_learn(field, store):
+        return 0.0
+    n_values = int(store.points_per_signal.max()) * field.out_dim
+    n_fits = (1 + _MOVED) * sample_size(field, store)
+    n_latents = field.latent_dim
+    n_directions = _n_directions(field, store)
+    of_directions = 2 * (2 + 2 * _SVD_ROUNDS) * n_directions
+    of_values = n_fits * n_values * (n_latents + of_directions + _multiplications(field))
+    return of_values + _SCATTERS * n_latents**2 * n_fits
+
+
+def footprint_of_mixture(field: Field, store: ContextStore) -> float:
+    """Return about how many bytes :func:`learn_mixture` takes at its peak.
+
+    Parameters
+    ----------
+    field : Field
+        Whose sizes count.
+    store : ContextStore
+        Training signals.
+    """
+    if not can_learn(field, store):
+        return 0.0
+    n_values = int(store.points_per_signal.max()) * field.out_dim
+    n_fits = (1 + _MOVED) * sample_size(field, store)
+    n_latents, n_bytes = field.latent_dim, field.zero_latents(1).itemsize
+    rows = n_fits * (5 * n_values * n_bytes + 32 * n_latents)
+    return rows + 8 * _SCATTERS * n_latents**2 + 12 * _MOST_NUMBERS
+
+
+def _multiplications(field: Field) -> int:
+    """Return about how many multiplications a value of the full field takes."""
+    if isinstance(field, LappedField):
+        return field.modulation_size * 8
+    return field.modulation_size * field.hidden_dim
+
+
+def _versions(whole: Context, store: ContextStore, generator: torch.Generator) -> Iterator[Context]:
+    """Yield signals as they are, and moved a little where there are axes enough for it."""
+    yield whole
+    shape = [len(axis) for axis in store.grids[0].group.axes]
+    if len(shape) > 3:
+        return
+    values = whole.values.mT.unflatten(2, shape)
+    for _ in range(_MOVED):
+        moved = deformed(Crops(values), 1.0, generator)
+        yield Context(whole.coords, moved.values.flatten(2).mT.contiguous())
+
+
+def _encoded(
+    field: Field, solver: InnerSolver, context: Context, shared: object
+) -> tuple[Tensor, Tensor]:
+    """Return latents, and what the field leaves of the values: rows of N c numbers."""
+    size = max(1, at_once("derivatives") // (field.modulation_size * context.n_points))
+    latents, left = [], []
+    for start in range(0, len(context), size):
+        block = context.of_signals(slice(start, start + size))
+        latents.append(solver.solve(field, block, shared))
+        left.append(block.residual(field(block.coords, latents[-1])).flatten(1))
+    return torch.cat(latents), torch.cat(left)
+
+
+def _n_directions(field: Field, store: ContextStore) -> int:
+    n_values = int(store.points_per_signal.max()) * field.out_dim
+    n_fits = (1 + _MOVED) * sample_size(field, store)
+    return max(1, min(_MOST_DIRECTIONS, n_fits // 4, n_values - 1, _MOST_NUMBERS // n_values))
+
+
+def _directions(
+    left: np.ndarray, weights: np.ndarray, n_directions: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return principal directions of what is left, and the variance beside them."""
+    rows = left * np.sqrt(weights / weights.sum()).astype(left.dtype)[:, None]
+    total = np.einsum("ij,ij->j", rows, rows, dtype=np.float64)
+    least = _LEAST_NOISE * float(total.mean()) + 1e-12
+    if rows.shape[1] <= _MOST_DECOMPOSED:
+        squares, axes = np.linalg.eigh((rows.T @ rows).astype(np.float64))
+        sizes, axes = np.sqrt(squares.clip(0.0))[::-1], axes.T[::-1]
+    else:
+        _, sizes, axes = randomized_svd(
+            rows, n_directions, n_iter=_SVD_ROUNDS, random_state=int(random.integers(2**31))
+        )
+    kept = slice(min(n_directions, int(np.count_nonzero(np.square(sizes) > least))))
+    directions = (sizes[kept, None] * axes[kept]).astype(np.float32)
+    beside = total - np.square(directions, dtype=np.float64).sum(axis=0)
+    return directions, np.maximum(beside, least).astype(np.float32)
+
+
+def _axes(store: ContextStore) -> tuple[np.ndarray, ...]:
+    """Return the axes of the grid of training signals, in normalised coordinates."""
+    group = store.grids[0].group
+    shape = tuple(len(axis) for axis in group.axes)
+    coords = store.units.frame.grid(group.axes).reshape(*shape, len(shape))
+    return tuple(
+        np.ascontiguousarray(np.moveaxis(coords[..., i], i, 0).reshape(shape[i], -1)[:, 0])
+        for i in range(len(shape))
+    )
