@@ -14,15 +14,14 @@ from sklearn.utils.validation import check_is_fitted
 from neurfield._compat import fit_context
 from neurfield.any_size import decode_of_any_size, validated_latents_of_any_size
 from neurfield.blockwise import encode_lazily, is_dask_backed
-from neurfield.codec import Codec, encoding_room
-from neurfield.device import matrix_products
+from neurfield.codec import encoding_room
 from neurfield.display import NamedLatentsMixin, SummaryMixin, labelled
 from neurfield.fields import FieldSpec
-from neurfield.fitting import fit_codec, history_of
-from neurfield.learning import EarlyStopping, Learner, Trainer
+from neurfield.learning import EarlyStopping, Learner
 from neurfield.measuring import encode_measured
+from neurfield.passes import one_pass, whole_fit
 from neurfield.persistence import StoredMixin
-from neurfield.planning import CONSTRAINTS, check_parameters, check_shape_of_field, make_plan
+from neurfield.planning import CONSTRAINTS
 from neurfield.provenance import provenance
 from neurfield.published import PublishedMixin
 from neurfield.results import ResultsMixin
@@ -239,7 +238,15 @@ class FunctaEncoder(
         self.warm_start = warm_start
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        operator: Any = None,
+        likelihood: Any = "gaussian",
+    ) -> Self:
         """Meta-learn the shared weights θ.
 
         Parameters
@@ -247,13 +254,21 @@ class FunctaEncoder(
         X : ndarray of shape (n, length), (n, H, W), (n, D, H, W), ..., DataArray, Dataset or list
             Signals: arrays (with an axis more when ``channel_axis`` is given), xarray objects with
             a "sample" dimension and an optional "channel" dimension, or a list of arrays or
-            DataArrays, each of its own shape and coordinates. NaN marks a value not observed.
+            DataArrays, each of its own shape and coordinates. NaN marks a value not observed. With
+            ``operator``, an array of what was measured of two signals or more.
         y : ignored
         sample_weight : array-like of shape (n,), default=None
             As how many signals each counts: in the meta-loss of each batch, in the start from the
             data, in the prior and its calibration, and in the score of those held out. Batches are
             drawn without regard to it. A signal of weight zero is as if it were not there. Extent
             and range are those of all others, and defaults go by their number, as it is.
+        operator : neurfield.operators.Operator or sequence of n of them, optional
+            What measurements are of signals' values: one for all, or one for each signal, all on
+            the grid that the signals then have. They have one channel; with ``channel_axis``, as
+            many as the operator measures the shape of X of. A Gaussian of whole signals is learnt
+            from the measurements, and θ from signals drawn by it, given what was measured of each.
+        likelihood : str or neurfield.likelihoods.Likelihood, default="gaussian"
+            How measurements scatter around that; a level not given is one for all signals.
 
         Returns
         -------
@@ -265,17 +280,13 @@ class FunctaEncoder(
         ValueError
             If the data or a parameter is not usable; before any work is done.
         """
-        check_parameters(self)
-        previous = None
-        if self.warm_start and hasattr(self, "codec_"):
-            check_shape_of_field(self, "warm_start=True continues")
-            previous = self.codec_
-        signals = weighted(validated_signals(self, X, reset=previous is None), sample_weight)
-        plan = make_plan(self, signals, previous)
-        with matrix_products(self.precision):
-            codec, trainer = fit_codec(signals, plan, previous)
-        self.__dict__.pop("_trainer", None)  # it is of the field before
-        return self._fitted(codec, trainer, signals if previous is None else None)
+        return whole_fit(self, X, sample_weight, operator, likelihood)
+
+    def fit_transform(
+        self, X: Any, y: Any = None, sample_weight: npt.ArrayLike | None = None, **how: Any
+    ) -> Any:
+        """Fit and transform the same signals; ``how`` are :meth:`fit`'s operator and likelihood."""
+        return self.fit(X, y, sample_weight, **how).transform(X, **how)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -302,21 +313,7 @@ class FunctaEncoder(
         self : FunctaEncoder
             Fitted.
         """
-        check_parameters(self)
-        previous: Codec | None = getattr(self, "codec_", None)
-        if previous is not None:
-            check_shape_of_field(self, "partial_fit continues")
-        signals = weighted(validated_signals(self, X, reset=previous is None), sample_weight)
-        trainer: Trainer | None = getattr(self, "_trainer", None)
-        before = getattr(self, "learner_", None)
-        taken = getattr(self, "n_iter_", 0)
-        plan = make_plan(self, signals, previous, before, pass_from=taken)
-        if trainer is not None and not trainer.learner.trains_like(plan.learner):
-            trainer = None
-        history = None if previous is None else history_of(self)
-        with matrix_products(self.precision):
-            codec, self._trainer = fit_codec(signals, plan, previous, trainer, history)
-        return self._fitted(codec, self._trainer, signals if previous is None else None)
+        return one_pass(self, X, sample_weight)
 
     def transform(self, X: Any, *, operator: Any = None, likelihood: Any = "gaussian") -> Any:
         """Fit one latent vector per signal.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,61 @@ def read_measurements(
     ValueError
         If an operator is none, its adjoint is not one, or shapes do not match.
     """
+    _check_solvable(codec)
+    given = read_given(X, operator, likelihood, partial(_checked, codec), name)
+    return Measurements(codec, given.values, given.operators, given.likelihood, given.std)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Measurements as a caller has given them, checked.
+
+    Parameters
+    ----------
+    values : float64 array of shape (n, m)
+        Real numbers of each signal, NaN where nothing was measured.
+    operators : list of n Operator
+        Of each signal.
+    likelihood : Likelihood
+        Of a measurement.
+    std : float64 array of shape (n, m), or None
+        Standard deviation of each; None = there is none, or it is to be found out.
+    shape : tuple of int
+        Of what was measured of one signal.
+    is_complex : bool
+        Whether that is complex, so that values hold both parts.
+    """
+
+    values: np.ndarray
+    operators: list[Any]
+    likelihood: Likelihood
+    std: np.ndarray | None
+    shape: tuple[int, ...]
+    is_complex: bool
+
+
+def read_given(
+    X: Any,
+    operator: Any,
+    likelihood: Any,
+    checked: Callable[[Any, str], tuple[tuple[int, ...], bool]],
+    name: str = "X",
+) -> Given:
+    """Validate measurements with their operators and likelihood.
+
+    Parameters
+    ----------
+    X, operator, likelihood, name
+        As :func:`read_measurements` takes them.
+    checked : callable
+        Takes an operator and what to call it; refuses it, or returns the shape of what it measures
+        and whether that is complex.
+
+    Raises
+    ------
+    ValueError
+        As :func:`read_measurements`.
+    """
     likelihood = Likelihood.of(likelihood)
     likelihood.check()
     values = _without_masks(X)
@@ -112,21 +168,6 @@ def read_measurements(
         raise ValueError(
             f"{name} must hold the measurements of one signal or more, as numbers of shape "
             f"(n, ...), got {values.dtype} of shape {values.shape}"
-        )
-    if codec.posterior is None:
-        raise ValueError(
-            "operator= needs what fit learns about latents with learner='varpro' or 'lapped' from "
-            "at least two signals; this estimator has not learnt it"
-        )
-    if patches_of(codec) is not None or getattr(codec.field, "pool", None):
-        raise ValueError(
-            "operator= needs a field whose latents are of whole signals or of cells, not of "
-            "patches or pooled: fit without patch_size and pool"
-        )
-    if codec.latent_size > _MOST_LATENTS:
-        raise ValueError(
-            f"operator= solves with matrices of all latents of a signal, {_MOST_LATENTS} at most, "
-            f"got {codec.latent_size}"
         )
     several = isinstance(operator, Sequence)
     operators = list(operator) if several else [operator] * len(values)
@@ -139,7 +180,7 @@ def read_measurements(
     for i, one in enumerate(operators):
         if id(one) not in measures:
             called = f"operator[{i}]" if several else "operator"
-            shape, measures[id(one)] = _checked(codec, one, called)
+            shape, measures[id(one)] = checked(one, called)
             if values.shape[1:] != shape:
                 raise ValueError(
                     f"{name} must have measurements of the shape that {called} has, {shape}, got "
@@ -155,7 +196,27 @@ def read_measurements(
     if (empty := np.flatnonzero(np.isnan(rows).all(axis=1))).size:
         raise ValueError(f"{name}[{empty[0]}] holds no measurement, only NaN")
     likelihood.check_measured(torch.as_tensor(rows))
-    return Measurements(codec, rows, operators, likelihood, _std(likelihood.std, values, name))
+    std = _std(likelihood.std, values, name)
+    return Given(rows, operators, likelihood, std, values.shape[1:], is_complex)
+
+
+def _check_solvable(codec: Codec) -> None:
+    """Refuse what has not learnt, or does not have, one latent for each signal or cell."""
+    if codec.posterior is None:
+        raise ValueError(
+            "operator= needs what fit learns about latents with learner='varpro' or 'lapped' from "
+            "at least two signals; this estimator has not learnt it"
+        )
+    if patches_of(codec) is not None or getattr(codec.field, "pool", None):
+        raise ValueError(
+            "operator= needs a field whose latents are of whole signals or of cells, not of "
+            "patches or pooled: fit without patch_size and pool"
+        )
+    if codec.latent_size > _MOST_LATENTS:
+        raise ValueError(
+            f"operator= solves with matrices of all latents of a signal, {_MOST_LATENTS} at most, "
+            f"got {codec.latent_size}"
+        )
 
 
 def _checked(codec: Codec, operator: Any, name: str) -> tuple[tuple[int, ...], bool]:

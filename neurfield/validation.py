@@ -103,9 +103,31 @@ def weighted(signals: Signals, sample_weight: Any) -> Signals:
         If it is no finite number for each signal, one is negative or beyond what single precision
         can sum, or none is positive.
     """
+    kept, weight = checked_weight(sample_weight, len(signals))
+    if len(kept) < len(signals):
+        signals = signals.subset(kept)
+    once = weight is None or bool((weight == 1.0).all())  # then not even rounding should differ
+    return signals if once else replace(signals, sample_weight=weight)
+
+
+def checked_weight(sample_weight: Any, n_signals: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return which signals have a weight above zero, and their weights.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n,), or None
+        As how many signals each counts; None = all once.
+    n_signals : int
+        n.
+
+    Raises
+    ------
+    ValueError
+        As :func:`weighted`.
+    """
     if sample_weight is None:
-        return signals
-    weight = check_sample_weight(filled(sample_weight), len(signals))
+        return np.arange(n_signals), None
+    weight = check_sample_weight(filled(sample_weight), n_signals)
     kept = np.flatnonzero(weight > 0)
     if not len(kept):
         raise ValueError("sample_weight must be positive for one signal or more, got only zeros")
@@ -116,9 +138,7 @@ def weighted(signals: Signals, sample_weight: Any) -> Signals:
             f"{least:g} to {most:g}: single precision cannot sum others; it says as how many "
             "signals each counts"
         )
-    chosen = signals if len(kept) == len(signals) else signals.subset(kept)
-    once = bool((weight[kept] == 1.0).all())  # then not even rounding should differ
-    return replace(chosen, sample_weight=None if once else weight[kept])
+    return kept, weight[kept]
 
 
 def validated_origin(

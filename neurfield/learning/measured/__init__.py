@@ -1,15 +1,22 @@
-"""Latents of signals that were measured through an operator."""
+"""Latents of signals that were measured through an operator, and such signals made whole."""
 
+from neurfield.learning.measured.completion import Incomplete, completed
+from neurfield.learning.measured.cosines import Cosines
 from neurfield.learning.measured.gaussian import Known, LatentGaussian, known_of, tangent_of
 from neurfield.learning.measured.map import Measured, real_rows
 from neurfield.learning.measured.problem import Found, Shared, solved
+from neurfield.learning.measured.rows import Rows
 
 __all__ = [
+    "Cosines",
     "Found",
+    "Incomplete",
     "Known",
     "LatentGaussian",
     "Measured",
+    "Rows",
     "Shared",
+    "completed",
     "known_of",
     "real_rows",
     "solved",

@@ -55,11 +55,8 @@ class Measured:
         is_complex : bool
             Whether a measurement is complex, and m counts both parts.
         """
-        measured = rows.detach().cpu().numpy()
-        if is_complex:
-            measured = measured.reshape(len(rows), -1, 2)
-            measured = measured[..., 0] + 1j * measured[..., 1]
-        back = self.operator.adjoint(measured.reshape(len(rows), *shape))
+        measured = measurements_of(rows.detach().cpu().numpy(), shape, is_complex)
+        back = self.operator.adjoint(measured)
         return torch.as_tensor(back * self.units.value_scale).to(rows)
 
     def at_zero(self) -> np.ndarray:
@@ -102,3 +99,21 @@ def real_rows(measured: Any) -> np.ndarray:
     if np.iscomplexobj(rows):
         rows = np.stack([rows.real, rows.imag], axis=-1).reshape(len(rows), -1)
     return rows
+
+
+def measurements_of(rows: np.ndarray, shape: tuple[int, ...], is_complex: bool) -> np.ndarray:
+    """Return the measurements that :func:`real_rows` makes these rows of.
+
+    Parameters
+    ----------
+    rows : array of shape (n, m)
+        Real numbers.
+    shape : tuple of int
+        Of the measurement of one signal.
+    is_complex : bool
+        Whether a measurement is complex, and m counts both parts.
+    """
+    if is_complex:
+        parts = rows.reshape(len(rows), -1, 2)
+        rows = parts[..., 0] + 1j * parts[..., 1]
+    return rows.reshape(len(rows), *shape)
