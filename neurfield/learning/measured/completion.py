@@ -29,14 +29,14 @@ from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients
 from neurfield.likelihoods import Gaussian, Likelihood
 from neurfield.memory import at_once
 
-_STEPS, _BATCH = 16, 256
+_STEPS, _BATCH = 12, 256
 _SMOOTH = 2  # of the steps, which learn variances of frequencies alone
 _FALL = 0.7  # of the part that a step replaces, as a power of its number
 _MOST_DIRECTIONS = 256
 # Of conjugate gradients. What a draw has not been moved by yet is as probable as before, and a
 # Gaussian of such draws learns nothing there: small variances need small residuals.
-_PRODUCTS, _TOLERANCE = 40, 1e-3
-_PRODUCTS_OF_MEAN, _TOLERANCE_OF_MEAN = 60, 1e-3
+_PRODUCTS, _TOLERANCE = 60, 1e-4
+_TOLERANCE_OF_MEAN = 1e-3
 _FOR_MEAN = 512  # signals, from which the mean starts
 # Powers of the frequency by which variances fall where nothing is known yet: those of signals
 # slowly, as what begins too small takes many steps to grow; those of their mean as of smooth ones.
@@ -292,7 +292,7 @@ class _Learning:
 
         rhs = batch.back(batch.weight * batch.target).sum(dim=0, keepdim=True)
         return conjugate_gradients(
-            multiply, lambda r: r / known, rhs, _PRODUCTS_OF_MEAN, _TOLERANCE_OF_MEAN
+            multiply, lambda r: r / known, rhs, _PRODUCTS, _TOLERANCE_OF_MEAN
         )[0]
 
     def _typical(self, squared: Tensor) -> float:

@@ -14,6 +14,9 @@ from neurfield.learning.measured.cosines import Cosines
 from neurfield.learning.solvers.tangent import cholesky
 
 _MOST_OF_COUNTED = 3  # signals for a direction, at least
+# Numbers of a signal for each signal that shrinking counts with, at most: what was not measured is
+# drawn from a Gaussian that was shrunk, and from few signals all directions would die out in the end.
+_MOST_ASPECT = 0.25
 _LEAST_POWER = 1e-8  # of a coefficient, of the mean of all
 
 
@@ -122,7 +125,7 @@ class SignalGaussian:
         rank = max(0, min(rank, len(variance) - 1, int(counted / _MOST_OF_COUNTED)))
         variance = variance[:rank] + (1.0 - share)
         rest = max((total - float(variance.sum())) / (size - rank), _LEAST_POWER)
-        excess = rest * _spikes(variance / rest, size / counted)
+        excess = rest * _spikes(variance / rest, min(_MOST_ASPECT, size / counted))
         is_kept = excess > 0
         columns = whiten * axes[:, :rank][:, is_kept] * excess[is_kept].sqrt()
         diagonal = root.square().sum(dim=1) + before
