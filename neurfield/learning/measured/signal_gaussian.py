@@ -15,7 +15,7 @@ from neurfield.learning.solvers.tangent import cholesky
 
 _MOST_OF_COUNTED = 3  # signals for a direction, at least
 # Numbers of a signal for each signal that shrinking counts with, at most: what was not measured is
-# drawn from a Gaussian that was shrunk, and from few signals all directions would die out in the end.
+# drawn from a Gaussian that was shrunk, and with few signals all directions would die out so.
 _MOST_ASPECT = 0.25
 _LEAST_POWER = 1e-8  # of a coefficient, of the mean of all
 
