@@ -27,12 +27,18 @@ from neurfield.fields import (
     positional_frequencies,
 )
 from neurfield.fields.schedule import check_omega
-from neurfield.learning.regression import Observations, RegressionLoop, fit_regression
+from neurfield.learning.measured_signal import MeasuredSignal, check_measured, rough_signal
+from neurfield.learning.regression import (
+    Learnable,
+    Observations,
+    RegressionLoop,
+    fit_regression,
+)
 from neurfield.memory import at_once
 from neurfield.signals import SignalGroup, Signals, Units, read_signals
 from neurfield.signals.accepted import as_container, real
 from neurfield.signals.labelled import is_xarray
-from neurfield.signals.layout import SAMPLE
+from neurfield.signals.layout import SAMPLE, Layout
 from neurfield.signals.missing import filled, holds_masks, unobserved
 from neurfield.waiting import short_waits
 
@@ -73,6 +79,9 @@ class NeuralField(BaseEstimator):
     tol : float, default=None
         Least gain in PSNR, in dB, of 100 iterations over the 100 before; fit ends early with less.
         None = all iterations.
+    early_stopping : bool, default=False
+        Of a fit through an operator: hold out one in ten measurements, which say when noise begins
+        to be learnt, and keep the weights that predict them best.
     max_time : float, default=None
         Seconds after which fit ends early; the learning rate follows. Results then depend on the
         machine's speed.
@@ -133,6 +142,7 @@ class NeuralField(BaseEstimator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "batch_points": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left"), None],
+        "early_stopping": ["boolean"],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
         "channel_axis": [Integral, None],
         "device": [str],
@@ -153,6 +163,7 @@ class NeuralField(BaseEstimator):
         max_iter: int = 500,
         batch_points: int = 4096,
         tol: float | None = None,
+        early_stopping: bool = False,
         max_time: float | None = None,
         channel_axis: int | None = None,
         device: str = "auto",
@@ -169,6 +180,7 @@ class NeuralField(BaseEstimator):
         self.max_iter = max_iter
         self.batch_points = batch_points
         self.tol = tol
+        self.early_stopping = early_stopping
         self.max_time = max_time
         self.channel_axis = channel_axis
         self.device = device
@@ -176,17 +188,25 @@ class NeuralField(BaseEstimator):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the weights of the network from one signal.
+    def fit(self, X: Any, y: Any = None, *, operator: Any = None) -> Self:
+        """Learn the weights of the network from one signal, or from what was measured of it.
+
+        Through an operator, each iteration reads the field at all points of the operator, and
+        compares what is measured there.
 
         Parameters
         ----------
         X : ndarray of shape (length,), (H, W), (D, H, W), ..., DataArray or Dataset
             One signal: an array (with an axis more when ``channel_axis`` is given), or an xarray
             object without a "sample" dimension, with an optional "channel" dimension or with
-            values at scattered points along "point". NaN marks a value not observed.
+            values at scattered points along "point". NaN marks a value not observed. With
+            ``operator``, an array of what was measured, real or complex.
         y : ignored
             Not used, present for API consistency by convention.
+        operator : neurfield.operators.Operator, optional
+            What X is of the field's values. The signal seen in fit is then that on the operator's
+            grid, with channels last: an array where the grid counts from 0, a DataArray over x; y,
+            x; or z, y, x otherwise, and scattered points where the operator has no grid.
 
         Returns
         -------
@@ -201,7 +221,16 @@ class NeuralField(BaseEstimator):
         """
         check_omega(self.omega)
         device = resolve_device(self.device)
-        signals = self._read(X, reset=True)
+        if self.early_stopping and operator is None:
+            raise ValueError("early_stopping=True holds out measurements: give operator= with it")
+        axis = self.channel_axis
+        if operator is not None:
+            measured, n_channels = check_measured(X, operator)
+            X, axis = (
+                rough_signal(measured, operator, n_channels),
+                -1 if n_channels > 1 else None,
+            )
+        signals = self._read(X, axis)
         (group,) = signals.groups
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         generator = torch.Generator().manual_seed(seed)
@@ -219,10 +248,21 @@ class NeuralField(BaseEstimator):
             max_time=self.max_time,
             verbose=bool(self.verbose),
         )
+        known: Learnable
+        if operator is None:
+            known = self._observations(group)
+        else:
+            known = MeasuredSignal.of(
+                measured, operator, self.units_, device, generator, bool(self.early_stopping)
+            )
         with short_waits():
-            history = fit_regression(self.field_, self._observations(group), schedule, generator)
+            history = fit_regression(self.field_, known, schedule, generator)
         self.loss_curve_, self.psnr_curve_ = history.loss_curve, history.psnr_curve
         self.n_iter_ = len(self.loss_curve_)
+        if operator is not None:
+            found = self._evaluate(self.units_.coordinates(np.asarray(operator.points())))
+            scaler = replace(self.units_.scaler, lower=found.min(axis=0), upper=found.max(axis=0))
+            self.units_ = replace(self.units_, scaler=scaler)
         return self
 
     def predict(
@@ -277,7 +317,8 @@ class NeuralField(BaseEstimator):
     def score(self, X: Any, y: Any = None) -> float:
         """Return the PSNR in dB of the field where a signal was observed.
 
-        The peak is the range of the values seen in fit, channel by channel.
+        The peak is the range of the values seen in fit, channel by channel, or that of the field
+        where it was fitted to measurements.
 
         Parameters
         ----------
@@ -292,13 +333,15 @@ class NeuralField(BaseEstimator):
             Higher is better.
         """
         check_is_fitted(self)
-        (group,) = self._read(X, reset=False).groups
+        expected = self.layout_
+        axis = expected.channel_axis
+        (group,) = self._read(X, axis if axis is None or axis < 0 else axis - 1, expected).groups
         where = self._observations(group)
         predicted = self._evaluate(where.coords.cpu().numpy())
         scaled = torch.as_tensor(self.units_.values(predicted), device=where.values.device)
         return where.psnr(scaled - where.values)
 
-    def _read(self, X: Any, reset: bool) -> Signals:
+    def _read(self, X: Any, channel_axis: int | None, expected: Layout | None = None) -> Signals:
         """Read one signal as a data set of one."""
         if is_xarray(X):
             if SAMPLE in X.dims:
@@ -309,9 +352,8 @@ class NeuralField(BaseEstimator):
             signal: Any = X.compute().expand_dims(SAMPLE)
             axis = None
         else:
-            array, axis = self._check_array(X)
+            array, axis = _check_array(X, channel_axis)
             signal = array[None]
-        expected = None if reset else self.layout_
         signals = read_signals(signal, axis, expected)
         signals.check()
         if expected is not None and "array" == signals.layout.container == expected.container:
@@ -322,26 +364,6 @@ class NeuralField(BaseEstimator):
                     f"got {tuple(shapes[0])}; labelled signals may stand on other grids"
                 )
         return signals
-
-    def _check_array(self, X: Any) -> tuple[np.ndarray, int | None]:
-        """Return the array and its channel axis, counted with a sample axis in front."""
-        try:
-            array = real(np.asarray(filled(as_container(X))), "values of X")
-        except ValueError as error:
-            raise ValueError(f"X must be one signal, an array of numbers: {error}") from error
-        least = 1 if self.channel_axis is None else 2
-        if array.ndim < least:
-            raise ValueError(
-                f"X must be one signal: real numbers along at least {least} axis/axes, "
-                f"got dtype {array.dtype} and shape {array.shape}"
-            )
-        if self.channel_axis is None:
-            return array, None
-        if not -array.ndim <= self.channel_axis < array.ndim:
-            raise ValueError(
-                f"channel_axis must name one of the {array.ndim} axes of X, got {self.channel_axis}"
-            )
-        return array, self.channel_axis + (1 if self.channel_axis >= 0 else 0)
 
     def _make_field(self, group: SignalGroup, generator: torch.Generator) -> CoordinateField:
         d, c = self.layout_.n_axes, self.layout_.n_channels
@@ -398,3 +420,24 @@ def _nyquist_frequencies(group: SignalGroup) -> list[float]:
     else:
         sizes = [float(len(axis)) for axis in group.axes]
     return [max(1.0, (size - 1) / 2) for size in sizes]
+
+
+def _check_array(X: Any, channel_axis: int | None) -> tuple[np.ndarray, int | None]:
+    """Return the array and its channel axis, counted with a sample axis in front."""
+    try:
+        array = real(np.asarray(filled(as_container(X))), "values of X")
+    except ValueError as error:
+        raise ValueError(f"X must be one signal, an array of numbers: {error}") from error
+    least = 1 if channel_axis is None else 2
+    if array.ndim < least:
+        raise ValueError(
+            f"X must be one signal: real numbers along at least {least} axis/axes, "
+            f"got dtype {array.dtype} and shape {array.shape}"
+        )
+    if channel_axis is None:
+        return array, None
+    if not -array.ndim <= channel_axis < array.ndim:
+        raise ValueError(
+            f"channel_axis must name one of the {array.ndim} axes of X, got {channel_axis}"
+        )
+    return array, channel_axis + (1 if channel_axis >= 0 else 0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +17,54 @@ from neurfield.fields import CoordinateField
 from neurfield.learning.optimizers import Optimizers, lr_factor
 
 _LOOK_BACK = 100  # iterations whose mean PSNR is compared with that of as many before them
+
+
+class Misfit(NamedTuple):
+    """How far a network is from what is known of a signal.
+
+    Attributes
+    ----------
+    loss : Tensor
+        Mean squared error, to be differentiated.
+    psnr : float
+        The same in dB.
+    held_out : float or None, default=None
+        Mean squared error where nothing is learnt from; None = there is no such part.
+    """
+
+    loss: Tensor
+    psnr: float
+    held_out: float | None = None
+
+
+class Batch(Protocol):
+    """What an iteration looks at."""
+
+    def misfit(self, network: CoordinateField) -> Misfit:
+        """Return how far a network is from it.
+
+        Parameters
+        ----------
+        network : CoordinateField
+            In normalised coordinates and scaled values.
+        """
+        ...
+
+
+class Learnable(Protocol):
+    """What is known of a signal, by its values or by measurements."""
+
+    def batches(self, n_points: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield what iterations look at, for ever.
+
+        Parameters
+        ----------
+        n_points : int
+            Most points of a batch, where it can be a part of the signal.
+        generator : torch.Generator
+            Source of random numbers.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +98,17 @@ class Observations:
             drawn = torch.randint(len(self.coords), (n_points,), generator=generator)
             rows = drawn.to(self.coords.device)
             yield Observations(self.coords[rows], self.values[rows], self.weights[rows], self.peak)
+
+    def misfit(self, network: CoordinateField) -> Misfit:
+        """Return how far the values of a network are from those observed.
+
+        Parameters
+        ----------
+        network : CoordinateField
+            In normalised coordinates and scaled values.
+        """
+        residual = network(self.coords) - self.values
+        return Misfit(self.mean(residual.square()), self.psnr(residual))
 
     def mean(self, numbers: Tensor) -> Tensor:
         """Average numbers of shape (N, c) over what was observed."""
@@ -108,17 +169,19 @@ class RegressionHistory:
 
 def fit_regression(
     network: CoordinateField,
-    observations: Observations,
+    known: Learnable,
     schedule: RegressionLoop,
     generator: torch.Generator,
 ) -> RegressionHistory:
     """Minimise the mean squared error over one signal with Adam, in place.
 
+    Where a part is held out, the network ends with the weights that are best there.
+
     Parameters
     ----------
     network : CoordinateField
         Trained in place.
-    observations : Observations
+    known : Learnable
         The signal to learn.
     schedule : RegressionLoop
         How long and how fast to learn.
@@ -138,7 +201,8 @@ def fit_regression(
 
     optimizers = Optimizers([torch.optim.Adam(network.parameters(), lr=schedule.lr)])
     history, started = RegressionHistory(), time.perf_counter()
-    batches = observations.batches(schedule.batch_points, generator)
+    batches = known.batches(schedule.batch_points, generator)
+    least, best = math.inf, None
     bar = tqdm(range(schedule.max_iter), disable=not schedule.verbose, desc="fit", unit="step")
     for iteration in bar:
         elapsed = 0.0
@@ -146,20 +210,22 @@ def fit_regression(
             elapsed = (time.perf_counter() - started) / schedule.max_time
         if iteration and (elapsed >= 1.0 or history.stalls(schedule.tol)):
             break
-        batch = next(batches)
-        residual = network(batch.coords) - batch.values
-        loss = batch.mean(residual.square())
+        loss, psnr, held_out = next(batches).misfit(network)
         history.loss_curve.append(float(loss.detach()))
-        history.psnr_curve.append(batch.psnr(residual))
+        history.psnr_curve.append(psnr)
         if not math.isfinite(history.loss_curve[-1]):
             raise ValueError(
                 f"the loss became {history.loss_curve[-1]} at iteration {iteration + 1}; "
                 f"lr={schedule.lr} is too high for this signal"
             )
+        if held_out is not None and held_out < least:
+            least, best = held_out, copy.deepcopy(network.state_dict())
         optimizers.zero_grad()
         torch.autograd.backward(loss)
         progress = max(elapsed, iteration / schedule.max_iter)
         optimizers.scale_lr(lr_factor("cosine", progress, iteration))
         optimizers.step()
         bar.set_postfix_str(f"PSNR {history.psnr_curve[-1]:.2f} dB", refresh=False)
+    if best is not None:
+        network.load_state_dict(best)
     return history
