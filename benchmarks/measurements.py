@@ -111,11 +111,14 @@ class Problem:
         Of the noise of a number.
     shape : tuple of int
         Of a signal.
+    n_channels : int, default=1
+        Of a signal; they stand last where there are several.
     """
 
     operator: Operator
     std: float
     shape: tuple[int, ...]
+    n_channels: int = 1
 
     @classmethod
     def of(cls, operator: Operator, signals: np.ndarray) -> Problem:
@@ -142,14 +145,14 @@ class Problem:
             return np.stack([self._on_picture(iradon, one) for one in measured])
         return self.operator.adjoint(measured).reshape(len(measured), *self.shape)
 
-    def sart(self, measured: np.ndarray) -> np.ndarray | None:
+    def sart(self, measured: np.ndarray, n_rounds: int = _SART_ROUNDS) -> np.ndarray | None:
         """Return some rounds of the simultaneous algebraic reconstruction technique."""
         if not isinstance(self.operator, Radon):
             return None
 
         def rounds(sinogram: np.ndarray, theta: np.ndarray) -> np.ndarray:
             found = None
-            for _ in range(_SART_ROUNDS):
+            for _ in range(n_rounds):
                 found = iradon_sart(sinogram, theta=theta, image=found)
             assert found is not None
             return found
@@ -168,20 +171,20 @@ class Problem:
         return np.stack([self._tv(one[None], weight) for one in measured])
 
     def _tv(self, measured: np.ndarray, weight: float) -> np.ndarray:
-        bound = self._norm()
-        found = ahead = np.zeros(self.shape)
+        bound, n_channels = self._norm(), self.n_channels
+        found = ahead = np.zeros((*self.shape, n_channels))
         momentum = 1.0
         for _ in range(_FISTA_STEPS):
-            left = self.operator.apply(ahead.reshape(1, -1, 1)) - measured
-            slope = self.operator.adjoint(left).reshape(self.shape)
-            before, found = found, denoise_tv_chambolle(ahead - slope / bound, weight=weight)
+            left = self.operator.apply(ahead.reshape(1, -1, n_channels)) - measured
+            moved = ahead - self.operator.adjoint(left).reshape(ahead.shape) / bound
+            before, found = found, denoise_tv_chambolle(moved, weight=weight, channel_axis=-1)
             after = 0.5 * (1 + np.sqrt(1 + 4 * momentum**2))
             ahead = found + (momentum - 1) / after * (found - before)
             momentum = after
-        return found
+        return found[..., 0] if n_channels == 1 else found
 
     def _norm(self) -> float:
-        values = np.random.default_rng(0).standard_normal((1, np.prod(self.shape), 1))
+        values = np.random.default_rng(0).standard_normal((1, np.prod(self.shape), self.n_channels))
         for _ in range(_POWER_STEPS):
             values = self.operator.adjoint(self.operator.apply(values))
             size = float(np.linalg.norm(values))
