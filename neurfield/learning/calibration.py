@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.canonical import principal_axes
+from neurfield.learning.channels_alone import factorisations_of_weights, weights_alone
 from neurfield.learning.footprint import Sizes
 from neurfield.learning.posterior import Posterior
 from neurfield.learning.prior import (
@@ -78,6 +79,7 @@ def with_posterior(
     if prior is None:
         return solver, None
     solver = prior.regularise(solver)
+    solver.alone = weights_alone(sample, prior.noise)
     latents = closed_form(sample.tangent, sample.context, solver).double()
     sample = replace(sample, latents=latents.to(sample.latents), deformed=None)
     if network.can_reparametrize:
@@ -121,10 +123,11 @@ def operations_of_posterior(network: Field, store: ContextStore) -> float:
     n_values = n_points * network.out_dim
     n_evaluated = min(n_signals, error_signals(n_points)) * n_points
     n_fits, n_latents = n_signals * (1 + deformation_count(n_signals)), network.latent_dim
+    factorisations = _FACTORISATIONS + factorisations_of_weights(network.out_dim)
     return (
         _GRAMS * n_values * n_latents**2
         + _COVARIANCES * n_fits * n_latents**2
-        + _FACTORISATIONS * n_latents**3
+        + factorisations * n_latents**3
         + n_fits * n_values * (n_latents + _READING)
         + _EVALUATIONS * n_evaluated * network.modulation_size * network.hidden_dim
     )

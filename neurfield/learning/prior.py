@@ -74,6 +74,7 @@ class LatentPrior:
             solver.reference_count,
             torch.as_tensor(self.mean).to(solver.precision),
             solver.whole_count,
+            solver.alone,
         )
 
 
@@ -234,17 +235,9 @@ def estimate_prior(field: Field, sample: PriorSample) -> LatentPrior | None:
     """
     if len(sample.latents) < 2:
         return None
-    known = [sample.latents] if sample.deformed is None else [sample.latents, sample.deformed]
-    latents = torch.cat(known).double().cpu().numpy()
-    weight = sample.sample_weight
-    mean, shrunk = shrunk_covariance(
-        latents, None if weight is None else np.tile(weight, len(latents) // len(weight))
-    )
-    variances, axes = np.linalg.eigh(shrunk)
-    if not variances[-1] > 0:
+    mean, covariance = gaussian_of_latents(sample)
+    if not covariance.any():
         return None
-    variances = np.maximum(variances, _LEAST_VARIANCE * variances[-1])
-    covariance = (axes * variances) @ axes.T
     values = sample.context.values
     observed = values if sample.context.weights is None else values[sample.context.weights > 0]
     floor = _LEAST_NOISE * float(observed.double().var()) + 1e-12
@@ -256,6 +249,32 @@ def estimate_prior(field: Field, sample: PriorSample) -> LatentPrior | None:
     few = part.context.sample_weight
     mse = float(sum_over_signals(squares, few)) / float(sum_over_signals(counts, few))
     return LatentPrior(mean, covariance, max(mse, floor))
+
+
+def gaussian_of_latents(sample: PriorSample) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and covariance of latents, those of deformed signals included.
+
+    Parameters
+    ----------
+    sample : PriorSample
+        Of two signals or more.
+
+    Returns
+    -------
+    mean : float64 array of shape (P,)
+        μ.
+    covariance : float64 array of shape (P, P)
+        C, shrunk, and with a least variance in each direction; all zero where latents agree.
+    """
+    known = [sample.latents] if sample.deformed is None else [sample.latents, sample.deformed]
+    latents = torch.cat(known).double().cpu().numpy()
+    weight = sample.sample_weight
+    mean, shrunk = shrunk_covariance(
+        latents, None if weight is None else np.tile(weight, len(latents) // len(weight))
+    )
+    variances, axes = np.linalg.eigh(shrunk)
+    variances = np.maximum(variances, max(_LEAST_VARIANCE * variances[-1], 0.0))
+    return mean, (axes * variances) @ axes.T
 
 
 @torch.no_grad()

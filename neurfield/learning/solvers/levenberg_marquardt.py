@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from neurfield.learning.store import ContextStore
 
 _PART = 0.25  # fraction missing from which on a learnt prior has its full weight
-_FULL = 2.0  # that weight
+FULL = 2.0  # that weight
 _WHOLE = 0.5  # weight of a learnt prior on a signal observed as fully as the training signals
 # Of P, for matrices one after another to begin where memory is aligned: rounding may depend on it.
 _ALIGNED = 4
@@ -73,6 +73,9 @@ class LevenbergMarquardt(InnerSolver):
     whole_count : float, optional
         Number of observed values from which on nothing counts as missing; None = `reference_count`.
         Where the training set mixes resolutions, a coarse signal is no part of a fine one.
+    alone : Tensor of shape (c,), optional
+        Weight of a learnt prior on a signal of which one channel alone was observed; None = that of
+        a signal of which a part was.
 
     References
     ----------
@@ -83,6 +86,7 @@ class LevenbergMarquardt(InnerSolver):
     # Also of solvers pickled before there were any:
     mean: Tensor | None = None
     whole_count: float | None = None
+    alone: Tensor | None = None
 
     def __init__(
         self,
@@ -91,9 +95,10 @@ class LevenbergMarquardt(InnerSolver):
         reference_count: float,
         mean: Tensor | None = None,
         whole_count: float | None = None,
+        alone: Tensor | None = None,
     ) -> None:
         self.steps, self.precision, self.reference_count = steps, precision, reference_count
-        self.mean, self.whole_count = mean, whole_count
+        self.mean, self.whole_count, self.alone = mean, whole_count, alone
         self._spectrum_of: tuple[Tensor, Tensor, Tensor] | None = None
 
     @torch.no_grad()
@@ -166,22 +171,31 @@ class LevenbergMarquardt(InnerSolver):
         What a field leaves of a signal is mostly what latents cannot express, and no independent
         noise. On a whole signal it is orthogonal to what they can express and misleads nothing, on
         a part of one it does: so a prior learnt from the training latents counts half on a whole
-        signal, and twice where a quarter of it or more is missing.
+        signal, and twice where a quarter of it or more is missing. Where whole channels are, it has
+        the weights that were found for those observed, in proportion to their values.
 
         Parameters
         ----------
         context : Context
             Of B signals, of which only the numbers of observed values count.
         """
-        return self._strength(context.counts())
+        counts = context.counts()
+        if self.alone is None or context.weights is None:
+            return self._strength(counts)
+        of_channels = context.weights.sum(dim=1)
+        unseen = (of_channels == 0).to(counts).mean(dim=1)
+        full = (of_channels @ self.alone.to(counts)) / counts
+        return self._strength(counts, torch.where(unseen > 0, full, FULL), unseen)
 
-    def _strength(self, counts: Tensor) -> Tensor:
+    def _strength(
+        self, counts: Tensor, full: Tensor | float = FULL, unseen: Tensor | float = 0.0
+    ) -> Tensor:
         observed = counts / self.reference_count
         if self.mean is None:
             return 1.0 / observed
         whole = self.reference_count if self.whole_count is None else self.whole_count
-        missing = ((1.0 - counts / whole) / _PART).clamp(0.0, 1.0)
-        return (_WHOLE + (_FULL - _WHOLE) * missing) / observed
+        missing = (1.0 - counts / whole).clamp_min(unseen)
+        return (_WHOLE + (full - _WHOLE) * (missing / _PART).clamp(0.0, 1.0)) / observed
 
     def reparametrize(self, matrix: Tensor) -> None:
         """Follow a change of the latent's coordinates to ``matrix @ φ``.
@@ -260,6 +274,8 @@ class LevenbergMarquardt(InnerSolver):
             check_numbers("mean", self.mean, (n_latents,))
         if self.whole_count is not None:
             check_numbers("whole_count", self.whole_count, (), least=0.0)
+        if self.alone is not None:
+            check_numbers("alone", self.alone, self.alone.shape[:1], least=0.0)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -268,6 +284,7 @@ class LevenbergMarquardt(InnerSolver):
             "reference_count": self.reference_count,
             "mean": self.mean,
             "whole_count": self.whole_count,
+            "alone": self.alone,
         }
 
     def _by_products(
