@@ -1,8 +1,9 @@
 """The data sets that the benchmarks share, with their splits.
 
 Handwritten digits ship with scikit-learn. The others are read from a folder, which holds
-``pneumoniamnist.npz`` (MedMNIST), ``mitbih/`` (WFDB records of the MIT-BIH Arrhythmia Database)
-and ``hippocampus/images/`` (NIfTI volumes of the Medical Segmentation Decathlon, Task04).
+``pneumoniamnist.npz`` (MedMNIST), ``mitbih/`` (WFDB records of the MIT-BIH Arrhythmia Database),
+``hippocampus/images/`` and ``hippocampus/labels/`` (NIfTI volumes of the Medical Segmentation
+Decathlon, Task04).
 """
 
 from __future__ import annotations
@@ -63,6 +64,23 @@ def hippocampus_resampled(folder: Path, shape: tuple[int, int, int] = (16, 24, 1
     """
     volumes = hippocampus(folder)
     return Split(_resample(volumes.train, shape), _resample(volumes.held_out, shape))
+
+
+def hippocampus_labelled(folder: Path, shape: tuple[int, int, int] = (16, 24, 16)) -> Split:
+    """The same volumes, in standard deviations of each, with labels as two more channels.
+
+    They say which part of a voxel is anterior, and which part posterior.
+    """
+    images = load_nifti(folder / "hippocampus" / "images")
+    labels = load_nifti(folder / "hippocampus" / "labels", labels=True)
+    volumes = _resample(images, shape)
+    axes = ("x", "y", "z")
+    volumes = (volumes - volumes.mean(axes)) / volumes.std(axes)
+    parts = [
+        _resample([(one == which).astype(np.float32) for one in labels], shape) for which in (1, 2)
+    ]
+    whole = xr.concat([volumes, *parts], dim="channel").transpose("sample", *axes, "channel")
+    return Split(whole[:N_TRAIN_VOLUMES], whole[N_TRAIN_VOLUMES:])
 
 
 def _resample(volumes: list[xr.DataArray], shape: tuple[int, int, int]) -> xr.DataArray:
