@@ -5,6 +5,8 @@ import copy
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from segmentation import dice, most_probable
+from signals import hippocampus_labelled
 
 from neurfield import FunctaEncoder
 
@@ -86,3 +88,28 @@ def test_most_signals_of_a_fit_may_be_without_labels():
     ).fit(some)
     of_mean = np.square(signals[:60, ..., 1].mean(axis=0) - held_out[..., 1]).mean()
     assert error_of(1, encoder, held_out) < of_mean
+
+
+@pytest.mark.slow
+def test_labels_of_volumes_are_found(shared_data):
+    data = hippocampus_labelled(shared_data)
+    encoder = FunctaEncoder(256, max_iter=200, channel_axis=-1, random_state=0)
+    encoder.fit(data.train.values)
+    held_out = data.held_out.values
+    truth = most_probable(held_out[..., 1:])
+
+    def mean_dice(parts):
+        found = most_probable(parts)
+        return [
+            np.mean([dice(*pair, label) for pair in zip(found, truth, strict=True)])
+            for label in (1, 2)
+        ]
+
+    found = encoder.inverse_transform(encoder.transform(without_labels(held_out)))
+    anterior, posterior = mean_dice(found[..., 1:])
+    print(f"Dice of the anterior part {anterior:.3f}, of the posterior part {posterior:.3f}")
+    atlas = np.repeat(data.train.values[..., 1:].mean(axis=0)[None], len(truth), 0)
+    assert anterior > mean_dice(atlas)[0] + 0.03
+    assert posterior > mean_dice(atlas)[1] + 0.06
+    assert anterior > 0.79
+    assert posterior > 0.765

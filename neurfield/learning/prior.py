@@ -257,14 +257,14 @@ def gaussian_of_latents(sample: PriorSample) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     sample : PriorSample
-        Of two signals or more.
+        Two signals or more, with their latents.
 
     Returns
     -------
     mean : float64 array of shape (P,)
-        μ.
+        Mean latent μ.
     covariance : float64 array of shape (P, P)
-        C, shrunk, and with a least variance in each direction; all zero where latents agree.
+        Covariance C, shrunk, and with a least variance in each direction; all zero where latents agree.
     """
     known = [sample.latents] if sample.deformed is None else [sample.latents, sample.deformed]
     latents = torch.cat(known).double().cpu().numpy()
