@@ -5,14 +5,15 @@
 "tooth": two slices of a tooth from every eighth of 181 projections. The reference is the filtered
 back projection (FBP) of all. SART has the number of rounds, and TV the weight, that are best for
 the reference. Ours knows nothing but the projections: a network for each slice, ``NeuralField``
-with nothing set but max_iter.
+with max_iter set, and as many layers as were best for the first slice.
 
 "kspace": eight coils of an MRI of a head. The file has 12 % of all frequencies, of random places
 and all in the middle, so that there is no picture to compare with. Half of those outside of the
 middle are held out, and what methods say of them is compared with what was measured: the ratio of
 the energy of that to the energy of the difference, in dB, where saying nothing has 0. Coils'
 sensitivities come from the middle alone. The number of steps of conjugate gradients (CG) and the
-weight of TV are the best for what is held out. Ours is a network of this one signal again.
+weight of TV are the best for what is held out. Ours is a network of this one signal again, with
+nothing set but max_iter.
 
 "hippocampus", "head": means over five slices, from which these are found again. Ours is an encoder
 fitted to pictures that have detail along both axes, with a latent for each thick voxel; planes
@@ -90,7 +91,7 @@ def tooth(folder: Path, n_steps: int) -> Found:
     problem = Problem(radon, 0.0, shape)
 
     def of_ours() -> np.ndarray:
-        fields = [NeuralField(max_iter=n_steps, random_state=0) for _ in seen]
+        fields = [NeuralField(n_layers=4, max_iter=n_steps, random_state=0) for _ in seen]
         return np.stack(
             [f.fit(y, operator=radon).predict() for f, y in zip(fields, seen, strict=True)]
         )
