@@ -150,11 +150,13 @@ def read_given(
 
     Parameters
     ----------
-    X, operator, likelihood, name
+    X, operator, likelihood
         As :func:`read_measurements` takes them.
     checked : callable
         Takes an operator and what to call it; refuses it, or returns the shape of what it measures
         and whether that is complex.
+    name : str, default="X"
+        What the measurements were given as, for messages.
 
     Raises
     ------
