@@ -215,11 +215,36 @@ def closed_form(tangent: Tangent, context: Context, solver: LevenbergMarquardt) 
     if context.weights is None:
         strength = float(solver.strength(context.of_signals(slice(1))))
         return tangent.solve(context, solver.precision, strength, solver.mean)
+    if (patterns := _channels_seen(context)) is not None:
+        return _by_channels(tangent, context, solver, patterns)
     parts = [
         tangent.solve(part, solver.precision, solver.strength(part), solver.mean)
         for part in _blocks(context, len(solver.precision))
     ]
     return torch.cat(parts)
+
+
+def _channels_seen(context: Context) -> Tensor | None:
+    """Return the channels observed, of shape (n, c); None where one was in part, or none was."""
+    assert context.weights is not None
+    first = context.weights[:, :1]
+    patterns = first[:, 0] > 0
+    is_whole = bool((context.weights == first).all()) and bool(patterns.any(dim=1).all())
+    return patterns if is_whole else None
+
+
+def _by_channels(
+    tangent: Tangent, context: Context, solver: LevenbergMarquardt, patterns: Tensor
+) -> Tensor:
+    """Fit signals with whole channels missing: those of the same ones share a system."""
+    latents = context.values.new_empty(len(context), len(solver.precision))
+    for pattern in patterns.unique(dim=0):
+        rows = torch.nonzero((patterns == pattern).all(dim=1))[:, 0]
+        strength = float(solver.strength(context.of_signals(rows[:1])))
+        seen = Tangent(tangent.values[..., pattern], tangent.jacobian[:, :, pattern])
+        part = Context(context.coords, context.values[rows][..., pattern])
+        latents[rows] = seen.solve(part, solver.precision, strength, solver.mean)
+    return latents
 
 
 @torch.no_grad()
@@ -264,7 +289,7 @@ def gaussian_of_latents(sample: PriorSample) -> tuple[np.ndarray, np.ndarray]:
     mean : float64 array of shape (P,)
         Mean latent μ.
     covariance : float64 array of shape (P, P)
-        Covariance C, shrunk, and with a least variance in each direction; all zero where latents agree.
+        Covariance C, shrunk, and with a least variance in each direction; zero where latents agree.
     """
     known = [sample.latents] if sample.deformed is None else [sample.latents, sample.deformed]
     latents = torch.cat(known).double().cpu().numpy()
