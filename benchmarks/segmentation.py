@@ -7,9 +7,8 @@ in standard deviations of each volume, and two channels that say which part of a
 and which posterior. "field" is ours with nothing but latent_dim and the time set: fitted to
 all channels, given the image alone, with the labels NaN, and decoded. "labels seen" is the same
 field given everything, a bound. "ridge" is ridge regression from all voxels of the image to all
-labels, with the strength that leave-one-out errors ask for; "atlas" the mean label; "U-Net" a small
-one that learns for as many seconds, with the deformations that our training has. With "5 labelled",
-the labels of all but five training volumes are missing; ridge, atlas and U-Net learn from five.
+labels, with the strength that leave-one-out errors ask for, and "atlas" the mean label. With "5"
+labelled, the labels of all but five training volumes are missing; ridge and atlas learn from five.
 
 Dice of the most probable label on that grid, and "at voxels" on the volumes' own grid, to which the
 label channels of each method are interpolated; means over held-out volumes. "covered" is the
@@ -21,26 +20,20 @@ The folder holds ``hippocampus/``.
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.ndimage import map_coordinates
 from signals import N_TRAIN_VOLUMES, hippocampus_labelled
 from sklearn.linear_model import RidgeCV
 from tables import report
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, grid_sample, interpolate, pad
 
 from neurfield import FunctaEncoder
 from neurfield.datasets import load_nifti
 
 _LABELLED = 5
 _ALPHAS = np.geomspace(1e-1, 1e4, 11)
-_WIDTH, _BATCH, _RATE = 16, 8, 2e-3  # of the U-Net
-_STRETCH, _SHIFT = 0.05, 0.5  # standard deviations, the latter in voxels
 
 
 def most_probable(parts: np.ndarray) -> np.ndarray:
@@ -74,68 +67,6 @@ def scores(parts: np.ndarray, truth: np.ndarray, voxels: list[np.ndarray]) -> di
         each = [dice(a, b, label) for a, b in zip(fine, voxels, strict=True)]
         row[f"{name} at voxels"] = round(float(np.mean(each)), 3)
     return row
-
-
-class Block(nn.Sequential):
-    """Two convolutions of three voxels."""
-
-    def __init__(self, n_in: int, n_out: int) -> None:
-        layers: list[nn.Module] = []
-        for n in (n_in, n_out):
-            layers += [nn.Conv3d(n, n_out, 3, padding=1), nn.GroupNorm(4, n_out), nn.ReLU()]
-        super().__init__(*layers)
-
-
-class UNet(nn.Module):
-    """Three levels, with connections that skip those below."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        w = _WIDTH
-        self.down = nn.ModuleList([Block(4, w), Block(w, 2 * w), Block(2 * w, 4 * w)])
-        self.up = nn.ModuleList([Block(6 * w, 2 * w), Block(3 * w, w)])
-        self.last = nn.Conv3d(w, 3, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits of shape (n, 3, x, y, z) of images of shape (n, 1, x, y, z)."""
-        along = [torch.linspace(-1, 1, n) for n in images.shape[2:]]
-        place = torch.stack(torch.meshgrid(*along, indexing="ij")).expand(
-            len(images), -1, -1, -1, -1
-        )
-        levels = [self.down[0](torch.cat([images, place], dim=1))]
-        for block in list(self.down)[1:]:
-            levels.append(block(nn.functional.max_pool3d(levels[-1], 2)))
-        found = levels.pop()
-        for block in self.up:
-            above = levels.pop()
-            found = block(torch.cat([interpolate(found, scale_factor=2.0), above], dim=1))
-        return self.last(found)
-
-
-def of_unet(train: np.ndarray, images: np.ndarray, seconds: float) -> np.ndarray:
-    """Return the label channels of a U-Net that has learnt for some seconds."""
-    torch.manual_seed(0)
-    began, network = time.perf_counter(), UNet()
-    values = torch.as_tensor(np.moveaxis(train, -1, 1))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE)
-    shift = _SHIFT * 2.0 / torch.tensor(values.shape[:1:-1])  # grid_sample has the last axis first
-    while (passed := time.perf_counter() - began) < seconds:
-        optimiser.param_groups[0]["lr"] = _RATE * 0.5 * (1 + np.cos(np.pi * passed / seconds))
-        batch = values[torch.randint(len(values), (_BATCH,))]
-        maps = pad(torch.eye(3), (0, 1)).repeat(_BATCH, 1, 1)
-        maps[:, :, :3] += _STRETCH * torch.randn(_BATCH, 3, 3)
-        maps[:, :, 3] += shift * torch.randn(_BATCH, 3)
-        where = nn.functional.affine_grid(maps, list(batch.shape), align_corners=False)
-        batch = grid_sample(batch, where, padding_mode="border", align_corners=False)
-        parts = batch[:, 1:]
-        target = torch.cat([1 - parts.sum(dim=1, keepdim=True), parts], dim=1)
-        loss = cross_entropy(network(batch[:, :1]), target)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    with torch.no_grad():
-        logits = network.eval()(torch.as_tensor(images[:, None]))
-    return np.moveaxis(logits.softmax(dim=1)[:, 1:].numpy(), 1, -1)
 
 
 def of_ridge(train: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -188,7 +119,6 @@ def main() -> None:
         entered(which, "field, labels seen", bound)
         entered(which, "ridge", of_ridge(train[some], images))
         entered(which, "atlas", np.repeat(train[some, ..., 1:].mean(axis=0)[None], len(images), 0))
-        entered(which, "U-Net", of_unet(train[some], images, args.seconds))
     report(table, args.csv)
 
 
