@@ -22,12 +22,13 @@ from neurfield.learning.store import ContextStore
 from neurfield.memory import at_once
 
 _MOST_SIGNALS, _LEAST_SIGNALS = 4096, 8
-_MOST_VALUES, _MOST_MULTIPLICATIONS = 2**24, 2**37  # of the signals, and of fields at all values
+_MOST_VALUES, _MOST_MULTIPLICATIONS = 2**25, 2**37  # of the signals, and of fields at all values
 _MOST_NUMBERS = 2**21  # of all directions together
 _MOST_LATENTS, _MOST_DIRECTIONS = 1024, 512
 _SCATTERS = 12  # sums of squares of all latents that Gaussians take, and matrices as large
 # A few signals do not show all that others will be like: each is seen moved a little, too.
-_MOVED, _WEIGHT_OF_MOVED = 2, 0.5
+_LEAST_MOVES, _MOST_MOVES, _MOVED = 2, 16, 2048  # of each, and of all together about
+_WEIGHT_OF_MOVED = 0.5
 _LEAST_NOISE = 1e-3  # of the mean variance that fields leave
 _MOST_DECOMPOSED, _SVD_ROUNDS = 2048, 2  # values up to which all directions are found; beyond
 
@@ -69,7 +70,7 @@ def learn_mixture(
     closed = copy.copy(solver)
     closed.steps = 1
     shared = closed.share(field, whole)
-    versions = list(_versions(whole, store, generator))
+    versions = list(_versions(whole, store, _n_moves(field, store), generator))
     found = [_encoded(field, closed, version, shared) for version in versions]
     weight = np.ones(len(whole))
     if whole.sample_weight is not None:
@@ -130,8 +131,9 @@ def sample_size(field: Field, store: ContextStore) -> int:
         Training signals.
     """
     n_points = int(store.points_per_signal.max())
-    by_values = _MOST_VALUES // ((1 + _MOVED) * n_points * field.out_dim)
-    by_time = _MOST_MULTIPLICATIONS / (_multiplications(field) * n_points * (1 + _MOVED))
+    n_versions = 1 + _LEAST_MOVES
+    by_values = _MOST_VALUES // (n_versions * n_points * field.out_dim)
+    by_time = _MOST_MULTIPLICATIONS / (_multiplications(field) * n_points * n_versions)
     return max(_LEAST_SIGNALS, min(len(store), _MOST_SIGNALS, by_values, int(by_time)))
 
 
@@ -148,7 +150,7 @@ def operations_of_mixture(field: Field, store: ContextStore) -> float:
     if not can_learn(field, store):
         return 0.0
     n_values = int(store.points_per_signal.max()) * field.out_dim
-    n_fits = (1 + _MOVED) * sample_size(field, store)
+    n_fits = (1 + _n_moves(field, store)) * sample_size(field, store)
     n_latents = field.latent_dim
     n_directions = _n_directions(field, store)
     of_directions = 2 * (2 + 2 * _SVD_ROUNDS) * n_directions
@@ -169,10 +171,18 @@ def footprint_of_mixture(field: Field, store: ContextStore) -> float:
     if not can_learn(field, store):
         return 0.0
     n_values = int(store.points_per_signal.max()) * field.out_dim
-    n_fits = (1 + _MOVED) * sample_size(field, store)
+    n_fits = (1 + _n_moves(field, store)) * sample_size(field, store)
     n_latents, n_bytes = field.latent_dim, field.zero_latents(1).itemsize
     rows = n_fits * (5 * n_values * n_bytes + 32 * n_latents)
     return rows + 8 * _SCATTERS * n_latents**2 + 12 * _MOST_NUMBERS
+
+
+def _n_moves(field: Field, store: ContextStore) -> int:
+    """Return how often each signal is moved: more often where signals are few."""
+    n_values = int(store.points_per_signal.max()) * field.out_dim
+    n_signals = sample_size(field, store)
+    most = min(_MOVED // n_signals, _MOST_VALUES // (n_signals * n_values) - 1, _MOST_MOVES)
+    return max(_LEAST_MOVES, most)
 
 
 def _multiplications(field: Field) -> int:
@@ -182,14 +192,16 @@ def _multiplications(field: Field) -> int:
     return field.modulation_size * field.hidden_dim
 
 
-def _versions(whole: Context, store: ContextStore, generator: torch.Generator) -> Iterator[Context]:
+def _versions(
+    whole: Context, store: ContextStore, n_moves: int, generator: torch.Generator
+) -> Iterator[Context]:
     """Yield signals as they are, and moved a little where there are axes enough for it."""
     yield whole
     shape = [len(axis) for axis in store.grids[0].group.axes]
     if len(shape) > 3:
         return
     values = whole.values.mT.unflatten(2, shape)
-    for _ in range(_MOVED):
+    for _ in range(n_moves):
         moved = deformed(Crops(values), 1.0, generator)
         yield Context(whole.coords, moved.values.flatten(2).mT.contiguous())
 
@@ -209,7 +221,7 @@ def _encoded(
 
 def _n_directions(field: Field, store: ContextStore) -> int:
     n_values = int(store.points_per_signal.max()) * field.out_dim
-    n_fits = (1 + _MOVED) * sample_size(field, store)
+    n_fits = (1 + _n_moves(field, store)) * sample_size(field, store)
     return max(1, min(_MOST_DIRECTIONS, n_fits // 4, n_values - 1, _MOST_NUMBERS // n_values))
 
 
