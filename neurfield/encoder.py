@@ -15,6 +15,7 @@ from neurfield._compat import fit_context
 from neurfield.any_size import decode_of_any_size, validated_latents_of_any_size
 from neurfield.blockwise import encode_lazily, is_dask_backed
 from neurfield.codec import encoding_room
+from neurfield.details import EncodesDetailsMixin
 from neurfield.display import NamedLatentsMixin, SummaryMixin, labelled
 from neurfield.fields import FieldSpec
 from neurfield.learning import EarlyStopping, Learner
@@ -27,18 +28,14 @@ from neurfield.published import PublishedMixin
 from neurfield.results import ResultsMixin
 from neurfield.signals.lazy import LazyValues
 from neurfield.spec import Spec, SpecParameters
-from neurfield.validation import (
-    TakesSignalsMixin,
-    validated_origin,
-    validated_signals,
-    weighted,
-)
+from neurfield.validation import TakesSignalsMixin, validated_origin, validated_signals, weighted
 
 
 class FunctaEncoder(
     SummaryMixin,
     NamedLatentsMixin,
     ResultsMixin,
+    EncodesDetailsMixin,
     StoredMixin,
     PublishedMixin,
     SpecParameters,
@@ -315,7 +312,9 @@ class FunctaEncoder(
         """
         return one_pass(self, X, sample_weight)
 
-    def transform(self, X: Any, *, operator: Any = None, likelihood: Any = "gaussian") -> Any:
+    def transform(
+        self, X: Any, *, operator: Any = None, likelihood: Any = "gaussian", solve_for: Any = ()
+    ) -> Any:
         """Fit one latent vector per signal.
 
         Parameters
@@ -327,20 +326,21 @@ class FunctaEncoder(
             What measurements are of the field's values: one for all, or one for each signal.
         likelihood : str or neurfield.likelihoods.Likelihood, default="gaussian"
             How measurements scatter around that.
+        solve_for : str, neurfield.nuisances.Nuisance or sequence of these, default=()
+            What is unknown of each measurement beside the latent, as in :meth:`encode_details`.
 
         Returns
         -------
         float32 array of shape (n, latent_dim), or (n, n_patches * latent_dim) with ``patch_size``
             For xarray objects made of dask blocks, a DataArray over "sample", with its coordinates,
-            and "latent", computed block by block when asked for, on whatever scheduler dask has.
-            With field="lapped", a list of n arrays where signals of unequal size have unequally
-            long latents.
+            and "latent", computed by dask, block by block, when asked for. With field="lapped", a
+            list of n arrays where signals of unequal size have unequally long latents.
         """
         check_is_fitted(self)
         codec = self.codec_.with_steps(self.transform_steps)
-        if operator is not None:
-            how = operator, likelihood, self.memory_budget
-            return labelled(self, encode_measured(codec, X, *how), X)
+        if operator is not None or solve_for:
+            how = operator, likelihood, self.memory_budget, solve_for
+            return labelled(self, encode_measured(codec, X, *how).latents, X)
         signals = validated_signals(self, X, reset=False)
         if is_dask_backed(X) and isinstance(signals.groups[0].values, LazyValues):
             return encode_lazily(codec, signals, X, provenance(self, X.attrs), self.memory_budget)

@@ -14,15 +14,19 @@ from neurfield.codec import Codec
 from neurfield.learning.lanes import each_in_lanes, lane_count
 from neurfield.learning.measured import (
     Found,
+    Joint,
     Measured,
     Shared,
     known_of,
     real_rows,
+    setup_of,
     solved,
+    solved_jointly,
     tangent_of,
 )
 from neurfield.likelihoods import Likelihood
 from neurfield.memory import room
+from neurfield.nuisances import Nuisance, nuisances_of
 from neurfield.operators import check_adjoint
 from neurfield.patched import patches_of
 from neurfield.signals.missing import filled
@@ -71,15 +75,23 @@ class Measurements:
         operators = [self.operators[i] for i in rows]
         return replace(self, values=self.values[rows], operators=operators, std=std)
 
-    def bytes(self) -> float:
-        """Return about how many bytes solving takes: a tangent model, and matrices of each lane."""
+    def bytes(self, is_joint: bool = False) -> float:
+        """Return about how many bytes solving takes: a tangent model, and matrices of each lane.
+
+        Parameters
+        ----------
+        is_joint : bool, default=False
+            Whether each signal has a linear model of its own, as parameters are unknown too.
+        """
         P, m = self.codec.latent_size, self.values.shape[1]
         operators = {id(one): one for one in self.operators}.values()
         n_values = max(len(one.points()) for one in operators) * self.codec.field.out_dim
         lanes = lane_count(self.codec.device)
         n_tangents = min(len(operators), lanes)
         tangents = n_tangents * (8 * P * m + self.codec.dtype.itemsize * (P + _TOGETHER) * n_values)
-        of_lane = 8 * P * (2 * m + 3 * P) + self.codec.decoding_bytes(derivatives=True)
+        of_lane = 8 * P * ((4 if is_joint else 2) * m + 3 * P) + self.codec.decoding_bytes(
+            derivatives=True
+        )
         return 8 * P * P + tangents + lanes * of_lane
 
 
@@ -241,10 +253,38 @@ def _checked(codec: Codec, operator: Any, name: str) -> tuple[tuple[int, ...], b
     return measured.shape[1:], bool(np.iscomplexobj(measured))
 
 
+@dataclass(frozen=True)
+class Details:
+    """What was found of each signal.
+
+    Attributes
+    ----------
+    latents : float32 array of shape (n, latent_dim)
+        Most probable latents.
+    names, units : list of E str
+        Of the parameters that were unknown of a signal's measurement beside its latent.
+    parameters : float64 array of shape (n, E)
+        The most probable ones, in these units.
+    std : float64 array of shape (n, E)
+        Their standard errors, whatever latents and other parameters are.
+    """
+
+    latents: np.ndarray
+    names: list[str]
+    units: list[str]
+    parameters: np.ndarray
+    std: np.ndarray
+
+
 def encode_measured(
-    codec: Codec, X: Any, operator: Any, likelihood: Any, memory_budget: float | None = None
-) -> np.ndarray:
-    """Fit one latent to what was measured of each signal: float32 array of shape (n, P).
+    codec: Codec,
+    X: Any,
+    operator: Any,
+    likelihood: Any,
+    memory_budget: float | None = None,
+    solve_for: Any = (),
+) -> Details:
+    """Fit one latent to what was measured of each signal, and parameters that are unknown too.
 
     Parameters
     ----------
@@ -254,21 +294,35 @@ def encode_measured(
         As :func:`read_measurements` takes them.
     memory_budget : int, float or None, default=None
         Most memory that it may take, as :func:`neurfield.memory.room` has it.
+    solve_for : str, Nuisance, or sequence of these, default=()
+        What is unknown of the measurement of each signal.
 
     Raises
     ------
     ValueError
-        As :func:`read_measurements`.
+        As :func:`read_measurements`, or if `solve_for` has no part in such measurements.
     """
+    nuisances = nuisances_of(solve_for)
+    if operator is None:
+        raise ValueError("solve_for= says what is unknown of measurements: give operator= with it")
     measurements = read_measurements(codec, X, operator, likelihood)
-    latents = np.empty((len(measurements), codec.latent_size), dtype=np.float32)
+    setup = setup_of(Measured(measurements.operators[0], codec.units, codec.field.out_dim))
+    priors = [nuisance.prior(setup) for nuisance in nuisances]
+    names = [name for prior in priors for name in prior.names]
+    units = [unit for prior in priors for unit in prior.units]
+    n = len(measurements)
+    latents = np.empty((n, codec.latent_size), dtype=np.float32)
+    parameters, std = np.empty((n, len(names))), np.empty((n, len(names)))
 
     def keep(i: int, found: Found) -> None:
         latents[i] = found.unknown[: codec.latent_size].numpy()
+        parameters[i] = found.unknown[len(found.unknown) - len(names) :].numpy()
+        std[i] = found.std.numpy()
 
-    with room(memory_budget, measurements.bytes, codec.device, "transform"):
-        _solve_each(measurements, np.arange(len(latents)), keep)
-    return latents
+    need = partial(measurements.bytes, is_joint=bool(nuisances))
+    with room(memory_budget, need, codec.device, "transform"):
+        _solve_each(measurements, np.arange(n), keep, nuisances)
+    return Details(latents, names, units, parameters, std)
 
 
 def measured_values(
@@ -327,7 +381,10 @@ def measured_values(
 
 
 def _solve_each(
-    measurements: Measurements, rows: np.ndarray, keep: Callable[[int, Found], None]
+    measurements: Measurements,
+    rows: np.ndarray,
+    keep: Callable[[int, Found], None],
+    nuisances: Sequence[Nuisance] = (),
 ) -> None:
     """Solve for some signals, and hand on each result with its place among them.
 
@@ -340,15 +397,22 @@ def _solve_each(
     for place, row in enumerate(rows):
         places.setdefault(id(measurements.operators[row]), []).append(place)
 
-    def shared_by(alike: list[int]) -> Shared:
+    def shared_by(alike: list[int]) -> Shared | Joint:
         operator = measurements.operators[rows[alike[0]]]
-        return Shared.of(codec.field, Measured(operator, codec.units, codec.field.out_dim), known)
+        measured = Measured(operator, codec.units, codec.field.out_dim)
+        if nuisances:
+            return Joint.of(codec.field, measured, known, nuisances)
+        return Shared.of(codec.field, measured, known)
 
-    def solve(place: int, shared: Shared) -> None:
+    def solve(place: int, shared: Shared | Joint) -> None:
         row = rows[place]
         std = None if measurements.std is None else torch.tensor(measurements.std[row])
         values = torch.as_tensor(measurements.values[row])
-        keep(place, solved(shared, values, measurements.likelihood, std, codec.solver.steps))
+        how = values, measurements.likelihood, std, codec.solver.steps
+        if isinstance(shared, Joint):
+            keep(place, solved_jointly(shared, *how))
+        else:
+            keep(place, solved(shared, *how))
 
     def in_lanes(alike: list[int]) -> None:
         shared = shared_by(alike)

@@ -238,7 +238,8 @@ class LappedField(Field):
         Tensor of shape (B, N, c)
             Of the cubic spline through the values.
         """
-        if self.is_grid(coords):
+        # Values on the grid itself have no slope by where they are read.
+        if not coords.requires_grad and self.is_grid(coords):
             return values.flatten(2).mT
         return self.at_places(values, self.places(coords)).mT
 

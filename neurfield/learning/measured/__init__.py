@@ -3,6 +3,7 @@
 from neurfield.learning.measured.completion import Incomplete, completed
 from neurfield.learning.measured.cosines import Cosines
 from neurfield.learning.measured.gaussian import Known, LatentGaussian, known_of, tangent_of
+from neurfield.learning.measured.joint import Joint, setup_of, solved_jointly
 from neurfield.learning.measured.map import Measured, real_rows
 from neurfield.learning.measured.problem import Found, Shared, solved
 from neurfield.learning.measured.rows import Rows
@@ -11,6 +12,7 @@ __all__ = [
     "Cosines",
     "Found",
     "Incomplete",
+    "Joint",
     "Known",
     "LatentGaussian",
     "Measured",
@@ -19,6 +21,8 @@ __all__ = [
     "completed",
     "known_of",
     "real_rows",
+    "setup_of",
     "solved",
+    "solved_jointly",
     "tangent_of",
 ]

@@ -7,8 +7,10 @@ the field: what is measured of these is linear in the factors.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from functools import partial
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -115,6 +117,16 @@ class Shared:
             np.iscomplexobj(of_zeros),
         )
 
+    def carried_back(self, rows: Tensor) -> Tensor:
+        """Return the adjoint of the operator, of shape (n, M, c).
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n, m)
+            Of all measurements.
+        """
+        return self.measured.adjoint(rows, self.shape, self.is_complex)
+
     def weighed(self, seen: Tensor, weight: Tensor) -> Weighed:
         """Return what signals have in common whose measurements count alike; the last is kept.
 
@@ -139,14 +151,18 @@ class Found:
 
     Parameters
     ----------
-    unknown : float64 Tensor of shape (P + Q,)
-        Most probable latent, and factors of directions around the field.
-    factor : float64 Tensor of shape (P + Q, P + Q)
-        Of the precision of these in the tangent model, by Cholesky.
+    unknown : float64 Tensor of shape (P + Q + E,)
+        Most probable latent, factors of directions around the field, and parameters of the
+        measurement, where there are any.
+    factor : float64 Tensor of shape (P + Q + E, P + Q + E)
+        Of the precision of these in the linear model, by Cholesky.
+    std : float64 Tensor of shape (E,)
+        Standard errors of the parameters.
     """
 
     unknown: Tensor
     factor: Tensor
+    std: Tensor
 
 
 @torch.no_grad()
@@ -169,18 +185,35 @@ def solved(
     steps : int
         Of which the first is the closed form.
     """
-    says_something = (shared.of_values > 0) | (shared.columns != 0).any(dim=0)
-    seen = torch.nonzero(~torch.isnan(values) & says_something)[:, 0]
-    if std is None:
-        std = torch.zeros_like(values)
-        if likelihood.has_std:
-            std += _level(shared, values, seen, likelihood.is_robust) ** 0.5
-    problem = _Problem(shared, values, seen, likelihood, std)
-    unknown = problem.closed_form
-    best, still = problem.objective(unknown), problem.objective(problem.known.mean)
-    if not best < still:
-        unknown, best = problem.known.mean, still
-    for _ in range(steps - 1):
+    problem = Problem(shared, values, likelihood, std)
+    unknown = descended(problem, *problem.start(), steps - 1, _LEAST_GAIN)[0]
+    return Found(unknown, problem.factor, unknown.new_empty(0))
+
+
+def descended(
+    problem: Problem,
+    unknown: Tensor,
+    best: float,
+    steps: int,
+    relative: float,
+    absolute: float = 0.0,
+) -> tuple[Tensor, float]:
+    """Take steps for as long as they bring something; return where they lead, and its objective.
+
+    Parameters
+    ----------
+    problem : Problem
+        Of one signal.
+    unknown : float64 Tensor of shape (U,)
+        Where to begin.
+    best : float
+        Its objective.
+    steps : int
+        Most steps.
+    relative, absolute : float
+        What a step must bring for another to be taken, as a part of the objective and as it is.
+    """
+    for _ in range(steps):
         step = problem.step(unknown)
         length, trial = 1.0, best
         for _ in range(_SHORTENINGS):
@@ -191,9 +224,9 @@ def solved(
         if not trial < best:
             break
         unknown, gain, best = unknown + length * step, best - trial, trial
-        if gain < _LEAST_GAIN * abs(best):
+        if gain < max(relative * abs(best), absolute):
             break
-    return Found(unknown, problem.factor)
+    return unknown, best
 
 
 def _level(shared: Shared, values: Tensor, seen: Tensor, is_robust: bool) -> float:
@@ -221,16 +254,43 @@ def _level(shared: Shared, values: Tensor, seen: Tensor, is_robust: bool) -> flo
     return level
 
 
-class _Problem:
+class Linear(NamedTuple):
+    """What is predicted of the measurements that there are, and its derivative by the unknowns.
+
+    Attributes
+    ----------
+    predicted : Tensor of shape (k,)
+        Of each.
+    forward, back : callable
+        Products with the derivative, (n, U) to (n, k), and with its transpose.
+    """
+
+    predicted: Tensor
+    forward: Callable[[Tensor], Tensor]
+    back: Callable[[Tensor], Tensor]
+
+
+class Problem:
     """The problem of one signal: how probable its measurements are, given what is unknown.
 
     Steps of Gauss–Newton begin at what the tangent model says, and have one Gaussian of what is
     unknown: that which the signal is of, or what several that it could be of come to.
+
+    Parameters
+    ----------
+    shared, values, likelihood, std
+        As :func:`solved` takes them.
     """
 
     def __init__(
-        self, shared: Shared, values: Tensor, seen: Tensor, likelihood: Likelihood, std: Tensor
+        self, shared: Shared, values: Tensor, likelihood: Likelihood, std: Tensor | None
     ) -> None:
+        says_something = (shared.of_values > 0) | (shared.columns != 0).any(dim=0)
+        seen = torch.nonzero(~torch.isnan(values) & says_something)[:, 0]
+        if std is None:
+            std = torch.zeros_like(values)
+            if likelihood.has_std:
+                std += _level(shared, values, seen, likelihood.is_robust) ** 0.5
         self.shared, self.seen, self.values = shared, seen, values[seen]
         self.field = shared.field.twin()  # of this lane's own
         self.likelihood, self.std = likelihood, std[seen]
@@ -242,52 +302,84 @@ class _Problem:
         given = shared.weighed(seen, self.weight).given(start - shared.origin[seen])
         self.known, self.closed_form, self.factor = given.known, given.mean, given.factor
 
+    def start(self) -> tuple[Tensor, float]:
+        """Return the closed form, or what is known where that is more probable, and how much."""
+        best, still = self.objective(self.closed_form), self.objective(self.known.mean)
+        return (self.closed_form, best) if best < still else (self.known.mean, still)
+
     def objective(self, unknown: Tensor) -> float:
-        loss = self._evaluate(self._measured(self._field_at(unknown), unknown)).loss.sum()
+        """Return minus the logarithm of how probable it is, but for a constant.
+
+        Parameters
+        ----------
+        unknown : float64 Tensor of shape (U,)
+            What is unknown.
+        """
+        loss = self._evaluate(self._predicted(unknown)).loss.sum()
         away = unknown - self.known.mean
         return float(loss + 0.5 * (away @ (self.known.precision @ away)))
 
     def step(self, unknown: Tensor) -> Tensor:
-        """Return the inexact solution of the Gauss–Newton step."""
+        """Return the inexact solution of the Gauss–Newton step.
+
+        Parameters
+        ----------
+        unknown : float64 Tensor of shape (U,)
+            Where it begins.
+        """
+        linear = self._linear(unknown)
+        slope = self._slope(linear, unknown)
+        multiply = partial(self._multiply, linear)
+        return conjugate_gradients(multiply, self._precondition, slope, _PRODUCTS, 1e-4, _ENOUGH)[0]
+
+    def _linear(self, unknown: Tensor) -> Linear:
         shared, coords, P = self.shared, self.shared.coords, self.field.latent_dim
-        precision, around = self.known.precision, self.columns[P:]
+        around = self.columns[P:]
         with torch.enable_grad():
             at = unknown[:P].to(coords)[None].requires_grad_()
-            linear = AutogradProducts(self.field(coords, at), at)
-        here = self._evaluate(self._measured(linear.values.detach(), unknown))
+            products = AutogradProducts(self.field(coords, at), at)
+
+        def forward(rows: Tensor) -> Tensor:
+            moved = products.jvp(rows[:, :P].to(coords))
+            measured = shared.measured.apply(moved.double()).cpu()[:, self.seen]
+            return measured + rows[:, P:] @ around
+
+        def back(rows: Tensor) -> Tensor:
+            whole = rows.new_zeros(len(rows), len(shared.origin))
+            whole[:, self.seen] = rows
+            of_latents = products.vjp(shared.carried_back(whole).to(coords)).double().cpu()
+            return torch.cat([of_latents, rows @ around.T], dim=1)
+
+        return Linear(self._measured(products.values.detach(), unknown), forward, back)
+
+    def _slope(self, linear: Linear, unknown: Tensor) -> Tensor:
+        """Return minus the derivative of the objective, of shape (1, U)."""
+        slope = linear.back(self._weighed(linear).slope[None])
+        return slope - (self.known.precision @ (unknown - self.known.mean))[None]
+
+    def _weighed(self, linear: Linear) -> Evaluated:
+        """Evaluate the density, and let measurements count as they do there."""
+        here = self._evaluate(linear.predicted)
         if not torch.equal(here.curvature, self.weight):
             self.weight = here.curvature
             gram = (self.columns * self.weight) @ self.columns.T
-            self.factor = cholesky(gram + precision)
-
-        def carried_back(rows: Tensor) -> Tensor:
-            whole = rows.new_zeros(len(rows), len(shared.origin))
-            whole[:, self.seen] = rows
-            back = shared.measured.adjoint(whole, shared.shape, shared.is_complex)
-            of_latents = linear.vjp(back.to(coords)).double().cpu()
-            return torch.cat([of_latents, rows @ around.T], dim=1)
-
-        def multiply(rows: Tensor) -> Tensor:
-            moved = linear.jvp(rows[:, :P].to(coords))
-            measured = shared.measured.apply(moved.double()).cpu()[:, self.seen]
-            measured = measured + rows[:, P:] @ around
-            return carried_back(measured * self.weight) + rows @ precision
-
-        slope = carried_back(here.slope[None])
-        slope = slope - (precision @ (unknown - self.known.mean))[None]
-        return conjugate_gradients(multiply, self._precondition, slope, _PRODUCTS, 1e-4, _ENOUGH)[0]
+            self.factor = cholesky(gram + self.known.precision)
+        return here
 
     def _evaluate(self, predicted: Tensor) -> Evaluated:
         return self.likelihood.evaluate(predicted, self.values, self.std, self.variance)
 
-    def _field_at(self, unknown: Tensor) -> Tensor:
-        latent = unknown[: self.field.latent_dim]
-        return self.field(self.shared.coords, latent.to(self.shared.coords)[None])
+    def _predicted(self, unknown: Tensor) -> Tensor:
+        latent = unknown[: self.field.latent_dim].to(self.shared.coords)
+        return self._measured(self.field(self.shared.coords, latent[None]), unknown)
 
     def _measured(self, values: Tensor, unknown: Tensor) -> Tensor:
         measured = self.shared.measured.apply(values.double())[0].cpu() + self.shared.at_zero
         around = unknown[self.field.latent_dim :] @ self.columns[self.field.latent_dim :]
         return measured[self.seen] + around
+
+    def _multiply(self, linear: Linear, rows: Tensor) -> Tensor:
+        return linear.back(linear.forward(rows) * self.weight) + rows @ self.known.precision
 
     def _precondition(self, rows: Tensor) -> Tensor:
         return torch.cholesky_solve(rows.T, self.factor).T

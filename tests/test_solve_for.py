@@ -1,0 +1,184 @@
+"""Parameters of measurements that are unknown beside the latent."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from neurfield import FunctaEncoder
+from neurfield.fields import Lapped
+from neurfield.likelihoods import Gaussian, Poisson
+from neurfield.nuisances import Drift, Gain, Offset
+from neurfield.operators import Blur, Identity, Mask
+
+SHAPE = (12, 12)
+STD = 0.5
+
+
+def pictures(n, seed):
+    noise = np.random.default_rng(seed).standard_normal((n, *SHAPE))
+    return 5.0 + 10.0 * gaussian_filter(noise, 2.0, axes=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def siren():
+    encoder = FunctaEncoder(
+        latent_dim=12, hidden_dim=32, field="siren", max_iter=60, random_state=0
+    )
+    return encoder.fit(pictures(200, 0))
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """An encoder whose field is linear in its latents."""
+    encoder = FunctaEncoder(
+        latent_dim=16, field=Lapped(cell=6, hidden_dim=8), max_iter=2, random_state=0
+    )
+    encoder.fit(pictures(200, 0))
+    with torch.no_grad():
+        encoder.field_.detail.table.zero_()
+    encoder.codec_ = encoder.codec_.to(torch.device("cpu"))
+    encoder.codec_.field.double()
+    solver = encoder.codec_.solver
+    solver.precision = solver.precision.double()
+    return encoder
+
+
+def columns(X):
+    """Values as operators take them."""
+    return X.reshape(len(X), -1, 1)
+
+
+def noisy(operator, values, std=STD):
+    clean, draw = operator.apply(values), np.random.default_rng(2)
+    noise = draw.standard_normal(clean.shape)
+    if np.iscomplexobj(clean):
+        noise = noise + 1j * draw.standard_normal(clean.shape)
+    return clean + std * noise
+
+
+def assert_within_standard_errors(details, truth):
+    """Errors over standard errors are about standard normal numbers."""
+    z = (details.parameters - truth) / details.std
+    assert np.abs(z).max() < 4.0, z
+    assert 0.4 < np.sqrt(np.square(z).mean()) < 1.5, z
+
+
+def test_offset_and_drift_of_a_linear_field_have_the_closed_form(linear):
+    mask = np.random.default_rng(0).random(SHAPE) < 0.6
+    operator = Mask(SHAPE, mask)
+    Y = noisy(operator, columns(pictures(3, 5)) + 2.0)
+    details = linear.encode_details(
+        Y, operator=operator, likelihood=Gaussian(std=STD), solve_for=(Offset(0.3), Drift(2, 0.2))
+    )
+    assert details.names == ["offset", "drift_1", "drift_2"]
+
+    codec = linear.codec_
+    size, prior, cells = codec.latent_size, codec.posterior.prior, codec.field.cells
+    unit = np.concatenate([np.zeros((1, size)), np.eye(size)])
+    values = linear.inverse_transform(unit, dtype=np.float64).reshape(size + 1, -1)[:, mask.ravel()]
+    precision = prior.blocks(cells).dense().numpy()
+    precision += np.diag(np.tile(codec.posterior.precision.double().numpy(), cells.n_cells))
+    peak = float(codec.units.value_range[0])
+    of_parameters = np.square(peak * np.array([0.3, 0.2, 0.2])) ** -1.0
+    before = np.zeros((size + 3, size + 3))
+    before[:size, :size] = precision / prior.noise
+    before[size:, size:] = np.diag(of_parameters)
+    mean = np.append(np.tile(prior.mean.numpy(), cells.n_cells), np.zeros(3))
+    t = operator.points()[mask.ravel(), 0] / (SHAPE[0] - 1)
+    drift = [np.cos(np.pi * k * t) for k in range(3)]
+    J = np.concatenate([values[1:] - values[0], drift]).T
+    noise = float(codec.posterior.noise[0]) * float(codec.units.value_scale[0]) ** 2
+    weight = 1.0 / (STD**2 + noise)
+    after = weight * J.T @ J + before
+    found = np.concatenate([details.latents, details.parameters], axis=1)
+    wanted = np.linalg.solve(after, weight * J.T @ (Y - values[0]).T + (before @ mean)[:, None]).T
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+    deviation = np.sqrt(np.diag(np.linalg.inv(after)))[size:]
+    np.testing.assert_allclose(details.std, np.tile(deviation, (3, 1)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian(std=STD), "gaussian"], ids=["known", "unknown"])
+def test_gain_and_offset_are_within_their_standard_errors(siren, likelihood):
+    operator, draw = Blur(SHAPE, fwhm=2.0), np.random.default_rng(3)
+    gain, offset = 1.0 + 0.2 * draw.standard_normal(12), 3.0 * draw.standard_normal(12)
+    values = gain[:, None, None] * columns(pictures(12, 3)) + offset[:, None, None]
+    details = siren.encode_details(
+        noisy(operator, values),
+        operator=operator,
+        likelihood=likelihood,
+        solve_for=("gain", "offset"),
+    )
+    assert details.names == ["gain", "offset"]
+    assert_within_standard_errors(details, np.stack([gain, offset], axis=1))
+
+
+def test_drift_is_within_its_standard_errors(siren):
+    operator, draw = Blur(SHAPE, fwhm=2.0), np.random.default_rng(4)
+    X, peak = columns(pictures(12, 4)), float(siren.codec_.units.value_range[0])
+    amplitudes = 0.1 * peak * draw.standard_normal((12, 3))
+    t = operator.points()[:, 0] / (SHAPE[0] - 1)
+    course = amplitudes @ np.cos(np.pi * np.arange(1, 4)[:, None] * t)
+    how = {"operator": operator, "likelihood": Gaussian(std=STD)}
+    Y = noisy(operator, X + course[..., None])
+    details = siren.encode_details(Y, **how, solve_for="drift")
+    assert_within_standard_errors(details, amplitudes)
+    without = siren.transform(noisy(operator, X), **how)
+    errors = [np.square(Z - without).mean() for Z in (details.latents, siren.transform(Y, **how))]
+    assert errors[0] < 0.6 * errors[1]
+
+
+def test_transform_returns_the_latents_of_the_details(siren):
+    operator = Blur(SHAPE, fwhm=2.0)
+    Y = noisy(operator, 1.3 * columns(pictures(2, 5)))
+    how = {"operator": operator, "solve_for": Gain()}
+    np.testing.assert_array_equal(siren.transform(Y, **how), siren.encode_details(Y, **how).latents)
+
+
+def test_nothing_unknown_is_as_without_it(siren):
+    operator = Blur(SHAPE, fwhm=2.0)
+    Y = noisy(operator, columns(pictures(2, 6)))
+    details = siren.encode_details(Y, operator=operator, solve_for=())
+    np.testing.assert_array_equal(details.latents, siren.transform(Y, operator=operator))
+    assert details.parameters.shape == details.std.shape == (2, 0)
+
+
+def test_what_is_missing_counts_for_nothing(siren):
+    hidden = np.random.default_rng(0).random((2, *SHAPE)) < 0.3
+    operator = Identity(Mask(SHAPE, ~hidden[0]).points())
+    Y = noisy(operator, columns(pictures(2, 7)))
+    gaps = np.where(hidden.reshape(2, -1), np.nan, Y)
+    how = {"likelihood": Gaussian(std=STD), "solve_for": "gain"}
+    found = siren.encode_details(gaps, operator=operator, **how)
+    for i, one in enumerate(hidden):
+        part = Mask(SHAPE, ~one)
+        alone = siren.encode_details(Y[i : i + 1, ~one.ravel()], operator=part, **how)
+        np.testing.assert_allclose(found.parameters[i], alone.parameters[0], rtol=1e-2)
+        np.testing.assert_allclose(found.std[i], alone.std[0], rtol=1e-2)
+
+
+def test_a_gain_of_counts_is_found(siren):
+    operator, X = Blur(SHAPE, fwhm=2.0), columns(pictures(30, 8))
+    X = X[(X > 0.5).all(axis=(1, 2))]
+    gain = 1.0 + 0.15 * np.random.default_rng(5).standard_normal((len(X), 1))
+    counts = np.random.default_rng(6).poisson(50.0 * operator.apply(gain[..., None] * X))
+    details = siren.encode_details(
+        counts, operator=operator, likelihood=Poisson(50.0), solve_for="gain"
+    )
+    assert_within_standard_errors(details, gain)
+
+
+WRONG = {
+    "solve_for must be one of": {"solve_for": "scale"},
+    "names or nuisances": {"solve_for": 3},
+    "'gain' twice": {"solve_for": ("gain", Gain(0.1))},
+    "'std' parameter of Gain": {"solve_for": Gain(std=0.0)},
+    "give operator= with it": {"solve_for": "gain", "operator": None},
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_is_wrong_is_named(siren, message):
+    how = {"operator": Identity([[0.0, 0.0]]), **WRONG[message]}
+    with pytest.raises(ValueError, match=message):
+        siren.transform([[1.0]], **how)
