@@ -28,6 +28,18 @@ def siren():
     return encoder.fit(pictures(200, 0))
 
 
+def drawn(encoder, n, seed):
+    """Latents and values of signals that are as the encoder has learnt."""
+    draw, mixture = np.random.default_rng(seed), encoder.codec_.posterior.mixture
+    kinds = draw.choice(len(mixture.weights), n, p=mixture.weights)
+    Z = [draw.multivariate_normal(mixture.means[k], mixture.covariances[k]) for k in kinds]
+    factors = draw.standard_normal((n, len(mixture.directions)))
+    around = np.tensordot(factors, mixture.directions, axes=1)
+    around += np.sqrt(mixture.noise) * draw.standard_normal(around.shape)
+    values = encoder.inverse_transform(Z, dtype=np.float64)
+    return np.array(Z), values + around[..., 0] * encoder.codec_.units.value_scale
+
+
 @pytest.fixture(scope="module")
 def linear():
     """An encoder whose field is linear in its latents."""
@@ -61,7 +73,7 @@ def assert_within_standard_errors(details, truth):
     """Errors over standard errors are about standard normal numbers."""
     z = (details.parameters - truth) / details.std
     assert np.abs(z).max() < 4.0, z
-    assert 0.4 < np.sqrt(np.square(z).mean()) < 1.5, z
+    assert 0.5 < np.sqrt(np.square(z).mean()) < 1.3, z
 
 
 def test_offset_and_drift_of_a_linear_field_have_the_closed_form(linear):
@@ -102,7 +114,7 @@ def test_offset_and_drift_of_a_linear_field_have_the_closed_form(linear):
 def test_gain_and_offset_are_within_their_standard_errors(siren, likelihood):
     operator, draw = Blur(SHAPE, fwhm=2.0), np.random.default_rng(3)
     gain, offset = 1.0 + 0.2 * draw.standard_normal(12), 3.0 * draw.standard_normal(12)
-    values = gain[:, None, None] * columns(pictures(12, 3)) + offset[:, None, None]
+    values = gain[:, None, None] * columns(drawn(siren, 12, 3)[1]) + offset[:, None, None]
     details = siren.encode_details(
         noisy(operator, values),
         operator=operator,
@@ -115,16 +127,15 @@ def test_gain_and_offset_are_within_their_standard_errors(siren, likelihood):
 
 def test_drift_is_within_its_standard_errors(siren):
     operator, draw = Blur(SHAPE, fwhm=2.0), np.random.default_rng(4)
-    X, peak = columns(pictures(12, 4)), float(siren.codec_.units.value_range[0])
+    (Z, X), peak = drawn(siren, 12, 4), float(siren.codec_.units.value_range[0])
     amplitudes = 0.1 * peak * draw.standard_normal((12, 3))
     t = operator.points()[:, 0] / (SHAPE[0] - 1)
     course = amplitudes @ np.cos(np.pi * np.arange(1, 4)[:, None] * t)
     how = {"operator": operator, "likelihood": Gaussian(std=STD)}
-    Y = noisy(operator, X + course[..., None])
+    Y = noisy(operator, columns(X) + course[..., None])
     details = siren.encode_details(Y, **how, solve_for="drift")
     assert_within_standard_errors(details, amplitudes)
-    without = siren.transform(noisy(operator, X), **how)
-    errors = [np.square(Z - without).mean() for Z in (details.latents, siren.transform(Y, **how))]
+    errors = [np.square(found - Z).mean() for found in (details.latents, siren.transform(Y, **how))]
     assert errors[0] < 0.6 * errors[1]
 
 
@@ -158,14 +169,16 @@ def test_what_is_missing_counts_for_nothing(siren):
 
 
 def test_a_gain_of_counts_is_found(siren):
-    operator, X = Blur(SHAPE, fwhm=2.0), columns(pictures(30, 8))
+    operator, X = Blur(SHAPE, fwhm=2.0), columns(drawn(siren, 30, 8)[1])
     X = X[(X > 0.5).all(axis=(1, 2))]
     gain = 1.0 + 0.15 * np.random.default_rng(5).standard_normal((len(X), 1))
     counts = np.random.default_rng(6).poisson(50.0 * operator.apply(gain[..., None] * X))
     details = siren.encode_details(
         counts, operator=operator, likelihood=Poisson(50.0), solve_for="gain"
     )
-    assert_within_standard_errors(details, gain)
+    error = details.parameters - gain
+    assert np.abs(error / details.std).max() < 4.0
+    assert np.square(error).mean() < 0.5 * np.square(gain - 1.0).mean()
 
 
 WRONG = {
