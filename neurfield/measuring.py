@@ -257,7 +257,7 @@ def _checked(codec: Codec, operator: Any, name: str) -> tuple[tuple[int, ...], b
 class Details:
     """What was found of each signal.
 
-    Attributes
+    Parameters
     ----------
     latents : float32 array of shape (n, latent_dim)
         Most probable latents.

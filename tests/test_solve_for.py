@@ -8,8 +8,8 @@ from scipy.ndimage import gaussian_filter
 from neurfield import FunctaEncoder
 from neurfield.fields import Lapped
 from neurfield.likelihoods import Gaussian, Poisson
-from neurfield.nuisances import Drift, Gain, Offset
-from neurfield.operators import Blur, Identity, Mask
+from neurfield.nuisances import Affine, Drift, Gain, Offset, Phase, Setup
+from neurfield.operators import Blur, Fourier, Identity, Mask
 
 SHAPE = (12, 12)
 STD = 0.5
@@ -169,16 +169,85 @@ def test_what_is_missing_counts_for_nothing(siren):
 
 
 def test_a_gain_of_counts_is_found(siren):
-    operator, X = Blur(SHAPE, fwhm=2.0), columns(drawn(siren, 30, 8)[1])
+    operator, X = Blur(SHAPE, fwhm=2.0), columns(drawn(siren, 16, 8)[1])
     X = X[(X > 0.5).all(axis=(1, 2))]
-    gain = 1.0 + 0.15 * np.random.default_rng(5).standard_normal((len(X), 1))
+    gain = np.random.default_rng(5).uniform(0.6, 1.4, (len(X), 1))
     counts = np.random.default_rng(6).poisson(50.0 * operator.apply(gain[..., None] * X))
     details = siren.encode_details(
-        counts, operator=operator, likelihood=Poisson(50.0), solve_for="gain"
+        counts, operator=operator, likelihood=Poisson(50.0), solve_for=Gain(0.3)
     )
     error = details.parameters - gain
     assert np.abs(error / details.std).max() < 4.0
     assert np.square(error).mean() < 0.5 * np.square(gain - 1.0).mean()
+
+
+def heads(n, seed, degrees=None, shift=None):
+    """Ellipses with a spot beside their middle, turned and shifted by so many pixels."""
+    shapes = 0.05 * np.random.default_rng(seed).standard_normal((n, 5, 1, 1))
+    at = np.stack(np.meshgrid(*[np.arange(16.0) - 7.5] * 2, indexing="ij"))
+    at = np.broadcast_to(at, (n, 2, 16, 16))
+    if degrees is not None:
+        cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+        turn = np.moveaxis(np.array([[cos, -sin], [sin, cos]]), -1, 0)
+        at = np.einsum("nij,njyx->niyx", turn, at) + shift[:, :, None, None]
+    y, x = at[:, 0] / 7.5, at[:, 1] / 7.5
+    radius = np.hypot(y / (0.8 + shapes[:, 0]), x / (0.5 + shapes[:, 1]))
+    spot = np.square(y - 0.3 - shapes[:, 2]) + np.square(x - 0.1 - shapes[:, 3])
+    return 5.0 / (1.0 + np.exp(8.0 * (radius - 1.0))) + 3.0 * np.exp(-20.0 * spot)
+
+
+def test_small_rotations_and_shifts_are_found():
+    encoder = FunctaEncoder(
+        latent_dim=16, hidden_dim=32, field="lapped", max_iter=150, random_state=0
+    ).fit(heads(400, 0))
+    draw = np.random.default_rng(1)
+    degrees, shift = 5.0 * draw.standard_normal(8), 0.75 * draw.standard_normal((8, 2))
+    operator = Blur((16, 16), fwhm=1.5)
+    Y = noisy(operator, columns(heads(8, 9, degrees, shift)), std=0.2)
+    how = {"operator": operator, "likelihood": Gaussian(std=0.2)}
+    details = encoder.encode_details(Y, **how, solve_for=Affine(scale=0.0))
+    assert details.names == ["rotation_01", "translation_0", "translation_1"]
+    error = details.parameters - np.column_stack([degrees, shift])
+    assert np.median(np.abs(error / details.std)) < 1.5
+    assert np.abs(error[:, 0]).mean() < 0.5 * np.abs(degrees).mean()
+    assert np.abs(error[:, 1:]).mean() < 0.2 * np.abs(shift).mean()
+    # Latents say what signals are like, and not in which pose.
+    Z = encoder.transform(noisy(operator, columns(heads(8, 9)), std=0.2), **how)
+    ignored = encoder.transform(Y, **how)
+    assert np.square(details.latents - Z).mean() < 0.5 * np.square(ignored - Z).mean()
+
+
+def test_phases_of_coils_are_within_their_standard_errors(siren):
+    y, x = np.meshgrid(*[np.linspace(-1.0, 1.0, 12)] * 2, indexing="ij")
+    middles = [(-1, -1), (1, -1), (-1, 1), (1, 1)]
+    coils = [np.exp(-0.5 * ((y - a) ** 2 + (x - b) ** 2) + 1j * a * x) for a, b in middles]
+    operator = Fourier(SHAPE, mask=np.arange(12) % 2 == 0, sensitivities=coils)
+    phases, (Z, X) = np.random.default_rng(7).standard_normal((12, 4)), drawn(siren, 12, 7)
+    turned = np.exp(1j * phases)[:, :, None, None]
+    Y = noisy(operator, columns(X)) * turned  # noise is alike in all directions
+    how = {"operator": operator, "likelihood": Gaussian(std=STD)}
+    details = siren.encode_details(Y, **how, solve_for=Phase())
+    assert details.names == ["phase_0", "phase_1", "phase_2", "phase_3"]
+    assert_within_standard_errors(details, phases)
+    known = siren.transform(Y / turned, **how)
+    assert np.square(details.latents - known).mean() < 0.1 * np.square(known - Z).mean()
+
+
+@pytest.mark.parametrize("n_axes", [2, 3])
+def test_a_pose_moves_points_around_the_middle_of_the_extent(n_axes):
+    lower, upper = torch.zeros(n_axes).double(), torch.full((n_axes,), 10.0).double()
+    points = torch.full((1, n_axes), 5.0).double()
+    points[0, 0] += 1.0
+    setup = Setup(points, lower, upper, np.ones(1), (1,), False)
+    pose = Affine()
+    prior = pose.prior(setup)
+    parameters = torch.zeros(len(prior.names)).double()
+    parameters[prior.names.index("rotation_01")] = 90.0
+    parameters[prior.names.index("log_scale_0")] = np.log(2.0)
+    parameters[prior.names.index("translation_0")] = 0.5
+    moved = pose.points(parameters, points, setup)
+    expected = [5.5, 7.0, 5.0][:n_axes]
+    np.testing.assert_allclose(moved.numpy(), [expected], atol=1e-12)
 
 
 WRONG = {
@@ -187,6 +256,8 @@ WRONG = {
     "'gain' twice": {"solve_for": ("gain", Gain(0.1))},
     "'std' parameter of Gain": {"solve_for": Gain(std=0.0)},
     "give operator= with it": {"solve_for": "gain", "operator": None},
+    "'phase' needs complex measurements": {"solve_for": "phase"},
+    "one of rotation, scale and translation": {"solve_for": Affine(0, 0, 0)},
 }
 
 
@@ -195,3 +266,9 @@ def test_what_is_wrong_is_named(siren, message):
     how = {"operator": Identity([[0.0, 0.0]]), **WRONG[message]}
     with pytest.raises(ValueError, match=message):
         siren.transform([[1.0]], **how)
+
+
+def test_a_signal_of_one_axis_has_no_pose(small_encoder):
+    encoder = small_encoder(field="siren").fit(pictures(8, 0)[:, 0])
+    with pytest.raises(ValueError, match="2 or 3 axes, got 1"):
+        encoder.transform([[1.0]], operator=Identity([[0.0]]), solve_for="affine")
