@@ -1,7 +1,7 @@
 """Latents found together with unknown parameters of their measurement.
 
-What is predicted, M_η(A V_η(f(φ; X_η) + Σ α_q ψ_q(X_η))), is nonlinear in the parameters η: they
-move the points at which the signal is read, X_η, change its values, V_η, or what was measured, M_η.
+What is predicted, M_η(A V_η(f(φ; X_η) + Σ α_q ψ_q)), is nonlinear in the parameters η: they
+move the points at which the field is read, X_η, change its values, V_η, or what was measured, M_η.
 Each solve begins with a linear model of all unknowns, with columns of η where it was linearized.
 """
 
@@ -30,7 +30,6 @@ _ROUNDS = 2  # each with the level of noise and the kind of signal as the last o
 _STEPS = 15  # of a round, beside those of latents alone
 _LEAST_NATS = 1e-2  # that a step brings, for another to be taken
 _PRODUCTS, _RESIDUAL = 200, 1e-5  # of conjugate gradients for standard errors
-_NUDGE = 1e-3  # of a normalised axis, by which directions are read to either side
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,6 @@ class Joint:
     ----------
     shared : Shared
         The same without these parameters.
-    known : Known
-        Of the signals.
     nuisances : sequence of Nuisance
         What is unknown.
     priors : list of Prior
@@ -54,7 +51,6 @@ class Joint:
     """
 
     shared: Shared
-    known: Known
     nuisances: Sequence[Nuisance]
     priors: Sequence[Prior]
     setup: Setup
@@ -78,7 +74,7 @@ class Joint:
         setup = setup_of(measured)
         directions = torch.as_tensor(known.around(measured.coords())[0]).double()
         priors = [nuisance.prior(setup) for nuisance in nuisances]
-        return cls(shared, known, nuisances, priors, setup, directions)
+        return cls(shared, nuisances, priors, setup, directions)
 
     @property
     def mean(self) -> Tensor:
@@ -158,14 +154,13 @@ class Joint:
         points, coords = self.setup.points, self.shared.coords
         for nuisance, own in zip(self.nuisances, parameters, strict=True):
             points = nuisance.points(own, points, self.setup)
-        if points is self.setup.points:
-            beside = torch.tensordot(factors, self.directions, dims=1)
-        else:
+        if points is not self.setup.points:
             middle = torch.as_tensor(0.5 * (units.frame.lower + units.frame.upper))
             normalised = (points - middle) / torch.as_tensor(units.frame.half_width)
-            beside = self._beside(normalised, factors)
             coords = normalised.to(coords)
-        scaled = field(coords, latent[None].to(coords))[0].double().cpu() + beside
+        scaled = field(coords, latent[None].to(coords))[0].double().cpu()
+        # Between the nodes of their grid directions are blurred, so that moved ones say less.
+        scaled = scaled + torch.tensordot(factors, self.directions, dims=1)
         scale = torch.as_tensor(units.value_scale)
         zero = torch.as_tensor(units.invert_values(np.zeros(scaled.shape[1])))
         values = scaled * scale + zero
@@ -204,25 +199,6 @@ class Joint:
 
     def _parted(self, parameters: Tensor) -> tuple[Tensor, ...]:
         return parameters.split([len(prior.names) for prior in self.priors])
-
-    def _beside(self, coords: Tensor, factors: Tensor) -> Tensor:
-        """Read Σ α_q ψ_q at moved points, with its derivative by these."""
-        if not len(factors):
-            return torch.zeros(self.directions.shape[1:], dtype=factors.dtype)
-        here = coords.detach().numpy()
-
-        def read(where: np.ndarray) -> Tensor:
-            return torch.as_tensor(self.known.around(where)[0]).double()
-
-        found = torch.tensordot(factors, read(here), dims=1)
-        if not coords.requires_grad:
-            return found
-        # What is read between nodes has no graph: its value is right, and its slope is given one.
-        for axis, along in enumerate(np.eye(here.shape[1]) * _NUDGE):
-            rise = torch.tensordot(factors.detach(), read(here + along) - read(here - along), 1)
-            moved = (coords - coords.detach())[:, axis]
-            found = found + rise / (2 * _NUDGE) * moved[:, None]
-        return found
 
 
 def setup_of(measured: Measured) -> Setup:
