@@ -11,8 +11,8 @@ import torch
 import xarray as xr
 from sklearn.utils import check_random_state
 
+from neurfield.given import read_given
 from neurfield.learning.measured import Cosines, Incomplete, Rows, completed
-from neurfield.measuring import read_given
 from neurfield.memory import room
 from neurfield.operators import check_adjoint
 from neurfield.signals import grid_points

@@ -282,7 +282,15 @@ class FunctaEncoder(
     def fit_transform(
         self, X: Any, y: Any = None, sample_weight: npt.ArrayLike | None = None, **how: Any
     ) -> Any:
-        """Fit and transform the same signals; ``how`` are :meth:`fit`'s operator and likelihood."""
+        """Fit to signals and transform the same.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in :meth:`fit`.
+        **how
+            Its operator and likelihood, for both.
+        """
         return self.fit(X, y, sample_weight, **how).transform(X, **how)
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -299,11 +307,8 @@ class FunctaEncoder(
 
         Parameters
         ----------
-        X : as in :meth:`fit`
-            Signals of this pass.
-        y : ignored
-        sample_weight : array-like of shape (n,), default=None
-            As in :meth:`fit`.
+        X, y, sample_weight
+            As in :meth:`fit`; signals of this pass.
 
         Returns
         -------
@@ -390,10 +395,8 @@ class FunctaEncoder(
             The signals that the latents are of, in their order: what ``return_std`` takes as
             observed, instead of the whole grid of fit with a warning. Results take the mask of
             masked arrays on the grid of fit, and the labels of xarray objects along "sample".
-        operator : neurfield.operators.Operator or sequence of n of them, optional
+        operator, likelihood : optional
             How ``observed`` was measured; values then have what it says beyond their latents.
-        likelihood : str or neurfield.likelihoods.Likelihood, default="gaussian"
-            How it scatters around that.
         dtype : dtype, optional
             Type of the result, by default float32, or float64 where values need it; integer types
             are rounded and clipped. Standard deviations stay as they are.

@@ -215,7 +215,7 @@ def test_info_names_the_family(encoder, digits, tmp_path, capsys):
 )
 def test_what_does_not_fit_is_refused_before_any_work(parameters, message, digits, monkeypatch):
     encoder = clone(FunctaEncoder(**(SMALL | FAMILIES["spatial"]))).set_params(**parameters)
-    monkeypatch.setattr("neurfield.encoder.fit_codec", None)
+    monkeypatch.setattr("neurfield.passes.fit_codec", None)
     with pytest.raises(ValueError, match=message):
         encoder.fit(digits[:20])
 

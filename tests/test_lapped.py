@@ -561,7 +561,7 @@ def test_info_names_the_family(fitted, tmp_path, capsys):
 )
 def test_what_does_not_fit_is_refused_before_any_work(parameters, message, images, monkeypatch):
     encoder = lapped().set_params(**parameters)
-    monkeypatch.setattr("neurfield.encoder.fit_codec", None)
+    monkeypatch.setattr("neurfield.passes.fit_codec", None)
     with pytest.raises(ValueError, match=message):
         encoder.fit(images)
 

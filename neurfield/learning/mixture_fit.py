@@ -16,6 +16,7 @@ from neurfield.learning.context import Context
 from neurfield.learning.gaussians import fit_gaussians
 from neurfield.learning.lapped.crops import Crops
 from neurfield.learning.lapped.deform import deformed
+from neurfield.learning.measured import tangent_of
 from neurfield.learning.mixture import SignalMixture
 from neurfield.learning.solvers import InnerSolver
 from neurfield.learning.store import ContextStore
@@ -29,6 +30,7 @@ _SCATTERS = 12  # sums of squares of all latents that Gaussians take, and matric
 # A few signals do not show all that others will be like: each is seen moved a little, too.
 _LEAST_MOVES, _MOST_MOVES, _MOVED = 2, 16, 2048  # of each, and of all together about
 _WEIGHT_OF_MOVED = 0.5
+_LEAST_MOVE = 1e-6  # of the mean squared effect of a latent
 _LEAST_NOISE = 1e-3  # of the mean variance that fields leave
 _MOST_DECOMPOSED, _SVD_ROUNDS = 2048, 2  # values up to which all directions are found; beyond
 
@@ -77,7 +79,7 @@ def learn_mixture(
         weight = whole.sample_weight.double().cpu().numpy()
     weights = [weight] + [_WEIGHT_OF_MOVED * weight] * (len(versions) - 1)
     random = np.random.default_rng(int(torch.randint(2**31 - 1, (1,), generator=generator)))
-    left = torch.cat([residual for _, residual in found]).cpu().numpy()
+    left = _beside_tangent(torch.cat([residual for _, residual in found]), field, whole.coords)
     directions, noise = _directions(
         left, np.concatenate(weights), _n_directions(field, store), random
     )
@@ -223,6 +225,18 @@ def _n_directions(field: Field, store: ContextStore) -> int:
     n_values = int(store.points_per_signal.max()) * field.out_dim
     n_fits = (1 + _n_moves(field, store)) * sample_size(field, store)
     return max(1, min(_MOST_DIRECTIONS, n_fits // 4, n_values - 1, _MOST_NUMBERS // n_values))
+
+
+def _beside_tangent(left: Tensor, field: Field, coords: Tensor) -> np.ndarray:
+    """Return what is left of signals without what small changes of latents would explain.
+
+    Otherwise factors would take up in the solve what latents are there for.
+    """
+    jacobian = tangent_of(field, coords)[1].flatten(1)
+    gram = (jacobian @ jacobian.T).double()
+    gram.diagonal().add_(_LEAST_MOVE * gram.diagonal().mean())
+    moves = torch.linalg.solve(gram, (jacobian @ left.T).double()).T
+    return (left - moves.to(left) @ jacobian).cpu().numpy()
 
 
 def _directions(
