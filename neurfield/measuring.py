@@ -32,6 +32,7 @@ from neurfield.patched import patches_of
 
 _COLUMNS = 2**12  # values whose deviations are found at once
 _MOST_LATENTS = 2**14
+_STEPS = 10
 _TOGETHER = 16  # signals that are measured in one go, about
 
 
@@ -299,6 +300,8 @@ def _solve_each(
     What signals have in common that one operator has measured is there as long as they are solved.
     """
     codec = measurements.codec
+    # Little noise makes a field's bends count, and steps end where they bring little.
+    steps = codec.solver.steps if codec.solver.steps == 1 else max(codec.solver.steps, _STEPS)
     with torch.no_grad():
         known = known_of(codec.posterior, codec.field)
     places: dict[int, list[int]] = {}
@@ -316,7 +319,7 @@ def _solve_each(
         row = rows[place]
         std = None if measurements.std is None else torch.tensor(measurements.std[row])
         values = torch.as_tensor(measurements.values[row])
-        how = values, measurements.likelihood, std, codec.solver.steps
+        how = values, measurements.likelihood, std, steps
         if isinstance(shared, Joint):
             keep(place, solved_jointly(shared, *how))
         else:
