@@ -79,7 +79,10 @@ def learn_mixture(
         weight = whole.sample_weight.double().cpu().numpy()
     weights = [weight] + [_WEIGHT_OF_MOVED * weight] * (len(versions) - 1)
     random = np.random.default_rng(int(torch.randint(2**31 - 1, (1,), generator=generator)))
-    left = _beside_tangent(torch.cat([residual for _, residual in found]), field, whole.coords)
+    rest = torch.cat([residual for _, residual in found])
+    if not isinstance(field, LappedField):  # whose detail changes with latents beside the tangent
+        rest = _beside_tangent(rest, field, whole.coords)
+    left = rest.cpu().numpy()
     directions, noise = _directions(
         left, np.concatenate(weights), _n_directions(field, store), random
     )
@@ -227,7 +230,7 @@ def _n_directions(field: Field, store: ContextStore) -> int:
     return max(1, min(_MOST_DIRECTIONS, n_fits // 4, n_values - 1, _MOST_NUMBERS // n_values))
 
 
-def _beside_tangent(left: Tensor, field: Field, coords: Tensor) -> np.ndarray:
+def _beside_tangent(left: Tensor, field: Field, coords: Tensor) -> Tensor:
     """Return what is left of signals without what small changes of latents would explain.
 
     Otherwise factors would take up in the solve what latents are there for.
@@ -236,7 +239,7 @@ def _beside_tangent(left: Tensor, field: Field, coords: Tensor) -> np.ndarray:
     gram = (jacobian @ jacobian.T).double()
     gram.diagonal().add_(_LEAST_MOVE * gram.diagonal().mean())
     moves = torch.linalg.solve(gram, (jacobian @ left.T).double()).T
-    return (left - moves.to(left) @ jacobian).cpu().numpy()
+    return left - moves.to(left) @ jacobian
 
 
 def _directions(
