@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from neurfield.codec import Codec
+from neurfield.fields import LappedField
 from neurfield.given import read_given
 from neurfield.learning.lanes import each_in_lanes, lane_count
 from neurfield.learning.measured import (
@@ -300,8 +301,9 @@ def _solve_each(
     What signals have in common that one operator has measured is there as long as they are solved.
     """
     codec = measurements.codec
-    # Little noise makes a field's bends count, and steps end where they bring little.
-    steps = codec.solver.steps if codec.solver.steps == 1 else max(codec.solver.steps, _STEPS)
+    steps = codec.solver.steps
+    if steps > 1 and not isinstance(codec.field, LappedField):
+        steps = max(steps, _STEPS)  # with little noise, the bends of such a field count
     with torch.no_grad():
         known = known_of(codec.posterior, codec.field)
     places: dict[int, list[int]] = {}
