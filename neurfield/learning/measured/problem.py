@@ -210,8 +210,10 @@ def descended(
         Its objective.
     steps : int
         Most steps.
-    relative, absolute : float
-        What a step must bring for another to be taken, as a part of the objective and as it is.
+    relative : float
+        What a step must bring for another to be taken, as a part of the objective.
+    absolute : float, default=0.0
+        The same as it is.
     """
     for _ in range(steps):
         step = problem.step(unknown)
