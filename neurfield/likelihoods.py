@@ -15,6 +15,7 @@ from neurfield.spec import Spec
 __all__ = ["Evaluated", "Gaussian", "Huber", "Likelihood", "Poisson", "StudentT"]
 
 _NEWTON_STEPS = 8
+_MEDIAN = 0.4549  # of the square of a standard normal number
 _MOST_EXPONENT, _TINY = 500.0, 1e-300
 
 
@@ -57,6 +58,16 @@ class Likelihood(Spec):
             Real numbers.
         """
         return measured
+
+    def variance_of(self, squares: Tensor) -> float:
+        """Return the variance of noise, given what of it was found: outliers aside, if any.
+
+        Parameters
+        ----------
+        squares : Tensor of shape (m,)
+            Squares of such noise.
+        """
+        return float(squares.median()) / _MEDIAN if self.is_robust else float(squares.mean())
 
     @abstractmethod
     def evaluate(

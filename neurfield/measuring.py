@@ -17,6 +17,7 @@ from neurfield.learning.lanes import each_in_lanes, lane_count
 from neurfield.learning.measured import (
     Found,
     Joint,
+    Known,
     Measured,
     Shared,
     known_of,
@@ -231,7 +232,7 @@ def encode_measured(
 
     need = partial(measurements.bytes, is_joint=bool(nuisances))
     with room(memory_budget, need, codec.device, "transform"):
-        _solve_each(measurements, np.arange(n), keep, nuisances)
+        _solve_each(measurements, np.arange(n), keep, _known_to(codec), nuisances)
     return Details(latents, names, units, parameters, std)
 
 
@@ -264,8 +265,9 @@ def measured_values(
     where = torch.as_tensor(coords, dtype=codec.dtype, device=codec.device)
     shape = (len(rows), len(points), codec.field.out_dim)
     added, deviation = np.zeros(shape), np.empty(shape if return_std else 0)
+    known = _known_to(codec)
     with torch.no_grad():
-        directions, noise = known_of(posterior, codec.field).around(coords)
+        directions, noise = known.around(coords)
         around = torch.as_tensor(directions).flatten(1).to(codec.dtype)
         columns = around
         if return_std:
@@ -285,15 +287,22 @@ def measured_values(
         variance = of_unknown + noise if len(around) else posterior.total(of_unknown, coords)
         deviation[i] = np.sqrt(variance)
 
-    _solve_each(measurements, rows, keep)
+    _solve_each(measurements, rows, keep, known)
     found = [added, deviation] if return_std else [added]
     return [(one * codec.units.value_scale).astype(codec.value_dtype) for one in found]
+
+
+@torch.no_grad()
+def _known_to(codec: Codec) -> Known:
+    """Return what its fit has learnt of signals."""
+    return known_of(codec.posterior, codec.field)
 
 
 def _solve_each(
     measurements: Measurements,
     rows: np.ndarray,
     keep: Callable[[int, Found], None],
+    known: Known,
     nuisances: Sequence[Nuisance] = (),
 ) -> None:
     """Solve for some signals, and hand on each result with its place among them.
@@ -304,8 +313,6 @@ def _solve_each(
     steps = codec.solver.steps
     if steps > 1 and not isinstance(codec.field, LappedField):
         steps = max(steps, _STEPS)  # with little noise, the bends of such a field count
-    with torch.no_grad():
-        known = known_of(codec.posterior, codec.field)
     places: dict[int, list[int]] = {}
     for place, row in enumerate(rows):
         places.setdefault(id(measurements.operators[row]), []).append(place)

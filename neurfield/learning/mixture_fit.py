@@ -154,8 +154,7 @@ def operations_of_mixture(field: Field, store: ContextStore) -> float:
     """
     if not can_learn(field, store):
         return 0.0
-    n_values = int(store.points_per_signal.max()) * field.out_dim
-    n_fits = (1 + _n_moves(field, store)) * sample_size(field, store)
+    n_values, n_fits = _n_values(field, store), _n_fits(field, store)
     n_latents = field.latent_dim
     n_directions = _n_directions(field, store)
     of_directions = 2 * (2 + 2 * _SVD_ROUNDS) * n_directions
@@ -175,8 +174,7 @@ def footprint_of_mixture(field: Field, store: ContextStore) -> float:
     """
     if not can_learn(field, store):
         return 0.0
-    n_values = int(store.points_per_signal.max()) * field.out_dim
-    n_fits = (1 + _n_moves(field, store)) * sample_size(field, store)
+    n_values, n_fits = _n_values(field, store), _n_fits(field, store)
     n_latents, n_bytes = field.latent_dim, field.zero_latents(1).itemsize
     rows = n_fits * (5 * n_values * n_bytes + 32 * n_latents)
     return rows + 8 * _SCATTERS * n_latents**2 + 12 * _MOST_NUMBERS
@@ -184,10 +182,19 @@ def footprint_of_mixture(field: Field, store: ContextStore) -> float:
 
 def _n_moves(field: Field, store: ContextStore) -> int:
     """Return how often each signal is moved: more often where signals are few."""
-    n_values = int(store.points_per_signal.max()) * field.out_dim
+    n_values = _n_values(field, store)
     n_signals = sample_size(field, store)
     most = min(_MOVED // n_signals, _MOST_VALUES // (n_signals * n_values) - 1, _MOST_MOVES)
     return max(_LEAST_MOVES, most)
+
+
+def _n_values(field: Field, store: ContextStore) -> int:
+    return int(store.points_per_signal.max()) * field.out_dim
+
+
+def _n_fits(field: Field, store: ContextStore) -> int:
+    """Return how many signals are encoded, moved ones included."""
+    return (1 + _n_moves(field, store)) * sample_size(field, store)
 
 
 def _multiplications(field: Field) -> int:
@@ -225,8 +232,7 @@ def _encoded(
 
 
 def _n_directions(field: Field, store: ContextStore) -> int:
-    n_values = int(store.points_per_signal.max()) * field.out_dim
-    n_fits = (1 + _n_moves(field, store)) * sample_size(field, store)
+    n_values, n_fits = _n_values(field, store), _n_fits(field, store)
     return max(1, min(_MOST_DIRECTIONS, n_fits // 4, n_values - 1, _MOST_NUMBERS // n_values))
 
 

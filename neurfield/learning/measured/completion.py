@@ -43,7 +43,6 @@ _FOR_MEAN = 512  # signals, from which the mean starts
 _DECAY, _DECAY_OF_MEAN = 2.5, 5.0
 _LEVEL = 0.01  # of the measurements' mean square: noise to start with, where it is to be found out
 _LEAST_LEVEL = 1e-8  # of the same
-_MEDIAN = 0.4549  # of the square of a standard normal number
 _ROUNDS = 3  # of curvatures of other likelihoods than normal ones
 
 
@@ -297,6 +296,4 @@ class _Learning:
 
     def _typical(self, squared: Tensor) -> float:
         """Return the variance of noise whose squares are these, outliers aside."""
-        is_robust = self.signals.likelihood.is_robust
-        found = float(squared.median()) / _MEDIAN if is_robust else float(squared.mean())
-        return max(found, _LEAST_LEVEL * self.power)
+        return max(self.signals.likelihood.variance_of(squared), _LEAST_LEVEL * self.power)

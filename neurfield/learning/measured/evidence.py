@@ -15,7 +15,7 @@ _ALONE = 0.99  # share from which on a signal is of one Gaussian
 
 
 @dataclass(frozen=True)
-class Given:
+class Conditional:
     """What is known of a signal's unknown numbers once it was measured, by the linear model.
 
     Parameters
@@ -78,7 +78,7 @@ class Weighed:
         ]
         return cls(columns, weight, gram, parts, factors, torch.stack(volumes))
 
-    def given(self, residual: Tensor) -> Given:
+    def given(self, residual: Tensor) -> Conditional:
         """Return what the linear model says of what is unknown of a signal.
 
         But for a constant, the logarithm of the density of what was measured is, for each Gaussian,
@@ -101,7 +101,7 @@ class Weighed:
         shares = (torch.stack(logarithms) + self.log_volumes).softmax(dim=0)
         likeliest = int(shares.argmax())
         if float(shares[likeliest]) > _ALONE:
-            return Given(self.parts[likeliest], means[likeliest], self.factors[likeliest])
+            return Conditional(self.parts[likeliest], means[likeliest], self.factors[likeliest])
         mean = shares @ torch.stack(means)
         precision, covariance = torch.zeros_like(self.gram), torch.zeros_like(self.gram)
         for share, part, own, factor in zip(shares, self.parts, means, self.factors, strict=True):
@@ -112,4 +112,4 @@ class Weighed:
         pulled = (self.gram + precision) @ mean - projected
         before = torch.cholesky_solve(pulled[:, None], cholesky(precision))[:, 0]
         factor = cholesky(torch.cholesky_inverse(cholesky(covariance)))
-        return Given(LatentGaussian(before, precision), mean, factor)
+        return Conditional(LatentGaussian(before, precision), mean, factor)

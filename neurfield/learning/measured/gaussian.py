@@ -52,19 +52,18 @@ class LatentGaussian:
         precision = torch.cholesky_inverse(cholesky(torch.as_tensor(covariance).double()))
         return cls(torch.as_tensor(mean), precision, math.log(weight))
 
-    def beside(self, n_more: int) -> Self:
-        """Return it with so many independent standard normal numbers after its own.
+    def beside(self, mean: Tensor, std: Tensor) -> Self:
+        """Return it with independent normal numbers after its own.
 
         Parameters
         ----------
-        n_more : int
-            How many.
+        mean, std : float64 Tensor of shape (E,)
+            Of these.
         """
-        eye = torch.eye(n_more, dtype=self.precision.dtype)
         return replace(
             self,
-            mean=torch.cat([self.mean, self.mean.new_zeros(n_more)]),
-            precision=torch.block_diag(self.precision, eye),
+            mean=torch.cat([self.mean, mean]),
+            precision=torch.block_diag(self.precision, torch.diag(std**-2)),
         )
 
 
@@ -102,11 +101,11 @@ def known_of(posterior: Any, field: Field) -> Known:
     mixture: SignalMixture | None = posterior.mixture
     if mixture is not None and mixture.n_latents == field.latent_dim:
         several = zip(mixture.means, mixture.covariances, mixture.weights, strict=True)
-        n_more = len(mixture.directions)
-        parts = [LatentGaussian.of(*part).beside(n_more) for part in several]
+        one = torch.ones(len(mixture.directions), dtype=torch.float64)
+        parts = [LatentGaussian.of(*part).beside(0.0 * one, one) for part in several]
         whole = parts[0]
         if len(parts) > 1:
-            whole = LatentGaussian.of(*mixture.moments()).beside(n_more)
+            whole = LatentGaussian.of(*mixture.moments()).beside(0.0 * one, one)
         return Known(whole, parts, mixture.at)
     whole, variance = _one_gaussian(posterior, field)
 

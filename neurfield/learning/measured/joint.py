@@ -18,7 +18,7 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.fields.autograd import AutogradProducts
-from neurfield.learning.measured.gaussian import Known, LatentGaussian
+from neurfield.learning.measured.gaussian import Known
 from neurfield.learning.measured.map import Measured
 from neurfield.learning.measured.problem import Found, Linear, Problem, Shared, descended
 from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients
@@ -123,19 +123,13 @@ class Joint:
         eye = torch.eye(len(unknown), dtype=unknown.dtype)
         of_parameters = model.forward(eye[len(self.shared.columns) :])
         columns = torch.cat([self.shared.columns, of_parameters])
-        deviation = torch.cat([torch.as_tensor(prior.std).double() for prior in self.priors])
-        beside = torch.diag(deviation**-2)
-
-        def with_parameters(part: LatentGaussian) -> LatentGaussian:
-            mean = torch.cat([part.mean, self.mean])
-            return replace(part, mean=mean, precision=torch.block_diag(part.precision, beside))
-
+        std = torch.cat([torch.as_tensor(prior.std).double() for prior in self.priors])
         return replace(
             self.shared,
             columns=columns,
             origin=model.predicted - unknown @ columns,
-            whole=with_parameters(self.shared.whole),
-            parts=[with_parameters(part) for part in self.shared.parts],
+            whole=self.shared.whole.beside(self.mean, std),
+            parts=[part.beside(self.mean, std) for part in self.shared.parts],
         )
 
     def values(self, unknown: Tensor, field: Field) -> Tensor:

@@ -31,7 +31,6 @@ _SHORTENINGS, _SHORTEN = 6, 0.4
 _LEAST_GAIN = 1e-3  # of the objective, for another step to be taken
 _LEVELS = 8  # rounds in which an unknown level of noise settles
 _LEAST_LEVEL = 1e-10  # of the measurements' mean square
-_MEDIAN = 0.4549  # of the square of a standard normal number
 
 
 @dataclass(frozen=True)
@@ -231,7 +230,7 @@ def descended(
     return unknown, best
 
 
-def _level(shared: Shared, values: Tensor, seen: Tensor, is_robust: bool) -> float:
+def _level(shared: Shared, values: Tensor, seen: Tensor, likelihood: Likelihood) -> float:
     """Return the variance of noise that goes with what the tangent model leaves.
 
     Rounds of re-estimation, as in evidence maximisation: what is left, beside what values around
@@ -251,8 +250,8 @@ def _level(shared: Shared, values: Tensor, seen: Tensor, is_robust: bool) -> flo
         latent = torch.cholesky_solve((weighed @ residual)[:, None], factor)[:, 0]
         taken = float(torch.cholesky_solve(gram, factor).diagonal().sum())
         squared = (residual - latent @ columns).square() * weight
-        mean_square = float(squared.median()) / _MEDIAN if is_robust else float(squared.mean())
-        level = max(level * mean_square * len(seen) / max(len(seen) - taken, 1.0), floor)
+        relative = likelihood.variance_of(squared)
+        level = max(level * relative * len(seen) / max(len(seen) - taken, 1.0), floor)
     return level
 
 
@@ -292,7 +291,7 @@ class Problem:
         if std is None:
             std = torch.zeros_like(values)
             if likelihood.has_std:
-                std += _level(shared, values, seen, likelihood.is_robust) ** 0.5
+                std += _level(shared, values, seen, likelihood) ** 0.5
         self.shared, self.seen, self.values = shared, seen, values[seen]
         self.field = shared.field.twin()  # of this lane's own
         self.likelihood, self.std = likelihood, std[seen]
