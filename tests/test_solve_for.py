@@ -3,29 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
+from measured_pictures import SHAPE, linear_encoder, pictures, siren_encoder
 
 from neurfield import FunctaEncoder
-from neurfield.fields import Lapped
 from neurfield.likelihoods import Gaussian, Poisson
 from neurfield.nuisances import Affine, Drift, Gain, Offset, Phase, Setup
 from neurfield.operators import Blur, Fourier, Identity, Mask
 
-SHAPE = (12, 12)
 STD = 0.5
-
-
-def pictures(n, seed):
-    noise = np.random.default_rng(seed).standard_normal((n, *SHAPE))
-    return 5.0 + 10.0 * gaussian_filter(noise, 2.0, axes=(1, 2))
 
 
 @pytest.fixture(scope="module")
 def siren():
-    encoder = FunctaEncoder(
-        latent_dim=12, hidden_dim=32, field="siren", max_iter=60, random_state=0
-    )
-    return encoder.fit(pictures(200, 0))
+    return siren_encoder()
 
 
 def drawn(encoder, n, seed):
@@ -42,18 +32,7 @@ def drawn(encoder, n, seed):
 
 @pytest.fixture(scope="module")
 def linear():
-    """An encoder whose field is linear in its latents."""
-    encoder = FunctaEncoder(
-        latent_dim=16, field=Lapped(cell=6, hidden_dim=8), max_iter=2, random_state=0
-    )
-    encoder.fit(pictures(200, 0))
-    with torch.no_grad():
-        encoder.field_.detail.table.zero_()
-    encoder.codec_ = encoder.codec_.to(torch.device("cpu"))
-    encoder.codec_.field.double()
-    solver = encoder.codec_.solver
-    solver.precision = solver.precision.double()
-    return encoder
+    return linear_encoder()
 
 
 def columns(X):
