@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from elsewhere import elsewhere
+from sklearn.datasets import load_digits
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from neurfield import FunctaEncoder
 from neurfield.fields import Lapped, LowRank, Siren, Spatial
 from neurfield.learning import Cavia
+from neurfield.operators import Blur, Mask
 
 OPTIONS = {
     "default": {},
@@ -114,3 +117,59 @@ def test_training_goes_on(place):
     steps = len(there.loss_curve_)
     assert len(there.partial_fit(images()).loss_curve_) > steps
     assert np.isfinite(there.fit(images()).score(images()))
+
+
+class Counted(TorchDispatchMode):
+    n = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.n += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("learner", ["cavia", "varpro"])
+def test_signals_are_encoded_together(place, learner):
+    there = encoder(place, learner=learner).fit(images())
+    operations = []
+    for n in (2, 8):
+        with Counted() as counted:
+            there.transform(images()[:n])
+        operations.append(counted.n)
+    assert operations[1] < 1.5 * operations[0]
+
+
+BLUR, MASK = Blur((8, 8), fwhm=2.0), Mask((8, 8), np.arange(64).reshape(8, 8) % 3 > 0)
+
+
+@pytest.mark.parametrize(
+    "field", [{"hidden_dim": 8, "n_layers": 3, "field": "siren"}, {"field": Lapped(cell=8)}]
+)
+def test_signals_that_operators_measured(place, field, tmp_path):
+    digits = load_digits().images[:220].astype(np.float32)
+    options = {"latent_dim": 6, "random_state": 0, "max_iter": 2} | field
+    options["precision"] = "float64"  # or a step more or less is taken
+    here = FunctaEncoder(**options, device="cpu").fit(digits)
+    here.save(tmp_path / "here.field")
+    there = FunctaEncoder.load(tmp_path / "here.field", device=place)
+    for operator in (BLUR, MASK):
+        measured = operator.apply(digits[:2].reshape(2, 64, 1))
+        latents = here.transform(measured, operator=operator)
+        assert_close(there.transform(measured, operator=operator), latents)
+        how = {"observed": measured, "operator": operator, "return_std": True}
+        for one, other in zip(
+            there.inverse_transform(latents, **how),
+            here.inverse_transform(latents, **how),
+            strict=True,
+        ):
+            assert_close(one, other)
+    measured = 1.2 * BLUR.apply(digits[:1].reshape(1, 64, 1))
+    details = [
+        one.encode_details(measured, operator=BLUR, solve_for="gain") for one in (here, there)
+    ]
+    assert details[1].parameters == pytest.approx(details[0].parameters, rel=1e-3)
+
+
+def test_fit_from_what_operators_measured(place):
+    measured = MASK.apply(load_digits().images[:40].reshape(40, 64, 1))
+    there = encoder(place).fit(measured, operator=MASK)
+    assert np.isfinite(there.transform(measured[:2], operator=MASK)).all()

@@ -63,7 +63,7 @@ def encode_store(
     latents = torch.empty(len(positions), field.latent_dim, dtype=store.dtype, device=store.device)
     alone = store.device.type == "cpu"
     most_points = block_points(field, solver, store)
-    workspaces: dict[int, Workspace] = defaultdict(partial(Workspace, one_by_one=True))
+    workspaces: dict[int, Workspace] = defaultdict(partial(Workspace, one_by_one=alone))
     coords, shared = None, None
     for block, context in store.blocks(most_points, positions, n_points, generator):
         if not context.is_shared:
