@@ -18,6 +18,10 @@ from neurfield.signals import Signals, Units
 from neurfield.signals.base_grid import is_even
 
 _SMALL = 2048  # values of a signal, below which a latent of the whole is best known
+# Of small signals with several axes: least latents, most values and least signals for each of them,
+# with which one cell that is all of a signal, whose table starts at principal components, is ahead
+# of a SIREN.
+_MANY_LATENTS, _FEW_VALUES, _MANY_SIGNALS = 96, 8, 8
 _CELL_LATENTS = (8, 16, 32)  # least, usual and most of a cell
 _CELLS_PER_AXIS = 3  # with fewer, most cells are at a border and a window spans most of the signal
 _MOST_TRIED = 3  # sizes of cells
@@ -57,7 +61,8 @@ def choose_field(
     """Choose between one latent of the whole signal and latents of lapped cells.
 
     Signals that are small, or stand on no common even grid, get a latent of the whole, and so do
-    those whose latent cells cannot share equally. Few signals get one too, or cells of the usual
+    those whose latent cells cannot share equally: of a SIREN, or of one cell where small pictures
+    or volumes have long latents and are many. Few signals get one too, or cells of the usual
     size where their latents are too many for a SIREN. Otherwise both are tried on a sample:
     principal components of whole signals, and the linear part of lapped fields.
 
@@ -84,6 +89,9 @@ def choose_field(
     sides = sides_of_cells(shape, latent_dim) if why_not is None else []
     if why_not is None and n_values < _SMALL:
         why_not = f"{n_values} values are few"
+        is_long = latent_dim >= max(_MANY_LATENTS, n_values / _FEW_VALUES)
+        if len(shape) > 1 and is_long and len(signals) >= _MANY_SIGNALS * latent_dim:
+            return Choice(Lapped(cell=shape), f"lapped, one cell, as {why_not} for as many latents")
     elif why_not is None and not sides:
         why_not = (
             f"no cells of {_CELL_LATENTS[0]} to {_CELL_LATENTS[-1]} share {latent_dim} latents"

@@ -82,6 +82,11 @@ class Codec:
         return self.units.frame
 
     @property
+    def fitter(self) -> InnerSolver:
+        """What fits latents of signals, with gaps or without: by default the solver."""
+        return self.solver
+
+    @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that tell fields apart by what they decode latents to.
 
@@ -215,7 +220,7 @@ class Codec:
             Whole ones, in the caller's units, on one grid or several; NaN marks a value not
             observed.
         """
-        found = encode_store(self.field, self.solver, self.store(signals))
+        found = encode_store(self.field, self.fitter, self.store(signals))
         return found.cpu().numpy().astype(np.float32, copy=False).reshape(len(signals), -1)
 
     def decode(self, latents: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -361,7 +366,7 @@ class Codec:
 
             each_in_lanes(of_signal, len(positions))
 
-        encode_store(self.field, self.solver, store, visit=visit)
+        encode_store(self.field, self.fitter, store, visit=visit)
         return psnr
 
     def decoding_bytes(self, derivatives: bool = False) -> float:
@@ -440,7 +445,7 @@ def encoding_room(
 
     def need() -> float:
         loaded = libraries(codec.device, compiled=codec.field.has_sweeps, trains=False)
-        of_signals = max(encoding(own.field, own.solver, store) for own, store in stores)
+        of_signals = max(encoding(own.field, own.fitter, store) for own, store in stores)
         return loaded + max(of_signals, codec.decoding_bytes())
 
     with room(budget, need, codec.device, what, verbose):

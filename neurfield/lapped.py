@@ -13,7 +13,10 @@ from neurfield.codec import Codec
 from neurfield.fields import LappedField
 from neurfield.fields.lapped import spline
 from neurfield.learning import ContextStore
+from neurfield.learning.filling import Filling, can_fill
 from neurfield.learning.lanes import each_in_lanes
+from neurfield.learning.lapped.posterior import LappedPosterior
+from neurfield.learning.solvers import InnerSolver
 from neurfield.memory import at_once
 from neurfield.signals import SignalGroup, Signals
 from neurfield.signals.base_grid import BaseGrid, ascending, joined
@@ -52,6 +55,18 @@ class LappedCodec(Codec):
         middle = 0.5 * (frame.lower + frame.upper)
         half = np.where(np.array(shape) > 1, frame.half_width, 0.0)
         return BaseGrid(middle - half, middle + half, shape)
+
+    @property
+    def fitter(self) -> InnerSolver:
+        return self._filling or self.solver
+
+    @property
+    def _filling(self) -> Filling | None:
+        """What fits signals with gaps, where more is known of them than the solver takes."""
+        if not can_fill(self.posterior, self.field):
+            return None
+        assert isinstance(self.posterior, LappedPosterior)
+        return Filling(self.solver, self.posterior)
 
     @property
     def latent_size(self) -> int:
@@ -136,6 +151,31 @@ class LappedCodec(Codec):
             for position, row in zip(positions, found, strict=True):
                 rows[position] = row
         return np.stack(rows) if len({len(row) for row in rows}) == 1 else rows
+
+    def std(
+        self,
+        codes: np.ndarray,
+        rows: np.ndarray,
+        points: np.ndarray,
+        observed: ContextStore | None,
+    ) -> np.ndarray:
+        filling = None if observed is None else self._filling
+        if filling is None or observed is None:
+            return super().std(codes, rows, points, observed)
+        batches = [observed.batch(rows[i : i + 1]) for i in range(len(rows))]
+        contexts = [batch.alone(0, batch.n_points) for batch in batches]
+        partial = [
+            i for i, one in enumerate(contexts) if not bool(filling.is_whole(self.field, one))
+        ]
+        deviation = np.empty((len(rows), len(points), self.field.out_dim), self.value_dtype)
+        whole = np.setdiff1d(np.arange(len(rows)), partial)
+        if len(whole):
+            deviation[whole] = super().std(codes, rows[whole], points, observed)
+        if partial:
+            coords, some = self.units.coordinates(points), [contexts[i] for i in partial]
+            scaled = filling.std(self.field, coords, some)
+            deviation[partial] = scaled * self.units.value_scale
+        return deviation
 
     def reconstruction_psnr(self, signals: Signals) -> np.ndarray:
         psnr = np.empty(len(signals))

@@ -24,6 +24,7 @@ from neurfield.learning.measured import (
     setup_of,
     solved,
     solved_jointly,
+    spread_of,
     tangent_of,
 )
 from neurfield.likelihoods import Likelihood
@@ -32,7 +33,6 @@ from neurfield.nuisances import Nuisance, nuisances_of
 from neurfield.operators import check_adjoint
 from neurfield.patched import patches_of
 
-_COLUMNS = 2**12  # values whose deviations are found at once
 _MOST_LATENTS = 2**14
 _STEPS = 10
 _TOGETHER = 16  # signals that are measured in one go, about
@@ -278,11 +278,7 @@ def measured_values(
         added[i] = (found.unknown[P:] @ around.double()).reshape(shape[1:]).numpy()
         if not return_std:
             return
-        spread = []
-        for some in columns.split(_COLUMNS, dim=1):
-            half = torch.linalg.solve_triangular(found.factor, some.double(), upper=False)
-            spread.append(half.square().sum(dim=0))
-        of_unknown = torch.cat(spread).reshape(shape[1:]).numpy()
+        of_unknown = spread_of(found.factor, columns).reshape(shape[1:])
         # Those of a mixture hold as they are; one Gaussian's are calibrated.
         variance = of_unknown + noise if len(around) else posterior.total(of_unknown, coords)
         deviation[i] = np.sqrt(variance)

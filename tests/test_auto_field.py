@@ -94,6 +94,16 @@ def test_signals_that_cells_do_not_suit_are_fitted_as_wholes(name, monkeypatch):
     assert_same(clone(encoder).set_params(field="siren").fit(X), encoder)
 
 
+def test_long_latents_of_many_small_pictures_are_those_of_one_cell(capsys):
+    X = np.random.default_rng(0).random((768, 12, 12))
+    encoder = FunctaEncoder(latent_dim=96, verbose=1, **TINY).fit(X)
+    assert family(encoder) == "lapped"
+    assert encoder.field_.cells.n_cells == 1
+    assert "one cell, as 144 values are few for as many latents" in capsys.readouterr().err
+    assert family(FunctaEncoder(latent_dim=96, **TINY).fit(X[:767])) == "siren"
+    assert family(FunctaEncoder(latent_dim=96, **TINY).fit(X.reshape(768, 144))) == "siren"
+
+
 @pytest.mark.parametrize("name", GIVEN)
 def test_what_only_whole_signals_take_decides(name, texture, monkeypatch):
     monkeypatch.setattr("neurfield.planning.choose_field", None)

@@ -25,6 +25,7 @@ from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients
 from neurfield.learning.solvers.tangent import cholesky
 from neurfield.likelihoods import Likelihood
 from neurfield.nuisances import Nuisance, Prior, Setup
+from neurfield.signals import Units
 
 _ROUNDS = 2  # each with the level of noise and the kind of signal as the last one left them
 _STEPS = 15  # of a round, beside those of latents alone
@@ -48,6 +49,8 @@ class Joint:
         Of the measurement.
     directions : float64 Tensor of shape (Q, M, c)
         ψ at the operator's points.
+    units : Units
+        Of the field.
     """
 
     shared: Shared
@@ -55,6 +58,7 @@ class Joint:
     priors: Sequence[Prior]
     setup: Setup
     directions: Tensor
+    units: Units
 
     @classmethod
     @torch.no_grad()
@@ -74,7 +78,7 @@ class Joint:
         setup = setup_of(measured)
         directions = torch.as_tensor(known.around(measured.coords())[0]).double()
         priors = [nuisance.prior(setup) for nuisance in nuisances]
-        return cls(shared, nuisances, priors, setup, directions)
+        return cls(shared, nuisances, priors, setup, directions, measured.units)
 
     @property
     def mean(self) -> Tensor:
@@ -142,7 +146,7 @@ class Joint:
         field : Field
             Of this lane.
         """
-        units, n_before = self.shared.measured.units, len(self.shared.columns)
+        units, n_before = self.units, len(self.shared.columns)
         latent, factors = unknown[: field.latent_dim], unknown[field.latent_dim : n_before]
         parameters = self._parted(unknown[n_before:])
         points, coords = self.setup.points, self.shared.coords

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -21,15 +21,17 @@ from neurfield.fields.autograd import AutogradProducts
 from neurfield.learning.measured.evidence import Weighed
 from neurfield.learning.measured.gaussian import Known, LatentGaussian, tangent_of
 from neurfield.learning.measured.map import Measured, real_rows
+from neurfield.learning.measured.points import AtPoints
 from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients
 from neurfield.learning.solvers.tangent import cholesky
 from neurfield.likelihoods import Evaluated, Likelihood
 
 _AT_ONCE = 256  # columns that an operator takes in one go
+_AT_ONCE_SPREAD = 2**12  # numbers whose variances are found at once
 _PRODUCTS, _ENOUGH = 20, 0.3  # of conjugate gradients in a step
 _SHORTENINGS, _SHORTEN = 6, 0.4
 _LEAST_GAIN = 1e-3  # of the objective, for another step to be taken
-_LEVELS = 8  # rounds in which an unknown level of noise settles
+_LEVELS, _SETTLED = 8, 0.02  # rounds in which an unknown level of noise settles, and when it has
 _LEAST_LEVEL = 1e-10  # of the measurements' mean square
 
 
@@ -64,7 +66,7 @@ class Shared:
     """
 
     field: Field
-    measured: Measured
+    measured: Measured | AtPoints
     coords: Tensor
     whole: LatentGaussian
     parts: list[LatentGaussian]
@@ -76,9 +78,14 @@ class Shared:
     is_complex: bool
     _kept: dict[bytes, Weighed] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
+    @cached_property
+    def covariance(self) -> Tensor:
+        """Of the unknown numbers, of shape (P + Q, P + Q)."""
+        return torch.cholesky_inverse(cholesky(self.whole.precision))
+
     @classmethod
     @torch.no_grad()
-    def of(cls, field: Field, measured: Measured, known: Known) -> Self:
+    def of(cls, field: Field, measured: Measured | AtPoints, known: Known) -> Self:
         """Measure the tangent model and the directions around it.
 
         Parameters
@@ -164,6 +171,23 @@ class Found:
     std: Tensor
 
 
+def spread_of(factor: Tensor, columns: Tensor) -> np.ndarray:
+    """Return the variance of numbers that are linear in what is unknown, of shape (m,).
+
+    Parameters
+    ----------
+    factor : float64 Tensor of shape (U, U)
+        Of the precision of what is unknown, by Cholesky.
+    columns : Tensor of shape (U, m)
+        Their derivatives.
+    """
+    spread = []
+    for some in columns.split(_AT_ONCE_SPREAD, dim=1):
+        half = torch.linalg.solve_triangular(factor, some.double(), upper=False)
+        spread.append(half.square().sum(dim=0))
+    return torch.cat(spread).numpy()
+
+
 @torch.no_grad()
 def solved(
     shared: Shared, values: Tensor, likelihood: Likelihood, std: Tensor | None, steps: int
@@ -236,23 +260,55 @@ def _level(shared: Shared, values: Tensor, seen: Tensor, likelihood: Likelihood)
     Rounds of re-estimation, as in evidence maximisation: what is left, beside what values around
     the field explain, is spread over the measurements that latents do not take up.
     """
-    columns, mean, precision = shared.columns[:, seen], shared.whole.mean, shared.whole.precision
-    residual = values[seen] - shared.origin[seen] - mean @ columns
+    residual = values[seen] - shared.origin[seen] - shared.whole.mean @ shared.columns[:, seen]
+    left_by = _left_by_measurements if len(seen) < len(shared.columns) else _left_by_unknowns
+    left_with = left_by(shared, seen, residual)
     size = float(residual.square().mean())
     floor = _LEAST_LEVEL * size + 1e-300
-    of_values = shared.of_values[seen]
     level = max(0.01 * size, floor)
     for _ in range(_LEVELS):
-        weight = 1.0 / (of_values + level)
-        weighed = columns * weight
+        variance, before = shared.of_values[seen] + level, level
+        left, taken = left_with(variance)
+        relative = likelihood.variance_of(left.square() / variance)
+        level = max(level * relative * len(seen) / max(len(seen) - taken, 1.0), floor)
+        if abs(level - before) < _SETTLED * before:
+            break
+    return level
+
+
+Left = Callable[[Tensor], tuple[Tensor, float]]
+
+
+def _left_by_unknowns(shared: Shared, seen: Tensor, residual: Tensor) -> Left:
+    """Return what the tangent model leaves of measurements, and how many of these it takes up.
+
+    That is for variances of their noise, by a matrix of the size of what is unknown.
+    """
+    columns = shared.columns[:, seen]
+
+    def left(variance: Tensor) -> tuple[Tensor, float]:
+        weighed = columns / variance
         gram = weighed @ columns.T
-        factor = cholesky(gram + precision)
+        factor = cholesky(gram + shared.whole.precision)
         latent = torch.cholesky_solve((weighed @ residual)[:, None], factor)[:, 0]
         taken = float(torch.cholesky_solve(gram, factor).diagonal().sum())
-        squared = (residual - latent @ columns).square() * weight
-        relative = likelihood.variance_of(squared)
-        level = max(level * relative * len(seen) / max(len(seen) - taken, 1.0), floor)
-    return level
+        return residual - latent @ columns, taken
+
+    return left
+
+
+def _left_by_measurements(shared: Shared, seen: Tensor, residual: Tensor) -> Left:
+    """Return the same by a matrix of the size of what was measured."""
+    columns = shared.columns[:, seen]
+    spread = columns.T @ (shared.covariance @ columns)
+
+    def left(variance: Tensor) -> tuple[Tensor, float]:
+        factor = cholesky(spread + torch.diag(variance))
+        left = variance * torch.cholesky_solve(residual[:, None], factor)[:, 0]
+        free = float((variance * torch.cholesky_inverse(factor).diagonal()).sum())
+        return left, len(seen) - free
+
+    return left
 
 
 class Linear(NamedTuple):
