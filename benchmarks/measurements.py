@@ -2,12 +2,11 @@
 
     python benchmarks/measurements.py DATA_FOLDER [--rows xray-ct-8 slices-128-ct-32 ...]
 
-Encoders are fitted to whole signals, with nothing but latent_dim and the time set, and for X-rays
-one lapped cell that is all of a picture. Held-out signals are measured through an operator:
-projections of parallel rays ("ct" and how many angles, with noise of 1 % of the greatest one), or
-frequencies on every so many-th line and some in the middle ("k-space" and how many times fewer,
-with noise of 1 % of their root mean square). Each method knows the operator and the level of noise;
-"unknown noise" is ours without that.
+Encoders are fitted to whole signals, with nothing but latent_dim and the most time set. Held-out
+signals are measured through an operator: projections of parallel rays ("ct" and how many angles,
+with noise of 1 % of the greatest one), or frequencies on every so many-th line and some in the
+middle ("k-space" and how many times fewer, with noise of 1 % of their root mean square). Each
+method knows the operator and the level of noise; "unknown noise" is ours without that.
 
 "plain" is filtered back projection or the signal with zeros for frequencies that are missing,
 "SART" five rounds of it, and "TV" total variation with the weight that is best for some training
@@ -39,7 +38,6 @@ from sklearn.decomposition import PCA
 from tables import report
 
 from neurfield import FunctaEncoder
-from neurfield.fields import Lapped
 from neurfield.likelihoods import Gaussian
 from neurfield.operators import Fourier, Operator, Radon
 
@@ -61,12 +59,9 @@ class MeasuredRow(Row):
     ----------
     operator : callable
         Takes the shape of a signal, returns what measures it.
-    field : str or FieldSpec, default="auto"
-        Of the encoder.
     """
 
     operator: Callable[[tuple[int, ...]], Operator]
-    field: Any = "auto"
 
 
 def ct(n_angles: int) -> Callable[[tuple[int, ...]], Operator]:
@@ -90,13 +85,12 @@ def kspace(reduction: int, n_middle: int) -> Callable[[tuple[int, ...]], Operato
     return of
 
 
-_ONE_CELL = Lapped(cell=(28, 28))
 ROWS = {
-    "xray-ct-4": MeasuredRow(pneumonia, 256, ct(4), _ONE_CELL),
-    "xray-ct-8": MeasuredRow(pneumonia, 256, ct(8), _ONE_CELL),
-    "xray-ct-16": MeasuredRow(pneumonia, 256, ct(16), _ONE_CELL),
-    "xray-kspace-4": MeasuredRow(pneumonia, 256, kspace(7, 3), _ONE_CELL),
-    "xray-kspace-7": MeasuredRow(pneumonia, 256, kspace(14, 2), _ONE_CELL),
+    "xray-ct-4": MeasuredRow(pneumonia, 256, ct(4)),
+    "xray-ct-8": MeasuredRow(pneumonia, 256, ct(8)),
+    "xray-ct-16": MeasuredRow(pneumonia, 256, ct(16)),
+    "xray-kspace-4": MeasuredRow(pneumonia, 256, kspace(7, 3)),
+    "xray-kspace-7": MeasuredRow(pneumonia, 256, kspace(14, 2)),
     "slices-64-ct-16": MeasuredRow(_halved, 512, ct(16)),
     "slices-64-ct-32": MeasuredRow(_halved, 512, ct(32)),
     "slices-128-ct-16": MeasuredRow(slices, 1024, ct(16)),
@@ -282,13 +276,7 @@ def main() -> None:
         row = ROWS[name]
         if (key := (row.data, row.latent_dim)) not in fitted:
             data = row.data(args.folder)
-            encoder = FunctaEncoder(
-                row.latent_dim,
-                field=row.field,
-                max_time=args.seconds,
-                max_iter=10**6,
-                random_state=0,
-            )
+            encoder = FunctaEncoder(row.latent_dim, max_time=args.seconds, random_state=0)
             fitted[key] = data, encoder.fit(data.train)
         table.append({"row": name, **measure(row, *fitted[key], args.signals)})
         print(table[-1], flush=True)

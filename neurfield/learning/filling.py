@@ -31,9 +31,9 @@ from neurfield.learning.store import ContextStore
 from neurfield.learning.workspace import Workspace
 from neurfield.likelihoods import Gaussian
 
-# Of a product with the unknown numbers of a signal, for one that was observed in part to be solved
-# in less than a second.
-_MOST_MULTIPLICATIONS = 2**32
+# Of a product of what is unknown of a signal with itself, for one that was observed in part to be
+# solved in about a second.
+_MOST_MULTIPLICATIONS = 2**34
 
 
 def can_fill(posterior: Posterior | LappedPosterior | None, field: LappedField) -> bool:
