@@ -34,6 +34,7 @@ from neurfield.learning import (
     TrainingState,
     store_of,
 )
+from neurfield.learning.absent_channels import with_predicted_channels
 from neurfield.learning.checkpoint import load_checkpoint
 from neurfield.learning.clock import seconds_per_operation
 from neurfield.learning.distributed import World
@@ -189,6 +190,8 @@ def fit_codec(
     if saved is not None and "start" in saved:  # a trainer's generator has gone on since
         generator.set_state(saved["start"])
     start = generator.get_state()
+    if trainer is None and previous is None:
+        signals = with_predicted_channels(signals, seed)
     train, held_out = _split(signals, plan.validation_fraction, generator)
     grid = plan.patches or plan.base
     units = previous.units if previous else Units.of(signals, plan.isotropic, grid)

@@ -50,6 +50,24 @@ def error_of(channel, encoder, signals):
     return np.square(decoded - signals)[..., channel].mean()
 
 
+def test_labels_that_most_signals_lack_are_learnt_from_the_few_that_have_them(capsys):
+    signals, asked = labelled(200, 0), labelled(60, 1)
+    few = signals.copy()
+    few[20:, ..., 1] = np.nan
+    before = few.copy()
+    options = {"hidden_dim": 32, "max_iter": 40, "channel_axis": -1, "random_state": 0}
+    encoder = FunctaEncoder(16, **options).fit(few)
+    np.testing.assert_array_equal(few, before)
+    mean = np.square(signals[:20, ..., 1].mean(axis=0) - asked[..., 1]).mean()
+    assert error_of(1, encoder, asked) < 0.85 * mean
+    assert np.isfinite(encoder.psnr_curve_).all()
+    # Where as many have them as have not, none are predicted.
+    half = signals[:40].copy()
+    half[20:, ..., 1] = np.nan
+    again = FunctaEncoder(16, **(options | {"max_iter": 1})).fit(half)
+    assert again.codec_.posterior.mixture is None  # which gaps leave out
+
+
 def test_hidden_labels_are_found(encoder):
     signals = labelled(100, 1)
     mean = labelled(300, 0)[..., 1].mean(axis=0)
