@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from neurfield.learning.weighting import shrunk_covariance
 
-_MOST = 4
-_LEAST_ROWS, _ROWS = 40, 2  # signals of a Gaussian, where there are several; for each number
+_MOST = 8
+_LEAST_ROWS, _ROWS = 40, 1  # signals of a Gaussian, where there are several; for each number
 _COMMON = 0.5  # signals, for each number, that the covariance of all counts as in that of each
 _LEADING = 32  # numbers by which signals are told apart
 # Of expectation-maximisation; relative to the variance of a number; of the logarithm of a density.

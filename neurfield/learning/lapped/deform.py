@@ -14,6 +14,7 @@ from neurfield.learning.lapped.crops import Crops
 
 _TURN, _STRETCH, _SHIFT = 0.1, 0.06, 0.05  # radians; of the size; of half the size
 _AS_THEY_ARE = 0.25  # fraction of the signals
+_MOVES = 8.0  # signals for each latent, from which on they are deformed less
 
 
 def strength(cells: Cells, n_latents: int, n_signals: int) -> float:
@@ -30,7 +31,7 @@ def strength(cells: Cells, n_latents: int, n_signals: int) -> float:
     n_signals : int
         Size of the training set.
     """
-    return min(1.0, 2.0 * n_latents / n_signals) if all(cells.whole) else 0.0
+    return min(1.0, _MOVES * n_latents / n_signals) if all(cells.whole) else 0.0
 
 
 def deformed(crops: Crops, amount: float, generator: torch.Generator) -> Crops:
