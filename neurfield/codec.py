@@ -240,8 +240,7 @@ class Codec:
         """
         codes = self.codes(latents)
         decoder = self.across(lambda rows, where: [self.values(codes[rows], where)])
-        (values,) = decoder(np.arange(len(latents)), points)
-        return values
+        return decoder(np.arange(len(latents)), points)[0]
 
     def values(self, codes: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Evaluate what the field itself describes.
@@ -297,9 +296,8 @@ class Codec:
         axes : sequence of d arrays
             Coordinates along each axis, in the caller's units.
         """
-        points = grid_points(axes)
         shape = tuple(len(axis) for axis in axes)
-        return self.decode(latents, points).reshape(len(latents), *shape, -1)
+        return self.decode(latents, grid_points(axes)).reshape(len(latents), *shape, -1)
 
     def std(
         self,
