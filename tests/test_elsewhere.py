@@ -99,11 +99,17 @@ def test_lapped_fields_of_signals_with_gaps(place, tmp_path):
     assert_does_what_the_cpu_does(place, with_gaps(), tmp_path, **OPTIONS["lapped"])
 
 
-def test_how_sure_values_are(place, tmp_path):
-    here = encoder("cpu").fit(with_gaps())
+ONE_CELL = {"field": Lapped(cell=6), "n_layers": None, "precision": "float64"}
+
+
+@pytest.mark.parametrize("fitted_to", [with_gaps, images])
+@pytest.mark.parametrize("options", [{}, ONE_CELL])
+def test_how_sure_values_are(place, fitted_to, options, tmp_path):
+    here = encoder("cpu", **options).fit(fitted_to())
     here.save(tmp_path / "here.field")
     there = FunctaEncoder.load(tmp_path / "here.field", device=place)
     latents = here.transform(with_gaps())
+    assert_close(there.transform(with_gaps()), latents)
     for expected, found in zip(
         here.inverse_transform(latents, return_std=True, observed=with_gaps()),
         there.inverse_transform(latents, return_std=True, observed=with_gaps()),

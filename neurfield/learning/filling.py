@@ -94,7 +94,7 @@ class Filling(InnerSolver):
         if len(index):
             part = context.together(index)
             found[index] = self.solver.solve(field, part, shared.by_solver, workspace)
-        for i in torch.nonzero(~whole)[:, 0].tolist():
+        for i in torch.nonzero(~whole)[:, 0].cpu().tolist():
             one = self.found(context.of_signals(slice(i, i + 1)), shared.measured)
             found[i] = one.unknown[: field.latent_dim].to(found)
         return found
