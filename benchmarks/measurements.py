@@ -267,6 +267,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, metavar="DATA_FOLDER")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--seconds", type=float, default=120.0, help="of each fit")
+    parser.add_argument("--max-iter", type=int, default=1000, help="most meta-steps")
     parser.add_argument("--signals", type=int, default=50)
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
@@ -276,7 +277,8 @@ def main() -> None:
         row = ROWS[name]
         if (key := (row.data, row.latent_dim)) not in fitted:
             data = row.data(args.folder)
-            encoder = FunctaEncoder(row.latent_dim, max_time=args.seconds, random_state=0)
+            limits = {"max_time": args.seconds, "max_iter": args.max_iter}
+            encoder = FunctaEncoder(row.latent_dim, random_state=0, **limits)
             fitted[key] = data, encoder.fit(data.train)
         table.append({"row": name, **measure(row, *fitted[key], args.signals)})
         print(table[-1], flush=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from neurfield.fields import Field
 from neurfield.fields.lapped import LappedField
 from neurfield.learning.context import Context
-from neurfield.learning.lanes import lane_count
+from neurfield.learning.lanes import each_in_lanes, lane_count
 from neurfield.learning.lapped.posterior import LappedPosterior
 from neurfield.learning.measured import (
     AtPoints,
@@ -145,13 +145,19 @@ class Filling(InnerSolver):
         with torch.no_grad():
             tangent = tangent_of(field.twin(), torch.as_tensor(coords).to(like))[1]
         columns = torch.cat([tangent.cpu().double(), torch.as_tensor(directions)]).flatten(1)
+        shared: list[Shared] = []
+        for context in contexts:
+            if not shared or not torch.equal(shared[-1].coords, context.coords):
+                shared.append(self.measured(field, context.coords, known))
+            else:
+                shared.append(shared[-1])
         deviations = np.empty((len(contexts), *noise.shape))
-        shared: Shared | None = None
-        for i, context in enumerate(contexts):
-            if shared is None or not torch.equal(shared.coords, context.coords):
-                shared = self.measured(field, context.coords, known)
-            factor = self.found(context, shared).factor
+
+        def of_signal(i: int, lane: int) -> None:
+            factor = self.found(contexts[i], shared[i]).factor
             deviations[i] = np.sqrt(spread_of(factor, columns).reshape(noise.shape) + noise)
+
+        each_in_lanes(of_signal, len(contexts))
         return deviations
 
     def measured(self, field: LappedField, coords: Tensor, known: Known | None = None) -> Shared:

@@ -73,7 +73,7 @@ class Weighed:
         gram = (columns * weight) @ columns.T
         factors = [cholesky(gram + part.precision) for part in parts]
         volumes = [
-            (cholesky(part.precision).diagonal().log() - factor.diagonal().log()).sum()
+            part.log_root - factor.diagonal().log().sum()
             for part, factor in zip(parts, factors, strict=True)
         ]
         return cls(columns, weight, gram, parts, factors, torch.stack(volumes))

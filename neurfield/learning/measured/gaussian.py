@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -37,6 +38,11 @@ class LatentGaussian:
     mean: Tensor
     precision: Tensor
     log_weight: float = 0.0
+
+    @cached_property
+    def log_root(self) -> Tensor:
+        """Logarithm of the root of the precision's determinant."""
+        return cholesky(self.precision).diagonal().log().sum()
 
     @classmethod
     def of(cls, mean: np.ndarray, covariance: np.ndarray, weight: float = 1.0) -> Self:
