@@ -26,7 +26,7 @@ _MOST_SIGNALS, _LEAST_SIGNALS = 4096, 8
 _MOST_VALUES, _MOST_MULTIPLICATIONS = 2**25, 2**37  # of the signals, and of fields at all values
 _MOST_NUMBERS = 2**21  # of all directions together
 _MOST_LATENTS, _MOST_DIRECTIONS = 1024, 512
-_SCATTERS = 12  # sums of squares of all latents that Gaussians take, and matrices as large
+_SCATTERS = 20  # sums of squares of all latents that Gaussians take, and matrices as large
 # A few signals do not show all that others will be like: each is seen moved a little, too.
 _LEAST_MOVES, _MOST_MOVES, _MOVED = 2, 16, 2048  # of each, and of all together about
 _WEIGHT_OF_MOVED = 0.5
