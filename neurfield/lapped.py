@@ -159,7 +159,7 @@ class LappedCodec(Codec):
         points: np.ndarray,
         observed: ContextStore | None,
     ) -> np.ndarray:
-        filling = None if observed is None else self._filling
+        filling = self._filling
         if filling is None or observed is None:
             return super().std(codes, rows, points, observed)
         batches = [observed.batch(rows[i : i + 1]) for i in range(len(rows))]

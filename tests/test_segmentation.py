@@ -50,7 +50,7 @@ def error_of(channel, encoder, signals):
     return np.square(decoded - signals)[..., channel].mean()
 
 
-def test_labels_that_most_signals_lack_are_learnt_from_the_few_that_have_them(capsys):
+def test_labels_that_most_signals_lack_are_learnt_from_the_few_that_have_them():
     signals, asked = labelled(200, 0), labelled(60, 1)
     few = signals.copy()
     few[20:, ..., 1] = np.nan
