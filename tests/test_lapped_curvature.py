@@ -66,6 +66,20 @@ def test_a_whole_step_ends_at_the_minimum(normal):
     assert slope.abs().max() < 1e-9
 
 
+@pytest.mark.parametrize(("cell", "part"), [((6,), 0.25), ((3,), 1.0)])
+def test_b_goes_less_far_in_one_cell_that_describes_many_signals(cell, part, normal):
+    field, _, curvature, loss, moments = problem((6,), cell, normal)
+    curvature.inverse.copy_(torch.linalg.inv(moments))
+    begun, ends = field.basis.detach().clone(), []
+    (field.basis.grad,) = torch.autograd.grad(loss(field.basis), field.basis)
+    for n_signals in (2, 24):  # of two latents
+        field.basis.data.copy_(begun)
+        curvature.heed(n_signals)
+        BasisDescent(field, curvature, lr=1.0, momentum=0.0).step()
+        ends.append(field.basis.detach() - begun)
+    torch.testing.assert_close(ends[1], part * ends[0])
+
+
 def test_b_waits_until_latents_can_be_told_apart(normal):
     _, _, curvature, _, moments = problem((6, 6), (3, 3), normal)
     needed = 2 * len(moments)  # of which one signal has nine

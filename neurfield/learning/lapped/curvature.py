@@ -18,6 +18,7 @@ _EARLY, _SPARSE = 50, 8  # meta-steps of which each is gathered; one in so many 
 _EARLY_EVERY, _EVERY = 5, 40  # meta-steps that share an inverse, at first and later
 _RIDGE, _LEAST = 1e-3, 1e-6  # relative to a latent's own second moment, and to the mean of all
 _MOST_LATENTS = 768  # of cells that meet; a batch says too little of more
+_FOLLOWED = 3.0  # signals for each latent of one cell, from which on B follows training less
 _ROWS = 2.0  # sets of cells that meet for each latent, from which on the moments tell them apart
 
 
@@ -34,6 +35,11 @@ class BasisCurvature(nn.Module):
         Whose B is learnt.
     cells : Cells
         Of crops.
+
+    Attributes
+    ----------
+    share : float
+        Fraction of each step that B goes, see :meth:`heed`.
     """
 
     moments: Tensor
@@ -47,7 +53,7 @@ class BasisCurvature(nn.Module):
         self.register_buffer("moments", field.basis.new_zeros(size, size))
         self.register_buffer("inverse", field.basis.new_zeros(size, size))
         self.register_buffer("rows", field.basis.new_zeros((), dtype=torch.int64))
-        self.wants_more, self._n_signals, self._world = True, 0, World()
+        self.wants_more, self._n_signals, self._world, self.share = True, 0, World(), 1.0
 
     @classmethod
     def of(cls, field: LappedField, cells: Cells) -> Self | None:
@@ -61,6 +67,20 @@ class BasisCurvature(nn.Module):
             Of crops.
         """
         return cls(field, cells) if n_learnt_together(field, cells) else None
+
+    def heed(self, n_signals: int) -> None:
+        """Let B go less far where one cell is all of a signal, and signals are many.
+
+        The start has found such a table from as many signals, and what training makes of it suits
+        these signals more than others.
+
+        Parameters
+        ----------
+        n_signals : int
+            Size of the training set.
+        """
+        if all(self.cells.whole):
+            self.share = min(1.0, _FOLLOWED * len(self.moments) / n_signals)
 
     @torch.no_grad()
     def prepare(self, taken: int, n_signals: int, world: World) -> None:
@@ -177,6 +197,6 @@ class BasisDescent(Optimizer):
         if not state:
             state["momentum_buffer"] = torch.zeros_like(basis)
         average = state["momentum_buffer"].lerp_(basis.grad, 1.0 - group["momentum"])
-        cells = self._curvature.cells
+        cells, share = self._curvature.cells, self._curvature.share
         solved = self._curvature.inverse @ quarters(average, cells, self._out_dim)
-        basis.add_(joined(solved, cells, self._out_dim, len(basis)), alpha=-group["lr"])
+        basis.add_(joined(solved, cells, self._out_dim, len(basis)), alpha=-share * group["lr"])

@@ -59,6 +59,8 @@ class LappedStep(MetaStep):
         self.register_buffer("taken", field.basis.new_zeros((), dtype=torch.int64))
 
     def draw(self, learner: Learner, store: ContextStore, generator: torch.Generator) -> MetaBatch:
+        if self.curvature is not None:
+            self.curvature.heed(len(store))
         crops = draw_crops(store, learner.settings.batch_size, self.cells.shape, generator)
         amount = strength(self.cells, cast(LappedField, self.field).cell_latents, len(store))
         return cast(MetaBatch, deformed(crops, amount, generator))
