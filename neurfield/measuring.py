@@ -90,7 +90,9 @@ class Measurements:
         n_values = max(len(one.points()) for one in operators) * self.codec.field.out_dim
         lanes = lane_count(self.codec.device)
         n_tangents = min(len(operators), lanes)
-        tangents = n_tangents * (8 * P * m + self.codec.dtype.itemsize * (P + _TOGETHER) * n_values)
+        tangents = n_tangents * (
+            8 * P * m + self.codec.dtype.itemsize * (P + lanes * _TOGETHER) * n_values
+        )
         of_lane = 8 * P * ((4 if is_joint else 2) * m + 3 * P) + self.codec.decoding_bytes(
             derivatives=True
         )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.fields.autograd import AutogradProducts
+from neurfield.learning.lanes import each_in_lanes
 from neurfield.learning.measured.evidence import Weighed
 from neurfield.learning.measured.gaussian import Known, LatentGaussian, tangent_of
 from neurfield.learning.measured.map import Measured, real_rows
@@ -104,10 +105,15 @@ class Shared:
         values, jacobian = tangent_of(field, coords)
         directions, noise = known.around(normalised)
         around = torch.as_tensor(directions).to(jacobian)
-        linear = [*jacobian.split(_AT_ONCE), *around.split(_AT_ONCE)]
-        columns = [measured.apply(part).cpu().double() for part in linear if len(part)]
         of_zeros = measured.at_zero()
         zero = torch.as_tensor(real_rows(of_zeros)[0])
+        linear = [*jacobian.split(_AT_ONCE), *(around.split(_AT_ONCE) if len(around) else ())]
+        columns = [zero] * len(linear)
+
+        def measure(number: int, lane: int) -> None:
+            columns[number] = measured.apply(linear[number]).cpu().double()
+
+        each_in_lanes(measure, len(linear))
         origin = measured.apply(values[None]).cpu().double()[0] + zero
         return cls(
             field,
