@@ -25,6 +25,7 @@ _MOST_VALUES, _MOST_CROPS = 2**17, 64  # of all crops
 _KEPT = (0.25, 0.5)  # fractions of points kept, drawn at random
 _HOLE = 3.0  # cells along each axis that are hidden in one piece, where there is room
 _MOST_OF_AXIS = 0.5  # that a hole takes
+_HOLES = 4  # places, one after the other: what lies in one is an event or none for each signal
 _ROUNDS = 3
 # Products with J and Jᵀ of a signal with gaps, and how much longer than multiplying they take.
 _PRODUCTS, _READING = 110, 2
@@ -108,7 +109,7 @@ def operations_of_calibration(field: LappedField, cells: Cells, all_whole: bool)
         Whether no training signal has gaps, and all crops have the same ones hidden.
     """
     product = 2 * cells.n_cells * field.basis.numel()  # with J and Jᵀ
-    n_kinds = len((*_KEPT, _HOLE))
+    n_kinds = len(_KEPT) + _HOLES
     n_solved = _crops(field, cells) * n_kinds
     blocks = field.cell_latents * product  # of each cell, where gaps have made it unlike others
     spreads = 2 * (n_kinds + 1) * blocks
@@ -221,17 +222,19 @@ def _set(posterior: LappedPosterior, name: str, trials: list[_Trial]) -> None:
 
 
 def _hidden(cells: Cells, generator: torch.Generator) -> Iterator[tuple[str, Tensor]]:
-    """Yield points to hide, scattered and in a hole of whole cells, and which factor they tell."""
+    """Yield points to hide, scattered and in holes of whole cells, and which factor they tell."""
     n_points = math.prod(cells.shape)
     if n_points < 2:
         return
     for kept in _KEPT:
         order = torch.randperm(n_points, generator=generator)
         yield "latent_scale", order[min(max(1, round(kept * n_points)), n_points - 1) :]
-    grid = torch.arange(n_points).reshape(cells.shape)
-    for axis, (size, side) in enumerate(zip(cells.shape, cells.side, strict=True)):
-        length = max(1, min(round(_HOLE * side), int(_MOST_OF_AXIS * size)))
-        first = int(torch.randint(size - length + 1, (1,), generator=generator))
-        grid = grid.narrow(axis, first, length)
-    if grid.numel() < n_points:
-        yield "hole_scale", grid.flatten()
+    everywhere = torch.arange(n_points).reshape(cells.shape)
+    for _ in range(_HOLES):
+        grid = everywhere
+        for axis, (size, side) in enumerate(zip(cells.shape, cells.side, strict=True)):
+            length = max(1, min(round(_HOLE * side), int(_MOST_OF_AXIS * size)))
+            first = int(torch.randint(size - length + 1, (1,), generator=generator))
+            grid = grid.narrow(axis, first, length)
+        if grid.numel() < n_points:
+            yield "hole_scale", grid.flatten()
