@@ -201,6 +201,7 @@ def fit_codec(
     if trainer is None:
         trainer = _begun(plan, generator, seed, previous, history)
     learner, field = plan.learner, trainer.field
+    store.aside = learner.aside(field, store, generator)
 
     def need() -> float:
         loaded = libraries(plan.device, compiled=field.has_sweeps, trains=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from sklearn.base import clone
 from torch import nn
@@ -324,6 +325,25 @@ class Learner(Spec, ABC):
         generator : torch.Generator
             On the CPU, so that every device starts alike.
         """
+
+    def aside(self, field: Field, store: ContextStore, generator: torch.Generator) -> np.ndarray:
+        """Choose signals that training does not see, to learn what fields leave of such; none.
+
+        Parameters
+        ----------
+        field : Field
+            Whose sizes count.
+        store : ContextStore
+            Training signals.
+        generator : torch.Generator
+            On the CPU.
+
+        Returns
+        -------
+        int array
+            Positions in the store.
+        """
+        return np.empty(0, dtype=np.int64)
 
     def finish(
         self,

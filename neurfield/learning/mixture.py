@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
+
+from neurfield.learning.gaussians import Gaussians
+
+_MOST_WIDER = 4.0  # that variances become by signals that a field has not seen
 
 Axes = tuple[np.ndarray, ...]
 
@@ -53,6 +57,36 @@ class SignalMixture:
         apart = self.means - mean
         within = np.tensordot(self.weights, self.covariances.astype(np.float64), axes=1)
         return mean, within + (apart * self.weights[:, None]).T @ apart
+
+    def widened(self, latents: np.ndarray, rest: np.ndarray, weights: np.ndarray) -> Self:
+        """Return it as wide as signals lie that the field has not seen.
+
+        A field leaves more of them than of those that it was trained with.
+
+        Parameters
+        ----------
+        latents : array of shape (n, P)
+            Of these signals.
+        rest : array of shape (n, N c)
+            What the field leaves of their values, on the grid of the directions.
+        weights : array of shape (n,)
+            As how many each counts.
+        """
+        if not len(self.directions):
+            return self
+        rows = rest.astype(np.float64)
+        around = self.directions.reshape(len(self.directions), -1).astype(np.float64)
+        of_directions = np.square(around).sum(axis=1)  # they are orthogonal
+        along = np.average(np.square(rows @ around.T), axis=0, weights=weights) / of_directions
+        total = float(np.average(np.square(rows).sum(axis=1), weights=weights))
+        beside = total - float(along.sum())
+        gaussians = Gaussians(self.weights, self.means, self.covariances.astype(np.float64))
+        return replace(
+            self,
+            covariances=self.covariances * _wider(gaussians.spread(latents, weights)),
+            directions=self.directions * _wider(along.sum() / of_directions.sum()) ** 0.5,
+            noise=self.noise * _wider(beside / float(self.noise.sum())),
+        )
 
     def at(self, coords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Read directions and noise between the nodes of their grid, linearly.
@@ -138,6 +172,10 @@ class SignalMixture:
             raise ValueError(f"the grid of the mixture must have {n_axes} monotone axes")
         if not (self.weights > 0).all() or not (self.noise > 0).all():
             raise ValueError("weights and noise of the mixture must be positive")
+
+
+def _wider(factor: float) -> np.float32:
+    return np.float32(np.clip(factor, 1.0, _MOST_WIDER))
 
 
 _ARRAYS = ("weights", "means", "covariances", "directions", "noise")

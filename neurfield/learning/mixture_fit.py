@@ -67,16 +67,15 @@ def learn_mixture(
     if not can_learn(field, store):
         return None
     n_signals = max(_LEAST_SIGNALS, math.ceil(effort * sample_size(field, store)))
-    drawn = torch.randperm(len(store), generator=generator)[:n_signals]
-    whole = store.batch(np.sort(drawn.numpy()))
+    seen = store.not_aside
+    drawn = torch.randperm(len(seen), generator=generator)[:n_signals]
+    whole = store.batch(np.sort(seen[drawn.numpy()]))
     closed = copy.copy(solver)
     closed.steps = 1
     shared = closed.share(field, whole)
     versions = list(_versions(whole, store, _n_moves(field, store), generator))
     found = [_encoded(field, closed, version, shared) for version in versions]
-    weight = np.ones(len(whole))
-    if whole.sample_weight is not None:
-        weight = whole.sample_weight.double().cpu().numpy()
+    weight = _weight(whole)
     weights = [weight] + [_WEIGHT_OF_MOVED * weight] * (len(versions) - 1)
     random = np.random.default_rng(int(torch.randint(2**31 - 1, (1,), generator=generator)))
     rest = torch.cat([residual for _, residual in found])
@@ -92,7 +91,7 @@ def learn_mixture(
         return None
     axes = _axes(store)
     shape = (*map(len, axes), field.out_dim)
-    return SignalMixture(
+    mixture = SignalMixture(
         gaussians.weights,
         gaussians.means,
         gaussians.covariances.astype(np.float32),
@@ -100,6 +99,11 @@ def learn_mixture(
         noise.reshape(shape),
         axes,
     )
+    if not len(store.aside):
+        return mixture
+    apart = store.batch(store.aside)
+    latents, rest = _encoded(field, closed, apart, shared)
+    return mixture.widened(latents.cpu().numpy(), rest.cpu().numpy(), _weight(apart))
 
 
 def can_learn(field: Field, store: ContextStore) -> bool:
@@ -216,6 +220,13 @@ def _versions(
     for _ in range(n_moves):
         moved = deformed(Crops(values), 1.0, generator)
         yield Context(whole.coords, moved.values.flatten(2).mT.contiguous())
+
+
+def _weight(context: Context) -> np.ndarray:
+    """Return as how many signals each counts."""
+    if context.sample_weight is None:
+        return np.ones(len(context))
+    return context.sample_weight.double().cpu().numpy()
 
 
 def _encoded(

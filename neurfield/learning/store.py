@@ -80,6 +80,8 @@ class ContextStore:
         Grid of the signals, in the caller's units; of scattered points, one that is as dense.
     sample_weight : array of shape (n,) or None
         As how many signals each counts; None = all once.
+    aside : int array
+        Positions of signals that are in no draw and in no block; set before the first one.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class ContextStore:
         self.units, self.dtype, self.device = units, dtype, device
         self.usual_axes = _usual_axes(signals)
         self.sample_weight = signals.sample_weight
+        self.aside = np.empty(0, dtype=np.int64)
         self.grids: list[_Grid] = []
         self.group_of = np.empty(len(signals), dtype=np.int64)
         self.row_of = np.empty(len(signals), dtype=np.int64)
@@ -110,6 +113,11 @@ class ContextStore:
 
     def __len__(self) -> int:
         return len(self.group_of)
+
+    @property
+    def not_aside(self) -> np.ndarray:
+        """Positions of all other signals."""
+        return np.delete(np.arange(len(self)), self.aside)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -145,7 +153,8 @@ class ContextStore:
     @cached_property
     def buckets(self) -> list[np.ndarray]:
         """Positions that may share a batch: one bucket per large group, one for all the rest."""
-        members = [np.flatnonzero(self.group_of == g) for g in range(len(self.grids))]
+        there = self.not_aside
+        members = [there[self.group_of[there] == g] for g in range(len(self.grids))]
         large = [m for m in members if len(m) >= _LARGE_GROUP or len(members) == 1]
         small = [m for m in members if len(m) < _LARGE_GROUP and len(members) > 1]
         return large + ([np.concatenate(small)] if small else [])

@@ -67,7 +67,9 @@ def calibrated_posterior(
         return None
     here = field.of_shape(cells.shape)
     n_crops = math.ceil(effort * _crops(field, cells))
-    crops = draw_crops(store, max(2, n_crops), cells.shape, generator)
+    # Signals that the field has not seen tell best what it leaves of others.
+    positions = store.aside if len(store.aside) > 1 else None
+    crops = draw_crops(store, max(2, n_crops), cells.shape, generator, positions)
     everything = _context(here, crops)
     latents = solver.solve(here, everything, solver.share(here, everything))
     squared = everything.residual(here(everything.coords, latents)).square().double()

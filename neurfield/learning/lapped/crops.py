@@ -103,7 +103,11 @@ def crop_shape(cells: Cells) -> tuple[int, ...]:
 
 
 def draw_crops(
-    store: ContextStore, n_signals: int, shape: tuple[int, ...], generator: torch.Generator
+    store: ContextStore,
+    n_signals: int,
+    shape: tuple[int, ...],
+    generator: torch.Generator,
+    positions: np.ndarray | None = None,
 ) -> Crops:
     """Draw pieces of random signals, at a random place in each.
 
@@ -119,8 +123,10 @@ def draw_crops(
         Samples of a piece along each axis.
     generator : torch.Generator
         CPU generator.
+    positions : int array, optional
+        Of these signals, the first of them; by default random ones.
     """
-    drawn = store.drawn(n_signals, generator)
+    drawn = store.drawn(n_signals, generator) if positions is None else positions[:n_signals]
     sizes = np.array([store.grids[g].group.values.shape[1:-1] for g in store.group_of[drawn]])
     if (sizes > np.array(shape)).any() and len(drawn) < n_signals:
         # Few signals that are larger than a piece have many of them.

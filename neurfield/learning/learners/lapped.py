@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import ClassVar, cast
 
+import numpy as np
 import torch
 
 from neurfield.fields import Field, LappedField
 from neurfield.learning.base import Finished, Learner, MetaStep, Problem, Settings
+from neurfield.learning.context import random_points
 from neurfield.learning.lapped.calibration import (
     calibrated_posterior,
     operations_of_calibration,
@@ -20,6 +22,7 @@ from neurfield.learning.lapped.solver import LappedSolver
 from neurfield.learning.lapped.start import damping, footprint_of_start, start_from_crops
 from neurfield.learning.lapped.step import LappedStep
 from neurfield.learning.mixture_fit import (
+    can_learn,
     footprint_of_mixture,
     learn_mixture,
     operations_of_mixture,
@@ -29,6 +32,9 @@ from neurfield.learning.store import ContextStore
 
 _VALUES = 2**18  # of a batch, about
 _MOST_SIGNALS = 64
+# Signals that are set aside where one cell, which learns signals by heart, has a mixture of them:
+# one in so many, from a number on that says something.
+_ONE_IN, _LEAST_ASIDE, _MOST_ASIDE = 32, 16, 128
 # Learning rates beside that of Adam: of the matrices of ψ, whose steps are orthogonalised; of B, of
 # which a step of 1 goes all the way to the minimum for a batch; and of B where a batch has few
 # cells for their latents, times how many it has for each.
@@ -89,6 +95,12 @@ class LappedVarPro(Learner):
     def solver(self, step: MetaStep, store: ContextStore) -> LappedSolver:
         field = cast(LappedField, step.field)
         return LappedSolver(self.settings.transform_steps, damping(field).clone())
+
+    def aside(self, field: Field, store: ContextStore, generator: torch.Generator) -> np.ndarray:
+        n_signals = min(len(store) // _ONE_IN, _MOST_ASIDE)
+        if n_signals < _LEAST_ASIDE or not can_learn(field, store):
+            return super().aside(field, store, generator)
+        return np.sort(random_points(len(store), n_signals, generator).numpy())
 
     def footprint(self, field: Field, store: ContextStore) -> float:
         assert isinstance(field, LappedField)
