@@ -31,7 +31,6 @@ from neurfield.fields import Lapped
 _LEVEL_90 = 1.645
 _SIGNALS = 96
 
-
 Hole = dict[str, slice]
 
 
@@ -46,13 +45,8 @@ def _smears(folder: Path) -> tuple[xr.DataArray, xr.DataArray, int, int, list[Ho
 def _ecg(folder: Path) -> tuple[xr.DataArray, xr.DataArray, int, int, list[Hole]]:
     split = ecg12(folder)
     train, held_out = (part.isel(channel=1) for part in (split.train, split.held_out))
-    return (
-        train,
-        held_out[:_SIGNALS],
-        250,
-        8,
-        [{"t": slice(t, t + 24)} for t in (97, 254, 400, 611, 853)],
-    )
+    holes = [{"t": slice(t, t + 24)} for t in (97, 254, 400, 611, 853)]
+    return train, held_out[:_SIGNALS], 250, 8, holes
 
 
 CASES = {"smears": _smears, "ecg": _ecg}
