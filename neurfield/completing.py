@@ -58,7 +58,7 @@ def completed_signals(
             f"patches: fit without patch_size, got patch_size={encoder.patch_size!r}"
         )
     grid = _Grid(X, encoder.channel_axis)
-    given = read_given(X, operator, likelihood, grid.checked)
+    given = read_given(X, operator, likelihood, grid.checked, lambda: grid.n_channels)
     if len(given.values) < 2:
         raise ValueError(f"fit with operator= needs two signals or more, got {len(given.values)}")
     kept, weight = checked_weight(sample_weight, len(given.values))
@@ -68,7 +68,7 @@ def completed_signals(
         given.values[kept],
         Rows([given.operators[i] for i in kept], grid.n_channels, given.shape, given.is_complex),
         Cosines(shape, grid.n_channels),
-        given.likelihood,
+        given.likelihood.in_fit(),
         None if given.std is None else given.std[kept],
         np.ones(len(kept)) if weight is None else weight,
     )

@@ -47,6 +47,7 @@ def read_given(
     operator: Any,
     likelihood: Any,
     checked: Callable[[Any, str], tuple[tuple[int, ...], bool]],
+    n_channels: Callable[[], int],
     name: str = "X",
 ) -> Given:
     """Validate measurements with their operators and likelihood.
@@ -58,6 +59,8 @@ def read_given(
     checked : callable
         Takes an operator and what to call it; refuses it, or returns the shape of what it measures
         and whether that is complex.
+    n_channels : callable
+        Returns how many channels the field has, once an operator was checked.
     name : str, default="X"
         What the measurements were given as, for messages.
 
@@ -100,8 +103,8 @@ def read_given(
         raise ValueError(f"{name} must be finite, or NaN where nothing was measured, got infinity")
     if (empty := np.flatnonzero(np.isnan(rows).all(axis=1))).size:
         raise ValueError(f"{name}[{empty[0]}] holds no measurement, only NaN")
-    likelihood.check_measured(torch.as_tensor(rows))
-    std = _std(likelihood.std, values, name)
+    likelihood.check_measured(torch.as_tensor(rows), values.shape[1:], n_channels())
+    std = _std(likelihood.given_std(), values, name)
     return Given(rows, operators, likelihood, std, values.shape[1:], is_complex)
 
 

@@ -123,7 +123,8 @@ def read_measurements(
         If an operator is none, its adjoint is not one, or shapes do not match.
     """
     _check_solvable(codec)
-    given = read_given(X, operator, likelihood, partial(_checked, codec), name)
+    checked = partial(_checked, codec)
+    given = read_given(X, operator, likelihood, checked, lambda: codec.field.out_dim, name)
     return Measurements(codec, given.values, given.operators, given.likelihood, given.std)
 
 
@@ -309,8 +310,9 @@ def _solve_each(
     """
     codec = measurements.codec
     steps = codec.solver.steps
-    if steps > 1 and not isinstance(codec.field, LappedField):
-        steps = max(steps, _STEPS)  # with little noise, the bends of such a field count
+    bends = not isinstance(codec.field, LappedField) or measurements.likelihood.is_bounded
+    if steps > 1 and bends:
+        steps = max(steps, _STEPS)  # with little noise, or at boundaries of labels, bends count
     places: dict[int, list[int]] = {}
     for place, row in enumerate(rows):
         places.setdefault(id(measurements.operators[row]), []).append(place)

@@ -15,11 +15,11 @@ def pictures(n, seed):
     return 5.0 + 10.0 * gaussian_filter(noise, 2.0, axes=(1, 2))
 
 
-def linear_encoder():
+def linear_encoder(signals=None):
     """An encoder whose field is linear in its latents, with values around it."""
     field = Lapped(cell=6, hidden_dim=8)
     encoder = FunctaEncoder(latent_dim=16, field=field, max_iter=2, random_state=0)
-    encoder.fit(pictures(200, 0))
+    encoder.fit(pictures(200, 0) if signals is None else signals)
     with torch.no_grad():
         encoder.field_.detail.table.zero_()
     encoder.codec_ = encoder.codec_.to(torch.device("cpu"))

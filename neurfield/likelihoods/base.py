@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from neurfield.spec import Spec
@@ -23,11 +24,14 @@ class Evaluated(NamedTuple):
         Minus its derivative.
     curvature : Tensor of shape (m,)
         Its second derivative, or a positive number that stands for it in Gauss–Newton steps.
+    information : Tensor of shape (m,), optional
+        What a measurement says of its prediction, where that is not this curvature.
     """
 
     loss: Tensor
     slope: Tensor
     curvature: Tensor
+    information: Tensor | None = None
 
 
 class Likelihood(Spec):
@@ -35,12 +39,48 @@ class Likelihood(Spec):
 
     kind: ClassVar[str] = "likelihood"
     is_robust: ClassVar[bool] = False
-    std: Any = None
+    is_bounded: ClassVar[bool] = False  # whether curvatures bound what measurements say
 
     @property
     def has_std(self) -> bool:
         """Whether measurements have a standard deviation, which may be to be found out."""
         return True
+
+    def given_std(self) -> Any:
+        """Return the standard deviation that a caller has given; None = it is to be found out."""
+        return getattr(self, "std", None)
+
+    def among(self, seen: Tensor, n_channels: int) -> Likelihood:
+        """Return the likelihood of some of a signal's measurements.
+
+        Parameters
+        ----------
+        seen : int Tensor of shape (k,)
+            Their places among all.
+        n_channels : int
+            Of the field; where it has several, measurements have these last if they have them.
+        """
+        return self
+
+    def in_fit(self) -> Likelihood:
+        """Return the likelihood with which ``fit`` takes such measurements.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        return self
+
+    def with_level(self, n: int) -> Tensor:
+        """Return which of n measurements have noise of a level that may be to be found out.
+
+        Parameters
+        ----------
+        n : int
+            All that there are.
+        """
+        return torch.full((n,), self.has_std)
 
     def start(self, measured: Tensor) -> Tensor:
         """Return predictions that go with measurements: themselves, unless a link is between.
@@ -51,6 +91,19 @@ class Likelihood(Spec):
             Real numbers.
         """
         return measured
+
+    def in_closed_form(
+        self, measured: Tensor, std: Tensor, variance: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return predictions that go with measurements, and how much each counts.
+
+        Parameters
+        ----------
+        measured, std, variance : Tensor of shape (m,)
+            As in :meth:`evaluate`.
+        """
+        start = self.start(measured)
+        return start, self.evaluate(start, measured, std, variance).curvature
 
     def variance_of(self, squares: Tensor) -> float:
         """Return the variance of noise, given what of it was found: outliers aside, if any.
@@ -78,13 +131,17 @@ class Likelihood(Spec):
             Of the predictions, from values around the field.
         """
 
-    def check_measured(self, measured: Tensor) -> None:
+    def check_measured(self, measured: Tensor, shape: tuple[int, ...], n_channels: int) -> None:
         """Refuse measurements that have no density; by default, none.
 
         Parameters
         ----------
-        measured : Tensor
+        measured : Tensor of shape (n, m)
             Real numbers; NaN where nothing was measured.
+        shape : tuple of int
+            Of what was measured of one signal.
+        n_channels : int
+            Of the field.
 
         Raises
         ------

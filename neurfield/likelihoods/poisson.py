@@ -46,7 +46,7 @@ class Poisson(Likelihood):
     def has_std(self) -> bool:
         return False
 
-    def check_measured(self, measured: Tensor) -> None:
+    def check_measured(self, measured: Tensor, shape: tuple[int, ...], n_channels: int) -> None:
         if bool((measured < 0).any()):
             raise ValueError(
                 f"X must hold counts, of at least 0, got {float(measured.nan_to_num().min()):g}"

@@ -2,11 +2,17 @@
 
 from neurfield.learning.measured.completion import Incomplete, completed
 from neurfield.learning.measured.cosines import Cosines
-from neurfield.learning.measured.gaussian import Known, LatentGaussian, known_of, tangent_of
+from neurfield.learning.measured.gaussian import (
+    Known,
+    LatentGaussian,
+    known_of,
+    spread_of,
+    tangent_of,
+)
 from neurfield.learning.measured.joint import Joint, setup_of, solved_jointly
 from neurfield.learning.measured.map import Measured, real_rows
 from neurfield.learning.measured.points import AtPoints
-from neurfield.learning.measured.problem import Found, Shared, solved, spread_of
+from neurfield.learning.measured.problem import Found, Shared, solved
 from neurfield.learning.measured.rows import Rows
 
 __all__ = [

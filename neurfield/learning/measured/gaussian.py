@@ -20,6 +20,8 @@ from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers.tangent import Tangent, cholesky
 from neurfield.memory import at_once
 
+_AT_ONCE_SPREAD = 2**12  # numbers whose variances are found at once
+
 
 @dataclass(frozen=True)
 class LatentGaussian:
@@ -158,3 +160,20 @@ def tangent_of(field: Field, coords: Tensor) -> tuple[Tensor, Tensor]:
     parts = [Tangent.at_origin(field, part) for part in coords.split(at_once("points"))]
     values = torch.cat([part.values[0] for part in parts])
     return values, torch.cat([part.jacobian[0] for part in parts]).movedim(-1, 0)
+
+
+def spread_of(factor: Tensor, columns: Tensor) -> np.ndarray:
+    """Return the variance of numbers that are linear in what is unknown, of shape (m,).
+
+    Parameters
+    ----------
+    factor : float64 Tensor of shape (U, U)
+        Of the precision of what is unknown, by Cholesky.
+    columns : Tensor of shape (U, m)
+        Their derivatives.
+    """
+    spread = []
+    for some in columns.split(_AT_ONCE_SPREAD, dim=1):
+        half = torch.linalg.solve_triangular(factor, some.double(), upper=False)
+        spread.append(half.square().sum(dim=0))
+    return torch.cat(spread).numpy()

@@ -288,7 +288,9 @@ class JointProblem(Problem):
             The most probable one.
         """
         linear = self._linear(unknown)
-        self._weighed(linear)
+        information = self._weighed(linear).information
+        if information is not None:
+            self.weight = information
         n_before = self._n_before
         rhs = torch.eye(len(unknown), dtype=unknown.dtype)[n_before:]
         multiply = partial(self._multiply, linear)
@@ -368,4 +370,4 @@ def solved_jointly(
         unknown = min(ends, key=lambda end: end[1])[0]
         problem = JointProblem(joint, joint.at(unknown), values, likelihood, std)
         begins = [unknown]
-    return Found(unknown, problem.factor, problem.deviations(unknown))
+    return Found(unknown, problem.informed(unknown), problem.deviations(unknown))

@@ -28,7 +28,6 @@ from neurfield.learning.solvers.tangent import cholesky
 from neurfield.likelihoods import Evaluated, Likelihood
 
 _AT_ONCE = 256  # columns that an operator takes in one go
-_AT_ONCE_SPREAD = 2**12  # numbers whose variances are found at once
 _PRODUCTS, _ENOUGH = 20, 0.3  # of conjugate gradients in a step
 _SHORTENINGS, _SHORTEN = 6, 0.4
 _LEAST_GAIN = 1e-3  # of the objective, for another step to be taken
@@ -177,23 +176,6 @@ class Found:
     std: Tensor
 
 
-def spread_of(factor: Tensor, columns: Tensor) -> np.ndarray:
-    """Return the variance of numbers that are linear in what is unknown, of shape (m,).
-
-    Parameters
-    ----------
-    factor : float64 Tensor of shape (U, U)
-        Of the precision of what is unknown, by Cholesky.
-    columns : Tensor of shape (U, m)
-        Their derivatives.
-    """
-    spread = []
-    for some in columns.split(_AT_ONCE_SPREAD, dim=1):
-        half = torch.linalg.solve_triangular(factor, some.double(), upper=False)
-        spread.append(half.square().sum(dim=0))
-    return torch.cat(spread).numpy()
-
-
 @torch.no_grad()
 def solved(
     shared: Shared, values: Tensor, likelihood: Likelihood, std: Tensor | None, steps: int
@@ -216,7 +198,7 @@ def solved(
     """
     problem = Problem(shared, values, likelihood, std)
     unknown = descended(problem, *problem.start(), steps - 1, _LEAST_GAIN)[0]
-    return Found(unknown, problem.factor, unknown.new_empty(0))
+    return Found(unknown, problem.informed(unknown), unknown.new_empty(0))
 
 
 def descended(
@@ -350,18 +332,18 @@ class Problem:
     ) -> None:
         says_something = (shared.of_values > 0) | (shared.columns != 0).any(dim=0)
         seen = torch.nonzero(~torch.isnan(values) & says_something)[:, 0]
+        likelihood = likelihood.among(seen, shared.field.out_dim)
         if std is None:
-            std = torch.zeros_like(values)
-            if likelihood.has_std:
-                std += _level(shared, values, seen, likelihood) ** 0.5
+            std, noisy = torch.zeros_like(values), seen[likelihood.with_level(len(seen))]
+            if len(noisy):
+                std += _level(shared, values, noisy, likelihood) ** 0.5
         self.shared, self.seen, self.values = shared, seen, values[seen]
         self.field = shared.field.twin()  # of this lane's own
         self.likelihood, self.std = likelihood, std[seen]
         variance = shared.of_values[seen]
         self.variance = variance.clamp_min(_LEAST_LEVEL * float(variance.mean()) + 1e-300)
         self.columns = shared.columns[:, seen]
-        start = likelihood.start(self.values)
-        self.weight = self._evaluate(start).curvature
+        start, self.weight = likelihood.in_closed_form(self.values, self.std, self.variance)
         given = shared.weighed(seen, self.weight).given(start - shared.origin[seen])
         self.known, self.closed_form, self.factor = given.known, given.mean, given.factor
 
@@ -395,6 +377,20 @@ class Problem:
         multiply = partial(self._multiply, linear)
         return conjugate_gradients(multiply, self._precondition, slope, _PRODUCTS, 1e-4, _ENOUGH)[0]
 
+    def informed(self, unknown: Tensor) -> Tensor:
+        """Return the factor of the precision of what is unknown, given what measurements say.
+
+        Parameters
+        ----------
+        unknown : float64 Tensor of shape (U,)
+            The most probable one.
+        """
+        if not self.likelihood.is_bounded:
+            return self.factor
+        information = self._evaluate(self._predicted(unknown)).information
+        assert information is not None
+        return self._factor(information)
+
     def _linear(self, unknown: Tensor) -> Linear:
         shared, coords, P = self.shared, self.shared.coords, self.field.latent_dim
         around = self.columns[P:]
@@ -424,10 +420,11 @@ class Problem:
         """Evaluate the density, and let measurements count as they do there."""
         here = self._evaluate(linear.predicted)
         if not torch.equal(here.curvature, self.weight):
-            self.weight = here.curvature
-            gram = (self.columns * self.weight) @ self.columns.T
-            self.factor = cholesky(gram + self.known.precision)
+            self.weight, self.factor = here.curvature, self._factor(here.curvature)
         return here
+
+    def _factor(self, weight: Tensor) -> Tensor:
+        return cholesky((self.columns * weight) @ self.columns.T + self.known.precision)
 
     def _evaluate(self, predicted: Tensor) -> Evaluated:
         return self.likelihood.evaluate(predicted, self.values, self.std, self.variance)
