@@ -46,6 +46,11 @@ def measured(operator, X, std, seed=1):
     return clean + std * noise
 
 
+def flat(measurements):
+    rows = measurements.reshape(len(measurements), -1)
+    return np.concatenate([rows.real, rows.imag], axis=1) if np.iscomplexobj(rows) else rows
+
+
 OPERATORS = {
     "blur": Blur(SHAPE, fwhm=3.0),
     "angles": Radon(SHAPE, [0.0, 50.0, 110.0]),
@@ -60,21 +65,39 @@ def test_latents_of_a_linear_field_are_those_of_the_gaussian(linear, name):
     found = linear.transform(Y, operator=operator, likelihood=Gaussian(std=0.5))
     m, B, mean, precision, noise = gaussian_of(linear)
 
-    def rows(values):
-        flat = operator.apply(np.ascontiguousarray(values)[..., None]).reshape(len(values), -1)
-        return np.concatenate([flat.real, flat.imag], axis=1) if np.iscomplexobj(flat) else flat
-
-    A = rows(np.eye(144)).T
+    A = flat(operator.apply(np.eye(144)[..., None])).T
     weight = 1.0 / (0.25 + noise * np.square(A).sum(axis=1))
     J = A @ B
-    flat = Y.reshape(3, -1)
-    flat = np.concatenate([flat.real, flat.imag], axis=1) if np.iscomplexobj(flat) else flat
-    for latent, y in zip(found, flat, strict=True):
+    for latent, y in zip(found, flat(Y), strict=True):
         normal = J.T @ (weight[:, None] * J) + precision
         wanted = np.linalg.solve(normal, J.T @ (weight * (y - A @ m)) + precision @ mean)
         scale = np.abs(wanted).max()
         # The variance of measurements from values around the field is an estimate.
         np.testing.assert_allclose(latent, wanted, atol=0.05 * scale)
+
+
+SEEN = np.random.default_rng(4).permutation(144).reshape(SHAPE) < 70
+
+
+# Of real pictures, frequencies k and -k say the same: of these lines no two are of such a pair.
+LINES = np.isin(np.arange(12), [1, 2, 4])
+
+
+@pytest.mark.parametrize("operator", [Mask(SHAPE, SEEN), Fourier(SHAPE, mask=LINES)])
+def test_signals_of_a_linear_field_are_those_of_the_gaussian(linear, operator):
+    X = pictures(3, 5)
+    Y, how = measured(operator, X, 0.2), {"operator": operator, "likelihood": Gaussian(std=0.2)}
+    found = linear.inverse_transform(linear.transform(Y, **how), observed=Y, **how)
+    m, B, mean, precision, noise = gaussian_of(linear)
+
+    A = flat(operator.apply(np.eye(144)[..., None])).T
+    covariance = B @ np.linalg.solve(precision, B.T) + noise * np.eye(144)
+    of_measured = A @ covariance @ A.T + 0.04 * np.eye(len(A))
+    left = flat(Y)
+    centre = m + B @ mean
+    wanted = centre + (covariance @ A.T @ np.linalg.solve(of_measured, (left - A @ centre).T)).T
+    error = np.abs(found.reshape(3, -1) - wanted).max()
+    assert error < 0.03 * np.abs(wanted - centre).max()
 
 
 def test_no_other_latent_is_more_probable(siren):

@@ -148,7 +148,7 @@ class _Among(Likelihood):
 
     Parameters
     ----------
-    of : Categorical
+    whole : Categorical
         Of all measurements.
     seen : int Tensor of shape (k,)
         Their places among all.
@@ -158,11 +158,11 @@ class _Among(Likelihood):
 
     is_bounded: ClassVar[bool] = True
 
-    def __init__(self, of: Categorical, seen: Tensor, n_channels: int) -> None:
-        labels = torch.tensor(sorted(of.channels(n_channels)), dtype=torch.long)
-        self.of, self.seen, self.n_channels = of, seen, n_channels
+    def __init__(self, whole: Categorical, seen: Tensor, n_channels: int) -> None:
+        labels = torch.tensor(sorted(whole.channels(n_channels)), dtype=torch.long)
+        self.whole, self.seen, self.n_channels = whole, seen, n_channels
         self.is_label = torch.isin(seen % n_channels, labels)
-        self._others = Likelihood.of(of.others)
+        self._others = Likelihood.of(whole.others)
         # Labels of a point whose other labels no field has an effect on count for nothing.
         places = torch.nonzero(self.is_label)[:, 0]
         points = seen[places] // n_channels

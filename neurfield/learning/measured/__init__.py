@@ -12,8 +12,9 @@ from neurfield.learning.measured.gaussian import (
 from neurfield.learning.measured.joint import Joint, setup_of, solved_jointly
 from neurfield.learning.measured.map import Measured, real_rows
 from neurfield.learning.measured.points import AtPoints
-from neurfield.learning.measured.problem import Found, Shared, solved
 from neurfield.learning.measured.rows import Rows
+from neurfield.learning.measured.shared import Shared
+from neurfield.learning.measured.solve import Found, solved
 
 __all__ = [
     "AtPoints",

@@ -20,7 +20,9 @@ from neurfield.fields import Field
 from neurfield.fields.autograd import AutogradProducts
 from neurfield.learning.measured.gaussian import Known
 from neurfield.learning.measured.map import Measured
-from neurfield.learning.measured.problem import Found, Linear, Problem, Shared, descended
+from neurfield.learning.measured.problem import Linear, Problem
+from neurfield.learning.measured.shared import Shared
+from neurfield.learning.measured.solve import Found, descended
 from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients
 from neurfield.learning.solvers.tangent import cholesky
 from neurfield.likelihoods import Likelihood
