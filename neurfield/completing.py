@@ -12,7 +12,8 @@ import xarray as xr
 from sklearn.utils import check_random_state
 
 from neurfield.given import read_given
-from neurfield.learning.measured import Cosines, Incomplete, Rows, completed
+from neurfield.learning.cosines import Cosines
+from neurfield.learning.measured import Incomplete, Rows, completed
 from neurfield.memory import room
 from neurfield.operators import check_adjoint
 from neurfield.signals import grid_points

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.interpolate import RegularGridInterpolator
 
 from neurfield.codec import Codec
 from neurfield.fields import LappedField
 from neurfield.given import read_given
 from neurfield.learning.lanes import each_in_lanes, lane_count
 from neurfield.learning.measured import (
+    PROBES,
     Found,
     Joint,
     Known,
@@ -272,6 +272,7 @@ def measured_values(
     known = _known_to(codec)
     with torch.no_grad():
         directions, noise = known.around(coords)
+        grain = known.grain(coords, noise)
         around = torch.as_tensor(directions).flatten(1).to(codec.dtype)
         columns = around
         if return_std:
@@ -279,45 +280,24 @@ def measured_values(
             columns = torch.cat([tangent, around])
 
     def keep(i: int, found: Found) -> None:
-        added[i] = (found.unknown[P:] @ around.double()).reshape(shape[1:]).numpy()
         assert found.beside is not None
-        operator = measurements.operators[rows[i]]
-        added[i] += _carried(found.beside.values, operator, points, 0.0)
+        of_directions = (found.unknown[P:] @ around.double()).reshape(shape[1:])
+        added[i] = (of_directions + found.beside.values(grain)).numpy()
         if not return_std:
             return
-        of_unknown = spread_of(found.factor, columns).reshape(shape[1:])
+        left = [part.numpy() for part in found.beside.parts(grain, columns)]
+        of_unknown = left[1] * spread_of(found.factor, columns).reshape(shape[1:])
         # Those of a mixture hold as they are; one Gaussian's are calibrated.
-        left = _carried(found.beside.left, operator, points, 1.0)
         if len(around):
-            variance = of_unknown + left * noise
+            variance = of_unknown + left[0] * noise
         else:
-            told = (1.0 - left) * posterior.total(np.zeros_like(of_unknown), coords)
+            told = (1.0 - left[0]) * posterior.total(np.zeros_like(of_unknown), coords)
             variance = posterior.total(of_unknown, coords) - told
         deviation[i] = np.sqrt(variance)
 
-    _solve_each(measurements, rows, keep, known, is_decoded=True)
+    _solve_each(measurements, rows, keep, known, n_probes=PROBES if return_std else 0)
     found = [added, deviation] if return_std else [added]
     return [(one * codec.units.value_scale).astype(codec.value_dtype) for one in found]
-
-
-def _carried(
-    beside: torch.Tensor, operator: Any, points: np.ndarray, elsewhere: float
-) -> np.ndarray:
-    """Read values between the points of an operator, linearly where these form a grid.
-
-    Those of other operators are known at its points alone, as each is independent.
-    """
-    values, own = beside.numpy(), np.asarray(operator.points(), dtype=np.float64)
-    if own.shape == points.shape and np.array_equal(own, points):
-        return values
-    axes = getattr(operator, "axes", None)
-    if axes is None or min(map(len, axes)) < 2:
-        return np.full((len(points), values.shape[1]), elsewhere)
-    order = [np.argsort(axis) for axis in axes]
-    table = values.reshape(*map(len, axes), -1)[np.ix_(*order)]
-    ends = np.sort([(axis[0], axis[-1]) for axis in axes])
-    sorted_axes = [axis[own] for axis, own in zip(axes, order, strict=True)]
-    return np.asarray(RegularGridInterpolator(sorted_axes, table)(np.clip(points, *ends.T)))
 
 
 @torch.no_grad()
@@ -332,7 +312,7 @@ def _solve_each(
     keep: Callable[[int, Found], None],
     known: Known,
     nuisances: Sequence[Nuisance] = (),
-    is_decoded: bool = False,
+    n_probes: int | None = None,
 ) -> None:
     """Solve for some signals, and hand on each result with its place among them.
 
@@ -362,7 +342,7 @@ def _solve_each(
         if isinstance(shared, Joint):
             keep(place, solved_jointly(shared, *how))
         else:
-            keep(place, solved(shared, *how, is_decoded))
+            keep(place, solved(shared, *how, n_probes))
 
     def in_lanes(alike: list[int]) -> None:
         shared = shared_by(alike)

@@ -63,7 +63,9 @@ def gaussians_of(encoder):
     mixture = encoder.codec_.posterior.mixture
     scale = float(encoder.codec_.units.value_scale[0])
     around = scale * mixture.directions.reshape(len(mixture.directions), -1)
-    noise = around.T @ around + scale**2 * np.diag(mixture.noise.ravel())
+    numbers = np.eye(mixture.noise.size)[..., None]
+    beside = scale * mixture.around.values(numbers)[..., 0]
+    noise = around.T @ around + beside.T @ beside
     means = decoded[0] + mixture.means @ B.T
     return mixture.weights, means, [B @ one @ B.T + noise for one in mixture.covariances]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
@@ -42,27 +43,54 @@ class Gaussians:
     means: np.ndarray
     covariances: np.ndarray
 
-    def spread(self, rows: np.ndarray, weights: np.ndarray) -> float:
-        """Return how much wider rows lie: the mean square of a number of variance one.
+    def spread(self, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return how much wider rows lie: mean squares of numbers of variance one.
+
+        These are along the principal axes of the Gaussian that is most probable for each row, in
+        the order of their variances.
 
         Parameters
         ----------
         rows : array of shape (n, U)
-            Each of which is of the Gaussian that is most probable for it.
+            What is unknown of some signals.
         weights : array of shape (n,)
             As how many each counts.
+
+        Returns
+        -------
+        array of shape (U,)
+            The first of the axis of the largest variance.
         """
         logarithms, squares = [], []
-        for weight, mean, covariance in zip(
-            self.weights, self.means, self.covariances, strict=True
+        for weight, mean, (variances, axes) in zip(
+            self.weights, self.means, self._principal, strict=True
         ):
-            factor = np.linalg.cholesky(covariance)
-            square = np.square(solve_triangular(factor, (rows - mean).T, lower=True)).sum(axis=0)
-            logarithms.append(np.log(weight) - np.log(np.diag(factor)).sum() - 0.5 * square)
+            square = np.square((rows - mean) @ axes) / variances
+            logarithms.append(
+                np.log(weight) - 0.5 * np.log(variances).sum() - 0.5 * square.sum(axis=1)
+            )
             squares.append(square)
-        likeliest = np.argmax(logarithms, axis=0)[None]
+        likeliest = np.argmax(logarithms, axis=0)[None, :, None]
         own = np.take_along_axis(np.array(squares), likeliest, axis=0)[0]
-        return float(np.average(own, weights=weights)) / rows.shape[1]
+        return np.average(own, axis=0, weights=weights)
+
+    def wider(self, factors: np.ndarray) -> Self:
+        """Return them with variances along principal axes so many times as large.
+
+        Parameters
+        ----------
+        factors : array of shape (U,)
+            As :meth:`spread` returns them.
+        """
+        covariances = [
+            (axes * (variances * factors)) @ axes.T for variances, axes in self._principal
+        ]
+        return replace(self, covariances=np.array(covariances))
+
+    @cached_property
+    def _principal(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        found = [np.linalg.eigh(covariance) for covariance in self.covariances]
+        return [(variances[::-1], axes[:, ::-1]) for variances, axes in found]
 
 
 def fit_gaussians(
@@ -96,7 +124,9 @@ def fit_gaussians(
     )
     if without is None:
         return found
-    factor = float(np.clip(without.spread(versions[0][aside], weights[0][aside]), 1.0, _MOST_WIDER))
+    factor = float(
+        np.clip(without.spread(versions[0][aside], weights[0][aside]).mean(), 1.0, _MOST_WIDER)
+    )
     return Gaussians(found.weights, found.means, factor * found.covariances)
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
+from scipy.ndimage import uniform_filter1d
 
 from neurfield.learning.gaussians import Gaussians
+from neurfield.learning.noise import CorrelatedNoise, spectrum_of
 
+_NEIGHBOURS = 32  # numbers whose variances are widened alike
 _MOST_WIDER = 4.0  # that variances become by signals that a field has not seen
 
 Axes = tuple[np.ndarray, ...]
@@ -21,7 +25,7 @@ class SignalMixture:
     """Signals f(φ) + Σ_q α_q ψ_q + noise: a mixture of Gaussians of φ, and normal numbers α.
 
     The directions ψ are the principal ones of what fields leave of training signals, each with the
-    length of one standard deviation; the noise is independent for each value.
+    length of one standard deviation; the noise has a variance at each node, and a spectrum.
 
     Parameters
     ----------
@@ -35,6 +39,8 @@ class SignalMixture:
         ψ on a grid, in scaled units.
     noise : float32 array of shape (*shape, c)
         Variance of the noise there, in squared scaled units.
+    spectrum : float32 array of shape (*shape, c)
+        Of the noise, for each wave of cosines along the axes; its mean is one.
     axes : tuple of d arrays
         Of the grid, in normalised coordinates.
     """
@@ -44,6 +50,7 @@ class SignalMixture:
     covariances: np.ndarray
     directions: np.ndarray
     noise: np.ndarray
+    spectrum: np.ndarray
     axes: Axes
 
     @property
@@ -78,15 +85,24 @@ class SignalMixture:
         around = self.directions.reshape(len(self.directions), -1).astype(np.float64)
         of_directions = np.square(around).sum(axis=1)  # they are orthogonal
         along = np.average(np.square(rows @ around.T), axis=0, weights=weights) / of_directions
-        total = float(np.average(np.square(rows).sum(axis=1), weights=weights))
-        beside = total - float(along.sum())
+        unit = around / np.sqrt(of_directions)[:, None]
+        rows -= (rows @ unit.T) @ unit
+        beside = float(np.average(np.square(rows).sum(axis=1), weights=weights))
         gaussians = Gaussians(self.weights, self.means, self.covariances.astype(np.float64))
+        of_latents = _wider(_smooth(gaussians.spread(latents, weights)))
+        longer = _wider(_smooth(along) / _smooth(of_directions)) ** 0.5
         return replace(
             self,
-            covariances=self.covariances * _wider(gaussians.spread(latents, weights)),
-            directions=self.directions * _wider(along.sum() / of_directions.sum()) ** 0.5,
+            covariances=gaussians.wider(of_latents).covariances.astype(np.float32),
+            directions=self.directions * longer.reshape(-1, *[1] * (self.directions.ndim - 1)),
             noise=self.noise * _wider(beside / float(self.noise.sum())),
+            spectrum=spectrum_of(rows, self.noise, weights).astype(np.float32),
         )
+
+    @cached_property
+    def around(self) -> CorrelatedNoise:
+        """The noise."""
+        return CorrelatedNoise(self.axes, self.noise, self.spectrum)
 
     def at(self, coords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Read directions and noise between the nodes of their grid, linearly.
@@ -132,6 +148,7 @@ class SignalMixture:
         if not found:
             return None
         axes = tuple(found.pop(f"nodes_{i}") for i in range(found["noise"].ndim - 1))
+        found.setdefault("spectrum", np.ones_like(found["noise"]))  # files of before
         return cls(**found, axes=axes)
 
     def check(self, n_latents: int, n_axes: int, n_channels: int) -> None:
@@ -155,6 +172,7 @@ class SignalMixture:
             "covariances": (size, n_latents, n_latents),
             "directions": (n_directions, *shape, n_channels),
             "noise": (*shape, n_channels),
+            "spectrum": (*shape, n_channels),
         }
         for name, wanted in expected.items():
             array = getattr(self, name)
@@ -170,12 +188,17 @@ class SignalMixture:
             for axis in self.axes
         ):
             raise ValueError(f"the grid of the mixture must have {n_axes} monotone axes")
-        if not (self.weights > 0).all() or not (self.noise > 0).all():
-            raise ValueError("weights and noise of the mixture must be positive")
+        if not all((array > 0).all() for array in (self.weights, self.noise, self.spectrum)):
+            raise ValueError("weights, noise and spectrum of the mixture must be positive")
 
 
-def _wider(factor: float) -> np.float32:
-    return np.float32(np.clip(factor, 1.0, _MOST_WIDER))
+def _smooth(variances: np.ndarray) -> np.ndarray:
+    """Return means over neighbours, as few signals say little of one direction."""
+    return np.asarray(uniform_filter1d(variances, _NEIGHBOURS, mode="nearest"))
 
 
-_ARRAYS = ("weights", "means", "covariances", "directions", "noise")
+def _wider(factor: Any) -> np.ndarray:
+    return np.clip(factor, 1.0, _MOST_WIDER).astype(np.float32)
+
+
+_ARRAYS = ("weights", "means", "covariances", "directions", "noise", "spectrum")

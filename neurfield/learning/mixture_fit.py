@@ -18,6 +18,7 @@ from neurfield.learning.lapped.crops import Crops
 from neurfield.learning.lapped.deform import deformed
 from neurfield.learning.measured import tangent_of
 from neurfield.learning.mixture import SignalMixture
+from neurfield.learning.noise import spectrum_of
 from neurfield.learning.solvers import InnerSolver
 from neurfield.learning.store import ContextStore
 from neurfield.memory import at_once
@@ -30,6 +31,7 @@ _SCATTERS = 20  # sums of squares of all latents that Gaussians take, and matric
 # A few signals do not show all that others will be like: each is seen moved a little, too.
 _LEAST_MOVES, _MOST_MOVES, _MOVED = 2, 16, 2048  # of each, and of all together about
 _WEIGHT_OF_MOVED = 0.5
+_MOST_OF_SPECTRUM = 512  # signals
 _LEAST_MOVE = 1e-6  # of the mean squared effect of a latent
 _LEAST_NOISE = 1e-3  # of the mean variance that fields leave
 _MOST_DECOMPOSED, _SVD_ROUNDS = 2048, 2  # values up to which all directions are found; beyond
@@ -91,12 +93,17 @@ def learn_mixture(
         return None
     axes = _axes(store)
     shape = (*map(len, axes), field.out_dim)
+    some = slice(_MOST_OF_SPECTRUM)  # signals as they are come first
+    spectrum = spectrum_of(
+        _beside(left[some], directions), noise.reshape(shape), np.concatenate(weights)[some]
+    )
     mixture = SignalMixture(
         gaussians.weights,
         gaussians.means,
         gaussians.covariances.astype(np.float32),
         directions.reshape(-1, *shape),
         noise.reshape(shape),
+        spectrum.astype(np.float32),
         axes,
     )
     if not len(store.aside):
@@ -277,6 +284,14 @@ def _directions(
     directions = (sizes[kept, None] * axes[kept]).astype(np.float32)
     beside = total - np.square(directions, dtype=np.float64).sum(axis=0)
     return directions, np.maximum(beside, least).astype(np.float32)
+
+
+def _beside(left: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Return what directions, which are orthogonal, leave of rows."""
+    if not len(directions):
+        return left
+    unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    return left - (left @ unit.T) @ unit
 
 
 def _axes(store: ContextStore) -> tuple[np.ndarray, ...]:

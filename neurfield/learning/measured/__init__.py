@@ -1,7 +1,7 @@
 """Latents of signals that were measured through an operator, and such signals made whole."""
 
+from neurfield.learning.measured.beside import PROBES
 from neurfield.learning.measured.completion import Incomplete, completed
-from neurfield.learning.measured.cosines import Cosines
 from neurfield.learning.measured.gaussian import (
     Known,
     LatentGaussian,
@@ -17,8 +17,8 @@ from neurfield.learning.measured.shared import Shared
 from neurfield.learning.measured.solve import Found, solved
 
 __all__ = [
+    "PROBES",
     "AtPoints",
-    "Cosines",
     "Found",
     "Incomplete",
     "Joint",

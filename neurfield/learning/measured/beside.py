@@ -1,8 +1,8 @@
 """Values beside the field and its directions, as far as measurements tell of them.
 
-They are independent normal numbers ε of known variances V at the points that an operator reads.
-Given all else, what is left of the measurements is A ε + noise, so that the most probable ε are
-V Aᵀ (A V Aᵀ + noise)⁻¹ of that: what was measured is decoded, whether latents describe it or not.
+They are ε = K z, with independent normal numbers z. Given all else, what is left of measurements is
+A K z + noise, so that the most probable z are Kᵀ Aᵀ (A K Kᵀ Aᵀ + noise)⁻¹ of that: what was
+measured is decoded, whether latents describe it or not.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from neurfield.learning.measured.grain import Grain
 from neurfield.learning.measured.problem import Problem
 from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients
 
 _PRODUCTS, _TOLERANCE = 50, 1e-3
 _LEAST_NOISE = 1e-4  # of the variance that measurements have from such values
-_PROBES, _SEED = 4, 0
+PROBES, _SEED = 4, 0  # of variances
 
 
 class Beside(NamedTuple):
@@ -25,18 +26,61 @@ class Beside(NamedTuple):
 
     Attributes
     ----------
-    values : float64 Tensor of shape (M, c)
-        The most probable ones, at the points that an operator reads.
-    left : float64 Tensor of shape (M, c)
-        Which part of their variance is left.
+    grain : Grain
+        K at the points that an operator reads.
+    numbers : float64 Tensor of shape (1 + n, N, c)
+        The most probable z; then, for each of n moves, by which z would make up for it.
+    left : float64 Tensor of shape (N, c)
+        Which part of the variance of ε is left, at the nodes of z.
+    moves : float64 Tensor of shape (n, U)
+        Of what is unknown, as far as it may be from the most probable one.
     """
 
-    values: Tensor
+    grain: Grain
+    numbers: Tensor
     left: Tensor
+    moves: Tensor
+
+    def values(self, grain: Grain) -> Tensor:
+        """Return ε at some points, of shape (M, c).
+
+        Parameters
+        ----------
+        grain : Grain
+            K at these points.
+        """
+        return grain.told(self.grain, self.numbers[:1], self.left)[0][0]
+
+    def parts(self, grain: Grain, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which parts of two variances are left at some points.
+
+        Parameters
+        ----------
+        grain : Grain
+            K at these points.
+        columns : Tensor of shape (U, M c)
+            Derivatives of values there by what is unknown.
+
+        Returns
+        -------
+        left : float64 Tensor of shape (M, c)
+            Of the variance of ε.
+        of_unknown : float64 Tensor of shape (M, c)
+            Of the variance that values have as something is unknown: where the field is too large,
+            ε is too small by as much of that as was measured.
+        """
+        followed, left = grain.told(self.grain, self.numbers[1:], self.left)
+        moved = (self.moves @ columns.double()).reshape(len(self.moves), *left.shape)
+        size = moved.square().sum(dim=0)
+        part = (moved - followed).square().sum() / size.sum()
+        # More is left where more of ε is; the moves are too few to say it point by point.
+        local = left.square()
+        scale = part * size.sum() / (local * size).sum().clamp_min(torch.finfo(size.dtype).tiny)
+        return left, (scale * local).clamp_max(1.0)
 
 
 @torch.no_grad()
-def values_beside(problem: Problem, unknown: Tensor) -> Beside:
+def values_beside(problem: Problem, unknown: Tensor, factor: Tensor, n_probes: int) -> Beside:
     """Return the most probable values beside what is known of a signal.
 
     Parameters
@@ -45,6 +89,10 @@ def values_beside(problem: Problem, unknown: Tensor) -> Beside:
         Of the signal.
     unknown : float64 Tensor of shape (U,)
         Its most probable latent and factors of directions.
+    factor : float64 Tensor of shape (U, U)
+        Of their precision, by Cholesky.
+    n_probes : int
+        Random numbers from which variances are estimated; 0 = they are not asked for.
     """
     shared, seen = problem.shared, problem.seen
     here = problem.evaluate(unknown)
@@ -52,28 +100,37 @@ def values_beside(problem: Problem, unknown: Tensor) -> Beside:
     variance = problem.variance
     curvature = here.curvature.clamp_min(torch.finfo(here.curvature.dtype).tiny)
     noise = torch.maximum(1.0 / curvature - variance, _LEAST_NOISE * variance)
-    root = shared.noise.sqrt()
+    grain = shared.grain
 
-    def measured(values: Tensor) -> Tensor:
-        return shared.measured.apply(root * values).cpu()[:, seen]
+    def measured(numbers: Tensor) -> Tensor:
+        return shared.measured.apply(grain.values(numbers)).cpu()[:, seen]
 
     def carried_back(rows: Tensor) -> Tensor:
         whole = rows.new_zeros(len(rows), len(shared.origin))
         whole[:, seen] = rows
-        return root * shared.carried_back(whole)
+        return grain.back(shared.carried_back(whole))
 
     generator = torch.Generator().manual_seed(_SEED)
-    signs = torch.randint(2, (_PROBES, *root.shape), generator=generator) * 2.0 - 1.0
+    signs = torch.randint(2, (n_probes, *grain.shape), generator=generator) * 2.0 - 1.0
     signs = signs.double()
+    normal = torch.randn(len(factor), n_probes, generator=generator, dtype=factor.dtype)
+    moves = torch.linalg.solve_triangular(factor.T, normal, upper=True).T
+    sides = [(here.slope / curvature)[None], moves @ problem.columns]
+    if n_probes:
+        sides.append(measured(grain.relative_back(signs)))
     weights = conjugate_gradients(
         lambda rows: measured(carried_back(rows)) + noise * rows,
         lambda rows: rows / (variance + noise),
-        torch.cat([(here.slope / curvature)[None], measured(signs)]),
+        torch.cat(sides),
         _PRODUCTS,
         _TOLERANCE,
     )
     found = carried_back(weights)
-    return Beside(root * found[0], 1.0 - _told(signs * found[1:]).clamp(0.0, 1.0))
+    numbers, of_signs = found[: 1 + n_probes], found[1 + n_probes :]
+    left = numbers.new_ones(grain.shape)
+    if n_probes:
+        left = 1.0 - _told(signs * grain.relative(of_signs)).clamp(0.0, 1.0)
+    return Beside(grain, numbers, left, moves)
 
 
 def _told(products: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurfield.learning.measured.cosines import Cosines
+from neurfield.learning.cosines import Cosines
 from neurfield.learning.measured.rows import Rows
 from neurfield.learning.measured.signal_gaussian import SignalGaussian
 from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients

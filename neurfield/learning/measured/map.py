@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neurfield.learning.measured.grain import Grain
 from neurfield.signals import Units
 
 # Signals of noise by which variances of measurements are estimated, and how many at a time.
@@ -65,13 +66,15 @@ class Measured:
         n_points = len(self.operator.points())
         return np.asarray(self.operator.apply(np.repeat(offset, n_points, axis=1)))
 
-    def variance(self, noise: np.ndarray) -> np.ndarray:
-        """Return about what variance measurements have from independent noise of values.
+    def variance(self, grain: Grain, noise: np.ndarray) -> np.ndarray:
+        """Return about what variance measurements have from values beside all that is known.
 
         Parameters
         ----------
-        noise : array of shape (M, c)
-            Variance of each value, in squared scaled units.
+        grain : Grain
+            These values.
+        noise : ignored
+            Variance of each.
 
         Returns
         -------
@@ -80,9 +83,8 @@ class Measured:
         """
         draw, total = np.random.default_rng(_SEED), 0.0
         for _ in range(_PROBES // _TOGETHER):
-            signs = draw.choice([-1.0, 1.0], (_TOGETHER, *noise.shape))
-            measured = self.apply(torch.as_tensor(signs * np.sqrt(noise))).numpy()
-            total = total + np.square(measured).sum(axis=0)
+            signs = torch.as_tensor(draw.choice([-1.0, 1.0], (_TOGETHER, *grain.shape)))
+            total = total + np.square(self.apply(grain.values(signs)).numpy()).sum(axis=0)
         return np.asarray(total) / _PROBES
 
 

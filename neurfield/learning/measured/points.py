@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from neurfield.learning.measured.grain import Grain
+
 
 @dataclass(frozen=True)
 class AtPoints:
@@ -42,12 +44,14 @@ class AtPoints:
         """Return what is measured of one signal whose scaled values are zero: nothing else."""
         return np.zeros((1, len(self.where) * self.n_channels))
 
-    def variance(self, noise: np.ndarray) -> np.ndarray:
-        """Return the variance of measurements that comes from independent noise of values.
+    def variance(self, grain: Grain, noise: np.ndarray) -> np.ndarray:
+        """Return the variance of measurements that comes from values beside all that is known.
 
         Parameters
         ----------
+        grain : ignored
+            These values.
         noise : array of shape (N, c)
-            Variance of each value, in squared scaled units.
+            Variance of each, in squared scaled units.
         """
         return noise.reshape(-1)

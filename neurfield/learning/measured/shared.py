@@ -15,6 +15,7 @@ from neurfield.fields import Field
 from neurfield.learning.lanes import each_in_lanes
 from neurfield.learning.measured.evidence import Weighed
 from neurfield.learning.measured.gaussian import Known, LatentGaussian, tangent_of
+from neurfield.learning.measured.grain import Grain
 from neurfield.learning.measured.map import Measured, real_rows
 from neurfield.learning.measured.points import AtPoints
 from neurfield.learning.solvers.tangent import cholesky
@@ -44,8 +45,8 @@ class Shared:
         A f₀.
     at_zero : Tensor of shape (m,)
         What is measured where scaled values are zero.
-    noise : float64 Tensor of shape (M, c)
-        Variance of values beside all these.
+    grain : Grain
+        Values beside all these.
     of_values : Tensor of shape (m,)
         Variance of measurements that comes from them.
     shape : tuple of int
@@ -62,7 +63,7 @@ class Shared:
     columns: Tensor
     origin: Tensor
     at_zero: Tensor
-    noise: Tensor
+    grain: Grain
     of_values: Tensor
     shape: tuple[int, ...]
     is_complex: bool
@@ -93,6 +94,7 @@ class Shared:
         coords = torch.as_tensor(normalised).to(like)
         values, jacobian = tangent_of(field, coords)
         directions, noise = known.around(normalised)
+        grain = known.grain(normalised, noise)
         around = torch.as_tensor(directions).to(jacobian)
         of_zeros = measured.at_zero()
         zero = torch.as_tensor(real_rows(of_zeros)[0])
@@ -113,8 +115,8 @@ class Shared:
             torch.cat(columns),
             origin,
             zero,
-            torch.as_tensor(np.array(noise, dtype=np.float64)),
-            torch.as_tensor(measured.variance(noise)),
+            grain,
+            torch.as_tensor(measured.variance(grain, noise)),
             of_zeros.shape[1:],
             np.iscomplexobj(of_zeros),
         )

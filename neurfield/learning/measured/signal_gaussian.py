@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from neurfield.learning.measured.cosines import Cosines
+from neurfield.learning.cosines import Cosines
 from neurfield.learning.solvers.tangent import cholesky
 
 _MOST_OF_COUNTED = 3  # signals for a direction, at least

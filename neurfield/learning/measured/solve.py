@@ -46,7 +46,7 @@ def solved(
     likelihood: Likelihood,
     std: Tensor | None,
     steps: int,
-    is_decoded: bool = False,
+    n_probes: int | None = None,
 ) -> Found:
     """Find the most probable latent of one signal.
 
@@ -63,13 +63,14 @@ def solved(
         is none.
     steps : int
         Of which the first is the closed form.
-    is_decoded : bool, default=False
-        Whether values beside the field are asked for, too.
+    n_probes : int, optional
+        Values beside the field are found, too, and their variances from so many random numbers.
     """
     problem = Problem(shared, values, likelihood, std)
     unknown = descended(problem, *problem.start(), steps - 1, _LEAST_GAIN)[0]
-    beside = values_beside(problem, unknown) if is_decoded else None
-    return Found(unknown, problem.informed(unknown), unknown.new_empty(0), beside)
+    factor = problem.informed(unknown)
+    beside = None if n_probes is None else values_beside(problem, unknown, factor, n_probes)
+    return Found(unknown, factor, unknown.new_empty(0), beside)
 
 
 def descended(

@@ -1,0 +1,143 @@
+"""Values beside a field and its directions, as a linear map of independent numbers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from neurfield.learning.noise import CorrelatedNoise
+
+
+class Grain(ABC):
+    """Values ε = K z at some points, with independent z of variance one."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Of z: nodes, and channels."""
+
+    @abstractmethod
+    def values(self, numbers: Tensor) -> Tensor:
+        """Return K z, of shape (n, M, c)."""
+
+    @abstractmethod
+    def back(self, values: Tensor) -> Tensor:
+        """Return Kᵀ of values, of the shape of n z."""
+
+    @abstractmethod
+    def relative(self, numbers: Tensor) -> Tensor:
+        """Return values at the nodes of z, in their standard deviations."""
+
+    @abstractmethod
+    def relative_back(self, values: Tensor) -> Tensor:
+        """Return the transpose of :meth:`relative`."""
+
+    @abstractmethod
+    def told(self, there: Grain, numbers: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what numbers that were found at other points say here.
+
+        Parameters
+        ----------
+        there : Grain
+            At these other points.
+        numbers : Tensor of shape (n, N, c)
+            Several z.
+        left : Tensor of shape (N, c)
+            Which part of the variance is left at the nodes.
+
+        Returns
+        -------
+        values : Tensor of shape (n, M, c)
+            K z.
+        left : Tensor of shape (M, c)
+            Which part of their variance is left.
+        """
+
+
+class Independent(Grain):
+    """Values of which each is independent, so that they say nothing of other points.
+
+    Parameters
+    ----------
+    coords : array of shape (M, d)
+        Normalised points.
+    variance : array of shape (M, c)
+        Of each.
+    """
+
+    def __init__(self, coords: np.ndarray, variance: np.ndarray) -> None:
+        self._coords = coords
+        self._std = torch.as_tensor(np.array(variance, dtype=np.float64)).sqrt()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._std.shape[0], self._std.shape[1]
+
+    def values(self, numbers: Tensor) -> Tensor:
+        return self._std * numbers
+
+    def back(self, values: Tensor) -> Tensor:
+        return self._std * values
+
+    def relative(self, numbers: Tensor) -> Tensor:
+        return numbers
+
+    def relative_back(self, values: Tensor) -> Tensor:
+        return values
+
+    def told(self, there: Grain, numbers: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+        assert isinstance(there, Independent)
+        if np.array_equal(self._coords, there._coords):
+            return self._std * numbers, left
+        nothing = torch.zeros_like(self._std)
+        return nothing.expand(len(numbers), -1, -1), nothing + 1.0
+
+
+class Correlated(Grain):
+    """Values that are read between the nodes of a grid.
+
+    Parameters
+    ----------
+    noise : CorrelatedNoise
+        At the nodes.
+    coords : array of shape (M, d)
+        Normalised points.
+    """
+
+    def __init__(self, noise: CorrelatedNoise, coords: np.ndarray) -> None:
+        self._noise, self._reader = noise, noise.reader(coords)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._noise.shape
+
+    def values(self, numbers: Tensor) -> Tensor:
+        return self._read(torch.as_tensor(self._noise.values(numbers.numpy())))
+
+    def back(self, values: Tensor) -> Tensor:
+        if self._reader is not None:
+            values = _each(self._reader.T, values)
+        return torch.as_tensor(self._noise.back(values.numpy()))
+
+    def relative(self, numbers: Tensor) -> Tensor:
+        return torch.as_tensor(self._noise.values(numbers.numpy()) / self._noise.std)
+
+    def relative_back(self, values: Tensor) -> Tensor:
+        return torch.as_tensor(self._noise.back(values.numpy() / self._noise.std))
+
+    def told(self, there: Grain, numbers: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+        return self.values(numbers), self._read(left[None])[0]
+
+    def _read(self, values: Tensor) -> Tensor:
+        return values if self._reader is None else _each(self._reader, values)
+
+
+def _each(matrix: csr_array, values: Tensor) -> Tensor:
+    """Return products of a sparse matrix with values of shape (n, N, c)."""
+    columns = values.numpy().transpose(1, 0, 2)
+    found = matrix @ columns.reshape(len(columns), -1)
+    return torch.as_tensor(found.reshape(-1, *columns.shape[1:]).transpose(1, 0, 2))
