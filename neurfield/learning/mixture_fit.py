@@ -31,7 +31,7 @@ _SCATTERS = 20  # sums of squares of all latents that Gaussians take, and matric
 # A few signals do not show all that others will be like: each is seen moved a little, too.
 _LEAST_MOVES, _MOST_MOVES, _MOVED = 2, 16, 2048  # of each, and of all together about
 _WEIGHT_OF_MOVED = 0.5
-_MOST_OF_SPECTRUM = 512  # signals
+_MOST_OF_SPECTRUM = 2**22  # values of signals
 _LEAST_MOVE = 1e-6  # of the mean squared effect of a latent
 _LEAST_NOISE = 1e-3  # of the mean variance that fields leave
 _MOST_DECOMPOSED, _SVD_ROUNDS = 2048, 2  # values up to which all directions are found; beyond
@@ -93,7 +93,8 @@ def learn_mixture(
         return None
     axes = _axes(store)
     shape = (*map(len, axes), field.out_dim)
-    some = slice(_MOST_OF_SPECTRUM)  # signals as they are come first
+    # Signals as they are come first.
+    some = slice(max(_LEAST_SIGNALS, _MOST_OF_SPECTRUM // left.shape[1]))
     spectrum = spectrum_of(
         _beside(left[some], directions), noise.reshape(shape), np.concatenate(weights)[some]
     )

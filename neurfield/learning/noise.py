@@ -98,9 +98,8 @@ class CorrelatedNoise:
     def _scale(self) -> np.ndarray:
         """D, beside the variances that the spectrum alone gives each node."""
         variance = np.square(self._root).reshape(*self._shape, -1)
-        for axis, n in enumerate(self._shape):
-            squares = np.square(fft.idct(np.eye(n), axis=0, norm="ortho"))  # of wave j at node i
-            variance = np.moveaxis(np.tensordot(squares, variance, axes=(1, axis)), 0, axis)
+        for axis in range(len(self._shape)):
+            variance = np.moveaxis(_at_nodes(np.moveaxis(variance, axis, -1)), -1, axis)
         return self.std / np.sqrt(variance).reshape(self.std.shape)
 
 
@@ -127,6 +126,17 @@ def spectrum_of(values: np.ndarray, variance: np.ndarray, weights: np.ndarray) -
     spectrum = cosines.smoothed(torch.as_tensor(power)).numpy().reshape(variance.shape)
     mean = spectrum.mean(axis=tuple(range(variance.ndim - 1)))
     return np.maximum(spectrum / mean, _LEAST)
+
+
+def _at_nodes(spectrum: np.ndarray) -> np.ndarray:
+    """Return Σₖ sₖ cₖ² at each node, with orthonormal waves of cosines cₖ along the last axis.
+
+    But for the first one, cₖ² = (1 + cos(2π k (x + ½) / n)) / n.
+    """
+    n = spectrum.shape[-1]
+    turned = spectrum * np.exp(1j * np.pi * np.arange(n) / n)
+    turned[..., 0] = 0.0
+    return np.asarray(spectrum.mean(axis=-1, keepdims=True) + fft.ifft(turned).real)
 
 
 def _between(axis: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
