@@ -199,12 +199,17 @@ def thin(fine: np.ndarray, pictures: np.ndarray, n_steps: int) -> Found:
     def of_planes(volumes: np.ndarray) -> np.ndarray:
         n, _, n_planes, width = volumes.shape
         axes = np.arange(float(shape[0])), np.arange(float(width))
-        latents = encoder.transform(
-            volumes.swapaxes(1, 2).reshape(-1, n_slices, width),
-            operator=Downsample(axes, (centres, axes[1])),
-            likelihood=Gaussian(std=_NOISE),
+        planes = volumes.swapaxes(1, 2).reshape(-1, n_slices, width)
+        how: dict[str, Any] = {
+            "operator": Downsample(axes, (centres, axes[1])),
+            "likelihood": Gaussian(std=_NOISE),
+        }
+        found = encoder.inverse_transform(
+            encoder.transform(planes, **how),
+            coords=dict(zip("yx", axes, strict=True)),
+            observed=planes,
+            **how,
         )
-        found = encoder.inverse_transform(latents, coords=dict(zip("yx", axes, strict=True)))
         return np.asarray(found).reshape(n, n_planes, -1, width).swapaxes(1, 2)
 
     def of_ours() -> np.ndarray:

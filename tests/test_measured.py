@@ -79,6 +79,21 @@ def test_latents_of_a_linear_field_are_those_of_the_gaussian(linear, name):
 SEEN = np.random.default_rng(4).permutation(144).reshape(SHAPE) < 70
 
 
+def test_what_was_measured_is_decoded_whatever_latents_say(siren):
+    X, operator = pictures(5, 12), Mask(SHAPE, SEEN)
+    how = {"operator": operator, "likelihood": Gaussian(std=0.01)}
+    Y = measured(operator, X, 0.01)
+    Z = siren.transform(Y, **how)
+    alone = np.abs(siren.inverse_transform(Z) - X)
+    values, std = siren.inverse_transform(Z, observed=Y, return_std=True, **how)
+    error = np.abs(values - X)
+    assert error[:, SEEN].max() < 0.05 < alone[:, SEEN].mean()
+    assert std[:, SEEN].max() < 0.02 < std[:, ~SEEN].mean()
+    # Neighbours are alike, so that those of measured values are known better too.
+    assert error[:, ~SEEN].mean() < alone[:, ~SEEN].mean()
+    assert 0.8 < np.mean(error[:, ~SEEN] < 1.645 * std[:, ~SEEN]) < 0.99
+
+
 # Of real pictures, frequencies k and -k say the same: of these lines no two are of such a pair.
 LINES = np.isin(np.arange(12), [1, 2, 4])
 
