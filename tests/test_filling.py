@@ -36,7 +36,11 @@ def test_gaps_are_what_no_operator_measured(encoder):
     _, expected = encoder.inverse_transform(
         same, observed=measured, operator=identity, return_std=True
     )
-    np.testing.assert_allclose(deviation[1:], expected, rtol=1e-2)
+    # There values beside the field are decoded too, those that were measured above all.
+    assert (expected > 0).all()
+    assert (expected <= 1.01 * deviation[1:]).all()
+    is_seen = ~np.isnan(part[1:])
+    assert expected[is_seen].mean() < 0.95 * deviation[1:][is_seen].mean()
 
 
 def test_whole_signals_are_encoded_as_ever(encoder):

@@ -67,6 +67,7 @@ class CorrelatedNoise:
         Returns
         -------
         sparse array of shape (M, N), or None
+            Each row has weights of the nodes around a point.
         """
         n_nodes = self.shape[0]
         if len(coords) == n_nodes and self._is_on_nodes(coords):

@@ -129,7 +129,7 @@ def values_beside(problem: Problem, unknown: Tensor, factor: Tensor, n_probes: i
     numbers, of_signs = found[: 1 + n_probes], found[1 + n_probes :]
     left = numbers.new_ones(grain.shape)
     if n_probes:
-        left = 1.0 - _told(signs * grain.relative(of_signs)).clamp(0.0, 1.0)
+        left = (1.0 - _told(signs * grain.relative(of_signs))).clamp(_LEAST_NOISE, 1.0)
     return Beside(grain, numbers, left, moves)
 
 
