@@ -249,8 +249,10 @@ def measure(
     entered("neurfield", np.asarray(values))
     inside = np.abs(held_out - np.asarray(values)) < 1.645 * np.asarray(std)
     found["covered"] = round(100 * float(inside.mean()), 1)
-    unknown = encoder.transform(measured, operator=problem.operator)
-    entered("unknown noise", np.asarray(encoder.inverse_transform(unknown)))
+    blind = {"operator": problem.operator}
+    unknown = encoder.transform(measured, **blind)
+    values = encoder.inverse_transform(unknown, observed=measured, **blind)
+    entered("unknown noise", np.asarray(values))
     entered("PCA", problem.gaussian(train, measured, row.latent_dim))
     entered("Gaussian", problem.gaussian(train, measured, None))
     entered("plain", problem.plain(measured))
