@@ -34,3 +34,18 @@ def siren_encoder():
         latent_dim=12, hidden_dim=32, field="siren", max_iter=60, random_state=0
     )
     return encoder.fit(pictures(200, 0))
+
+
+def gaussian_of(encoder):
+    """Return m and B of values m + B φ, mean and precision of φ, and the variance of a value."""
+    size = encoder.codec_.latent_size
+    unit = np.concatenate([np.zeros((1, size)), np.eye(size)])
+    decoded = encoder.inverse_transform(unit, dtype=np.float64).reshape(size + 1, -1)
+    codec = encoder.codec_
+    prior, cells = codec.posterior.prior, codec.field.cells
+    precision = prior.blocks(cells).dense().numpy()
+    precision += np.diag(np.tile(codec.posterior.precision.double().numpy(), cells.n_cells))
+    precision /= prior.noise
+    mean = np.tile(prior.mean.numpy(), cells.n_cells)
+    noise = float(codec.posterior.noise[0]) * float(codec.units.value_scale[0]) ** 2
+    return decoded[0], (decoded[1:] - decoded[0]).T, mean, precision, noise

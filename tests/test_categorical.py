@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from measured_pictures import SHAPE, linear_encoder, pictures
+from measured_pictures import SHAPE, gaussian_of, linear_encoder, pictures
 from scipy.optimize import minimize
-from test_measured import gaussian_of
 
 from neurfield import FunctaEncoder
 from neurfield.likelihoods import Categorical, Gaussian, Poisson
@@ -129,9 +128,9 @@ def test_a_level_of_noise_is_found_out_beside_labels(encoder):
 
 def test_fit_takes_labels_for_values():
     values = labelled(60, 3).reshape(60, -1, 3)
-    masks = [Mask(SHAPE, np.arange(144).reshape(SHAPE) % 7 != i % 7) for i in range(60)]
-    Y = np.stack([mask.apply(x[None])[0][:120] for mask, x in zip(masks, values, strict=True)])
-    masks = [Mask(SHAPE, _first(mask.mask, 120)) for mask in masks]
+    draw = np.random.default_rng(0)
+    masks = [Mask(SHAPE, draw.permutation(144).reshape(SHAPE) < 120) for _ in values]
+    Y = np.concatenate([m.apply(x[None]) for m, x in zip(masks, values, strict=True)])
     fits = [
         FunctaEncoder(8, hidden_dim=8, max_iter=2, channel_axis=-1, random_state=0).fit(
             Y, operator=masks, likelihood=likelihood
@@ -145,11 +144,6 @@ def test_fit_takes_labels_for_values():
         )
 
 
-def _first(mask, n):
-    flat = mask.ravel() & (np.cumsum(mask.ravel()) <= n)
-    return flat.reshape(mask.shape)
-
-
 ONE = Identity([[0.0, 0.0]])
 WRONG = {
     "sums up to 2": ([[[0.0, 1.0, 1.0]]], Categorical([1, 2])),
@@ -157,6 +151,8 @@ WRONG = {
     "all labels of a point": ([[[0.0, np.nan, 1.0]]], Categorical([1, 2])),
     "channels of the field, 0 to 2": ([[[0.0, 0.0, 1.0]]], Categorical([1, 3])),
     "numbers of channels": ([[[0.0, 0.0, 1.0]]], Categorical([1.5])),
+    "each once, .* got \\[1, 1\\]": ([[[0.0, 0.0, 1.0]]], Categorical([1, 1])),
+    "or None, got \\[\\]": ([[[0.0, 0.0, 1.0]]], Categorical([])),
     "not be of labels": ([[[0.0, 0.0, 1.0]]], Categorical([1], "categorical")),
     "must hold counts": ([[[-1.0, 0.0, 1.0]]], Categorical([1, 2], "poisson")),
 }

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from measured_pictures import SHAPE, linear_encoder, pictures, siren_encoder
+from measured_pictures import SHAPE, gaussian_of, linear_encoder, pictures, siren_encoder
 from scipy.optimize import minimize
 
 from neurfield.likelihoods import Gaussian, Huber, Poisson, StudentT
@@ -20,21 +20,6 @@ def linear():
 @pytest.fixture(scope="module")
 def siren():
     return siren_encoder()
-
-
-def gaussian_of(encoder):
-    """Return m and B of values m + B φ, mean and precision of φ, and the variance of a value."""
-    size = encoder.codec_.latent_size
-    unit = np.concatenate([np.zeros((1, size)), np.eye(size)])
-    decoded = encoder.inverse_transform(unit, dtype=np.float64).reshape(size + 1, -1)
-    codec = encoder.codec_
-    prior, cells = codec.posterior.prior, codec.field.cells
-    precision = prior.blocks(cells).dense().numpy()
-    precision += np.diag(np.tile(codec.posterior.precision.double().numpy(), cells.n_cells))
-    precision /= prior.noise
-    mean = np.tile(prior.mean.numpy(), cells.n_cells)
-    noise = float(codec.posterior.noise[0]) * float(codec.units.value_scale[0]) ** 2
-    return decoded[0], (decoded[1:] - decoded[0]).T, mean, precision, noise
 
 
 def measured(operator, X, std, seed=1):

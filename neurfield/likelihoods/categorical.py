@@ -61,14 +61,14 @@ class Categorical(Likelihood):
 
     def check(self) -> None:
         super().check()
-        given = self.labels
-        if given is not None and not all(
-            isinstance(one, Integral) and one >= 0 for one in _all(given)
-        ):
-            raise ValueError(
-                "labels of likelihood must be numbers of channels, counted from 0, or None, got "
-                f"{given!r:.60}"
-            )
+        if self.labels is not None:
+            given = _all(self.labels)
+            are_channels = all(isinstance(one, Integral) and one >= 0 for one in given)
+            if not (given and are_channels and len(set(given)) == len(given)):
+                raise ValueError(
+                    "labels of likelihood must be numbers of channels, counted from 0 and each "
+                    f"once, or None, got {self.labels!r:.60}"
+                )
         others = Likelihood.of(self.others)
         if isinstance(others, Categorical):
             raise ValueError(f"others of likelihood must not be of labels, got {others!r:.60}")
@@ -87,7 +87,7 @@ class Categorical(Likelihood):
                 f"channels last, got shape {shape}"
             )
         labels = self.channels(n_channels)
-        if labels and not 0 <= min(labels) <= max(labels) < n_channels:
+        if max(labels) >= n_channels:
             raise ValueError(
                 f"labels of likelihood must be channels of the field, 0 to {n_channels - 1}, got "
                 f"{self.labels!r:.60}"
@@ -195,7 +195,8 @@ class _Among(Likelihood):
         rest, at = ~self.is_label, self._groups
         of_rest = self._others.evaluate(predicted[rest], measured[rest], std[rest], variance[rest])
         loss[rest], slope[rest], curvature[rest] = of_rest[:3]
-        information[rest] = of_rest.curvature if of_rest[3] is None else of_rest[3]
+        told = of_rest.information
+        information[rest] = of_rest.curvature if told is None else told
         scale = 1.0 / variance[at].clamp_min(_LEAST_VARIANCE)
         logits, parts = scale * (predicted[at] - 0.5), measured[at].clamp_min(0.0)
         none = (1.0 - parts.sum(dim=1, keepdim=True)).clamp_min(0.0)
@@ -203,7 +204,7 @@ class _Among(Likelihood):
         all_logits = torch.cat([torch.zeros_like(none), logits], dim=1)
         log_sum = all_logits.logsumexp(dim=1, keepdim=True)
         shares = (logits - log_sum).exp()
-        loss[at] = whole * log_sum / max(at.shape[1], 1) - parts * logits
+        loss[at] = whole * log_sum / at.shape[1] - parts * logits
         slope[at] = scale * (parts - whole * shares)
         information[at] = scale.square() * whole * shares * (1.0 - shares)
         far = 0.5 * (logits - _of_all_else(all_logits)).abs().clamp_min(_BOUNDARY)
