@@ -64,7 +64,7 @@ def gaussians_of(encoder):
     scale = float(encoder.codec_.units.value_scale[0])
     around = scale * mixture.directions.reshape(len(mixture.directions), -1)
     numbers = np.eye(mixture.noise.size)[..., None]
-    beside = scale * mixture.around.values(numbers)[..., 0]
+    beside = scale * mixture.beside.values(numbers)[..., 0]
     noise = around.T @ around + beside.T @ beside
     means = decoded[0] + mixture.means @ B.T
     return mixture.weights, means, [B @ one @ B.T + noise for one in mixture.covariances]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import RegularGridInterpolator
 
+from neurfield.learning.nodes import read, reader
 from neurfield.learning.noise import CorrelatedNoise, spectrum_of
 
 GRIDS = {
@@ -48,7 +49,7 @@ def test_back_is_the_transpose(noise):
 
 
 def test_values_between_nodes_are_read_linearly(noise):
-    assert noise.reader(nodes(noise)) is None
+    assert reader(noise.axes, nodes(noise)) is None
     coords = np.random.default_rng(2).uniform(-1.2, 1.2, (50, len(noise.axes)))
     values = np.random.default_rng(3).standard_normal(noise.shape)
     axes = [np.sort(axis) for axis in noise.axes]
@@ -57,7 +58,7 @@ def test_values_between_nodes_are_read_linearly(noise):
         table = table if axis[0] < axis[-1] else np.flip(table, i)
     ends = np.array([(axis[0], axis[-1]) for axis in axes]).T
     wanted = RegularGridInterpolator(axes, table)(np.clip(coords, *ends))
-    np.testing.assert_allclose(noise.reader(coords) @ values, wanted)
+    np.testing.assert_allclose(read(reader(noise.axes, coords), values[None])[0], wanted)
 
 
 def test_a_spectrum_is_found_again(noise):

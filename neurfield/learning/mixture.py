@@ -81,12 +81,10 @@ class SignalMixture:
         """
         if not len(self.directions):
             return self
-        rows = rest.astype(np.float64)
         around = self.directions.reshape(len(self.directions), -1).astype(np.float64)
-        of_directions = np.square(around).sum(axis=1)  # they are orthogonal
-        along = np.average(np.square(rows @ around.T), axis=0, weights=weights) / of_directions
-        unit = around / np.sqrt(of_directions)[:, None]
-        rows -= (rows @ unit.T) @ unit
+        lengths, rows = parted(rest.astype(np.float64), around)
+        along = np.average(np.square(lengths), axis=0, weights=weights)
+        of_directions = np.square(around).sum(axis=1)
         beside = float(np.average(np.square(rows).sum(axis=1), weights=weights))
         gaussians = Gaussians(self.weights, self.means, self.covariances.astype(np.float64))
         of_latents = _wider(_smooth(gaussians.spread(latents, weights)))
@@ -100,7 +98,7 @@ class SignalMixture:
         )
 
     @cached_property
-    def around(self) -> CorrelatedNoise:
+    def beside(self) -> CorrelatedNoise:
         """The noise."""
         return CorrelatedNoise(self.axes, self.noise, self.spectrum)
 
@@ -190,6 +188,21 @@ class SignalMixture:
             raise ValueError(f"the grid of the mixture must have {n_axes} monotone axes")
         if not all((array > 0).all() for array in (self.weights, self.noise, self.spectrum)):
             raise ValueError("weights, noise and spectrum of the mixture must be positive")
+
+
+def parted(rows: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far rows reach along directions, of shape (n, Q), and what these leave of them.
+
+    Parameters
+    ----------
+    rows : array of shape (n, N c)
+        What fields leave of signals.
+    directions : array of shape (Q, N c)
+        Orthogonal, of any length.
+    """
+    unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    lengths = rows @ unit.T
+    return lengths, rows - lengths @ unit
 
 
 def _smooth(variances: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from neurfield.learning.gaussians import fit_gaussians
 from neurfield.learning.lapped.crops import Crops
 from neurfield.learning.lapped.deform import deformed
 from neurfield.learning.measured import tangent_of
-from neurfield.learning.mixture import SignalMixture
+from neurfield.learning.mixture import SignalMixture, parted
 from neurfield.learning.noise import spectrum_of
 from neurfield.learning.solvers import InnerSolver
 from neurfield.learning.store import ContextStore
@@ -79,14 +79,13 @@ def learn_mixture(
     found = [_encoded(field, closed, version, shared) for version in versions]
     weight = _weight(whole)
     weights = [weight] + [_WEIGHT_OF_MOVED * weight] * (len(versions) - 1)
+    of_rows = np.concatenate(weights)
     random = np.random.default_rng(int(torch.randint(2**31 - 1, (1,), generator=generator)))
     rest = torch.cat([residual for _, residual in found])
     if not isinstance(field, LappedField):  # whose detail changes with latents beside the tangent
         rest = _beside_tangent(rest, field, whole.coords)
     left = rest.cpu().numpy()
-    directions, noise = _directions(
-        left, np.concatenate(weights), _n_directions(field, store), random
-    )
+    directions, noise = _directions(left, of_rows, _n_directions(field, store), random)
     rows = [latents.double().cpu().numpy() for latents, _ in found]
     gaussians = fit_gaussians(rows, weights, random)
     if gaussians is None:
@@ -95,9 +94,8 @@ def learn_mixture(
     shape = (*map(len, axes), field.out_dim)
     # Signals as they are come first.
     some = slice(max(_LEAST_SIGNALS, _MOST_OF_SPECTRUM // left.shape[1]))
-    spectrum = spectrum_of(
-        _beside(left[some], directions), noise.reshape(shape), np.concatenate(weights)[some]
-    )
+    beside = parted(left[some], directions)[1]
+    spectrum = spectrum_of(beside, noise.reshape(shape), of_rows[some])
     mixture = SignalMixture(
         gaussians.weights,
         gaussians.means,
@@ -285,14 +283,6 @@ def _directions(
     directions = (sizes[kept, None] * axes[kept]).astype(np.float32)
     beside = total - np.square(directions, dtype=np.float64).sum(axis=0)
     return directions, np.maximum(beside, least).astype(np.float32)
-
-
-def _beside(left: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Return what directions, which are orthogonal, leave of rows."""
-    if not len(directions):
-        return left
-    unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-    return left - (left @ unit.T) @ unit
 
 
 def _axes(store: ContextStore) -> tuple[np.ndarray, ...]:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 import torch
 from scipy import fft
-from scipy.sparse import csr_array
 
 from neurfield.learning.cosines import Cosines
 
-_ON_NODES = 1e-6  # of the extent of an axis
 _LEAST = 1e-3  # of the mean of a spectrum
 
 
@@ -55,41 +52,6 @@ class CorrelatedNoise:
     def back(self, values: np.ndarray) -> np.ndarray:
         """Return C D of values of shape (n, N, c), the transpose of :meth:`values`."""
         return self._coloured(self._scale * values)
-
-    def reader(self, coords: np.ndarray) -> csr_array | None:
-        """Return the matrix that reads values between the nodes, linearly; None where on them.
-
-        Parameters
-        ----------
-        coords : array of shape (M, d)
-            Normalised; beyond the grid, as at its edge.
-
-        Returns
-        -------
-        sparse array of shape (M, N), or None
-            Each row has weights of the nodes around a point.
-        """
-        n_nodes = self.shape[0]
-        if len(coords) == n_nodes and self._is_on_nodes(coords):
-            return None
-        first, part = zip(
-            *(_between(axis, along) for axis, along in zip(self.axes, coords.T, strict=True)),
-            strict=True,
-        )
-        rows, columns, weights = [], [], []
-        for corner in product((0, 1), repeat=len(self.axes)):
-            places = [start + side for start, side in zip(first, corner, strict=True)]
-            columns.append(np.ravel_multi_index(places, self._shape))
-            sides = [p if side else 1.0 - p for p, side in zip(part, corner, strict=True)]
-            weights.append(np.prod(sides, axis=0))
-            rows.append(np.arange(len(coords)))
-        entries = np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))
-        return csr_array(entries, shape=(len(coords), n_nodes))
-
-    def _is_on_nodes(self, coords: np.ndarray) -> bool:
-        nodes = np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1).reshape(coords.shape)
-        extent = max(float(np.ptp(axis)) for axis in self.axes)
-        return bool(np.abs(nodes - coords).max() < _ON_NODES * extent)
 
     def _coloured(self, numbers: np.ndarray) -> np.ndarray:
         coefficients = self._cosines.coefficients(numbers.reshape(len(numbers), -1))
@@ -138,12 +100,3 @@ def _at_nodes(spectrum: np.ndarray) -> np.ndarray:
     turned = spectrum * np.exp(1j * np.pi * np.arange(n) / n)
     turned[..., 0] = 0.0
     return np.asarray(spectrum.mean(axis=-1, keepdims=True) + fft.ifft(turned).real)
-
-
-def _between(axis: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the node before each number, and which part of the way to the next one it lies."""
-    way = np.arange(len(axis), dtype=np.float64)
-    ordered = axis if axis[0] < axis[-1] else axis[::-1]
-    place = np.interp(along, ordered, way if axis[0] < axis[-1] else way[::-1])
-    first = np.minimum(place.astype(int), len(axis) - 2)
-    return first, place - first

@@ -106,9 +106,7 @@ def values_beside(problem: Problem, unknown: Tensor, factor: Tensor, n_probes: i
         return shared.measured.apply(grain.values(numbers)).cpu()[:, seen]
 
     def carried_back(rows: Tensor) -> Tensor:
-        whole = rows.new_zeros(len(rows), len(shared.origin))
-        whole[:, seen] = rows
-        return grain.back(shared.carried_back(whole))
+        return grain.back(shared.carried_back(problem.among_all(rows)))
 
     generator = torch.Generator().manual_seed(_SEED)
     signs = torch.randint(2, (n_probes, *grain.shape), generator=generator) * 2.0 - 1.0

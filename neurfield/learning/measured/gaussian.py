@@ -112,7 +112,7 @@ class Known:
         """
         if self.noise is None:
             return Independent(coords, variance)
-        return Correlated(self.noise, coords)
+        return Correlated(coords, variance, self.noise)
 
 
 def known_of(posterior: Any, field: Field) -> Known:
@@ -133,7 +133,7 @@ def known_of(posterior: Any, field: Field) -> Known:
         whole = parts[0]
         if len(parts) > 1:
             whole = LatentGaussian.of(*mixture.moments()).beside(0.0 * one, one)
-        return Known(whole, parts, mixture.at, mixture.around)
+        return Known(whole, parts, mixture.at, mixture.beside)
     whole, variance = _one_gaussian(posterior, field)
 
     def around(coords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from neurfield.learning.nodes import read, reader
 from neurfield.learning.noise import CorrelatedNoise
 
 
 class Grain(ABC):
-    """Values ε = K z at some points, with independent z of variance one."""
+    """Values ε = K z at some points, with independent z of variance one.
+
+    Parameters
+    ----------
+    coords : array of shape (M, d)
+        Normalised points.
+    variance : array of shape (M, c)
+        Of each value.
+    """
+
+    def __init__(self, coords: np.ndarray, variance: np.ndarray) -> None:
+        self.coords, self.variance = coords, np.asarray(variance, dtype=np.float64)
 
     @property
     @abstractmethod
@@ -59,19 +72,11 @@ class Grain(ABC):
 
 
 class Independent(Grain):
-    """Values of which each is independent, so that they say nothing of other points.
-
-    Parameters
-    ----------
-    coords : array of shape (M, d)
-        Normalised points.
-    variance : array of shape (M, c)
-        Of each.
-    """
+    """Values of which each is independent, so that they say nothing of other points."""
 
     def __init__(self, coords: np.ndarray, variance: np.ndarray) -> None:
-        self._coords = coords
-        self._std = torch.as_tensor(np.array(variance, dtype=np.float64)).sqrt()
+        super().__init__(coords, variance)
+        self._std = torch.as_tensor(np.sqrt(self.variance))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -90,8 +95,7 @@ class Independent(Grain):
         return values
 
     def told(self, there: Grain, numbers: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
-        assert isinstance(there, Independent)
-        if np.array_equal(self._coords, there._coords):
+        if np.array_equal(self.coords, there.coords):
             return self._std * numbers, left
         nothing = torch.zeros_like(self._std)
         return nothing.expand(len(numbers), -1, -1), nothing + 1.0
@@ -102,26 +106,26 @@ class Correlated(Grain):
 
     Parameters
     ----------
+    coords, variance
+        Of any grain.
     noise : CorrelatedNoise
         At the nodes.
-    coords : array of shape (M, d)
-        Normalised points.
     """
 
-    def __init__(self, noise: CorrelatedNoise, coords: np.ndarray) -> None:
-        self._noise, self._reader = noise, noise.reader(coords)
+    def __init__(self, coords: np.ndarray, variance: np.ndarray, noise: CorrelatedNoise) -> None:
+        super().__init__(coords, variance)
+        self._noise = noise
 
     @property
     def shape(self) -> tuple[int, int]:
         return self._noise.shape
 
     def values(self, numbers: Tensor) -> Tensor:
-        return self._read(torch.as_tensor(self._noise.values(numbers.numpy())))
+        return torch.as_tensor(read(self._reader, self._noise.values(numbers.numpy())))
 
     def back(self, values: Tensor) -> Tensor:
-        if self._reader is not None:
-            values = _each(self._reader.T, values)
-        return torch.as_tensor(self._noise.back(values.numpy()))
+        transpose = None if self._reader is None else self._reader.T
+        return torch.as_tensor(self._noise.back(read(transpose, values.numpy())))
 
     def relative(self, numbers: Tensor) -> Tensor:
         return torch.as_tensor(self._noise.values(numbers.numpy()) / self._noise.std)
@@ -130,14 +134,9 @@ class Correlated(Grain):
         return torch.as_tensor(self._noise.back(values.numpy() / self._noise.std))
 
     def told(self, there: Grain, numbers: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
-        return self.values(numbers), self._read(left[None])[0]
+        here = read(self._reader, left[None].numpy())[0]
+        return self.values(numbers), torch.as_tensor(here)
 
-    def _read(self, values: Tensor) -> Tensor:
-        return values if self._reader is None else _each(self._reader, values)
-
-
-def _each(matrix: csr_array, values: Tensor) -> Tensor:
-    """Return products of a sparse matrix with values of shape (n, N, c)."""
-    columns = values.numpy().transpose(1, 0, 2)
-    found = matrix @ columns.reshape(len(columns), -1)
-    return torch.as_tensor(found.reshape(-1, *columns.shape[1:]).transpose(1, 0, 2))
+    @cached_property
+    def _reader(self) -> csr_array | None:
+        return reader(self._noise.axes, self.coords)

@@ -336,9 +336,7 @@ class JointProblem(Problem):
         model = _Model(self.joint, unknown)
 
         def back(rows: Tensor) -> Tensor:
-            whole = rows.new_zeros(len(rows), len(model.predicted))
-            whole[:, self.seen] = rows
-            return model.back(whole)
+            return model.back(self.among_all(rows))
 
         def forward(rows: Tensor) -> Tensor:
             return model.forward(rows)[:, self.seen]

@@ -66,15 +66,13 @@ class Measured:
         n_points = len(self.operator.points())
         return np.asarray(self.operator.apply(np.repeat(offset, n_points, axis=1)))
 
-    def variance(self, grain: Grain, noise: np.ndarray) -> np.ndarray:
+    def variance(self, grain: Grain) -> np.ndarray:
         """Return about what variance measurements have from values beside all that is known.
 
         Parameters
         ----------
         grain : Grain
             These values.
-        noise : ignored
-            Variance of each.
 
         Returns
         -------

@@ -44,14 +44,12 @@ class AtPoints:
         """Return what is measured of one signal whose scaled values are zero: nothing else."""
         return np.zeros((1, len(self.where) * self.n_channels))
 
-    def variance(self, grain: Grain, noise: np.ndarray) -> np.ndarray:
+    def variance(self, grain: Grain) -> np.ndarray:
         """Return the variance of measurements that comes from values beside all that is known.
 
         Parameters
         ----------
-        grain : ignored
+        grain : Grain
             These values.
-        noise : array of shape (N, c)
-            Variance of each, in squared scaled units.
         """
-        return noise.reshape(-1)
+        return grain.variance.reshape(-1)

@@ -111,6 +111,18 @@ class Problem:
         """
         return self._evaluate(self._predicted(unknown))
 
+    def among_all(self, rows: Tensor) -> Tensor:
+        """Return rows of all measurements, zero where there are none.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n, k)
+            Of those that there are.
+        """
+        whole = rows.new_zeros(len(rows), len(self.shared.origin))
+        whole[:, self.seen] = rows
+        return whole
+
     def informed(self, unknown: Tensor) -> Tensor:
         """Return the factor of the precision of what is unknown, given what measurements say.
 
@@ -138,9 +150,8 @@ class Problem:
             return measured + rows[:, P:] @ around
 
         def back(rows: Tensor) -> Tensor:
-            whole = rows.new_zeros(len(rows), len(shared.origin))
-            whole[:, self.seen] = rows
-            of_latents = products.vjp(shared.carried_back(whole).to(coords)).double().cpu()
+            carried = shared.carried_back(self.among_all(rows))
+            of_latents = products.vjp(carried.to(coords)).double().cpu()
             return torch.cat([of_latents, rows @ around.T], dim=1)
 
         return Linear(self._measured(products.values.detach(), unknown), forward, back)

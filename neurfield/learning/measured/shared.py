@@ -116,7 +116,7 @@ class Shared:
             origin,
             zero,
             grain,
-            torch.as_tensor(measured.variance(grain, noise)),
+            torch.as_tensor(measured.variance(grain)),
             of_zeros.shape[1:],
             np.iscomplexobj(of_zeros),
         )
