@@ -42,6 +42,7 @@ from neurfield.likelihoods import Categorical, Gaussian, Likelihood
 from neurfield.operators import Mask
 
 _LABELLED = 5
+_NAMES = {"anterior": 1, "posterior": 2}
 _SIXTH = 6  # slices, of which one is labelled
 _STD = 0.01  # of the image's noise: next to none
 _ALPHAS = np.geomspace(1e-1, 1e4, 11)
@@ -67,16 +68,19 @@ def at_voxels(parts: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.stack([map_coordinates(one, where, order=1) for one in channels], axis=-1)
 
 
+def mean_dice(found: Any, asked: Any, label: int) -> float:
+    """Return the mean over volumes of the Dice coefficient of one label, rounded."""
+    return round(float(np.mean([dice(a, b, label) for a, b in zip(found, asked, strict=True)])), 3)
+
+
 def scores(parts: np.ndarray, truth: np.ndarray, voxels: list[np.ndarray]) -> dict[str, Any]:
     """Return what the table says of the label channels that one method found."""
     found, asked = most_probable(parts), most_probable(truth)
     fine = [most_probable(at_voxels(p, v.shape)) for p, v in zip(parts, voxels, strict=True)]
     row: dict[str, Any] = {}
-    for label, name in ((1, "anterior"), (2, "posterior")):
-        each = [dice(a, b, label) for a, b in zip(found, asked, strict=True)]
-        row[name] = round(float(np.mean(each)), 3)
-        each = [dice(a, b, label) for a, b in zip(fine, voxels, strict=True)]
-        row[f"{name} at voxels"] = round(float(np.mean(each)), 3)
+    for name, label in _NAMES.items():
+        row[name] = mean_dice(found, asked, label)
+        row[f"{name} at voxels"] = mean_dice(fine, voxels, label)
     return row
 
 
@@ -104,16 +108,17 @@ def measured_parts(
     return np.asarray(found)[..., 1:], np.asarray(std)[..., 1:]
 
 
-def of_slices(encoder: FunctaEncoder, held_out: np.ndarray) -> list[dict[str, Any]]:
-    """Return the rows of volumes of which every sixth coronal slice was labelled."""
+def of_slices(
+    encoder: FunctaEncoder, held_out: np.ndarray, alone: tuple[np.ndarray, np.ndarray]
+) -> list[dict[str, Any]]:
+    """Return the rows of volumes of which every sixth coronal slice was labelled, or none was."""
     n = held_out.shape[2]
     labelled = np.arange(_SIXTH // 2, n, _SIXTH)
     others = np.setdiff1d(np.arange(n), labelled)
-    truth, seen, hidden = held_out[..., 1:], held_out.copy(), held_out.copy()
-    seen[:, :, others, :, 1:], hidden[..., 1:] = np.nan, np.nan
-    image = Gaussian(std=_STD)
+    truth, seen, image = held_out[..., 1:], held_out.copy(), Gaussian(std=_STD)
+    seen[:, :, others, :, 1:] = np.nan
     found = {
-        "image alone": measured_parts(encoder, hidden, image),
+        "image alone": alone,
         "gaussian": measured_parts(encoder, seen, image),
         "categorical": measured_parts(encoder, seen, Categorical([1, 2], image)),
         "interpolated": (
@@ -127,9 +132,7 @@ def of_slices(encoder: FunctaEncoder, held_out: np.ndarray) -> list[dict[str, An
     for method, (parts, std) in found.items():
         row: dict[str, Any] = {"method": method}
         labels, asked = (most_probable(one[:, :, others]) for one in (parts, truth))
-        for label, name in ((1, "anterior"), (2, "posterior")):
-            each = [dice(a, b, label) for a, b in zip(labels, asked, strict=True)]
-            row[name] = round(float(np.mean(each)), 3)
+        row |= {name: mean_dice(labels, asked, label) for name, label in _NAMES.items()}
         row["covered"] = ""
         if std is not None:
             inside = np.abs(parts - truth)[:, :, others] < 1.645 * std[:, :, others]
@@ -176,9 +179,9 @@ def main() -> None:
         more = {"covered": round(100 * float(inside), 1), "meta-steps": encoder.n_iter_}
         entered(which, "field", found[..., 1:], **more)
         if which == "all":
-            parts = measured_parts(encoder, hidden, Gaussian(std=_STD))[0]
-            entered(which, "field, measured", parts)
-            slices = of_slices(encoder, held_out)
+            alone = measured_parts(encoder, hidden, Gaussian(std=_STD))
+            entered(which, "field, measured", alone[0])
+            slices = of_slices(encoder, held_out, alone)
         bound = encoder.inverse_transform(encoder.transform(held_out))[..., 1:]
         entered(which, "field, labels seen", bound)
         entered(which, "ridge", of_ridge(train[some], images))
