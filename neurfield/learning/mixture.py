@@ -15,7 +15,7 @@ from neurfield.learning.gaussians import Gaussians
 from neurfield.learning.noise import CorrelatedNoise, spectrum_of
 
 _NEIGHBOURS = 32  # numbers whose variances are widened alike
-_MOST_WIDER = 4.0  # that variances become by signals that a field has not seen
+_MOST_WIDER = 100.0  # that variances become by signals that a field has not seen
 
 Axes = tuple[np.ndarray, ...]
 
@@ -81,20 +81,28 @@ class SignalMixture:
         """
         if not len(self.directions):
             return self
-        around = self.directions.reshape(len(self.directions), -1).astype(np.float64)
-        lengths, rows = parted(rest.astype(np.float64), around)
-        along = np.average(np.square(lengths), axis=0, weights=weights)
-        of_directions = np.square(around).sum(axis=1)
-        beside = float(np.average(np.square(rows).sum(axis=1), weights=weights))
         gaussians = Gaussians(self.weights, self.means, self.covariances.astype(np.float64))
         of_latents = _wider(_smooth(gaussians.spread(latents, weights)))
-        longer = _wider(_smooth(along) / _smooth(of_directions)) ** 0.5
+        wider = replace(
+            self, covariances=gaussians.wider(of_latents).covariances.astype(np.float32)
+        )
+        return wider.stretched(Spread.of(rest, weights, self.directions, self.noise))
+
+    def stretched(self, spread: Spread) -> Self:
+        """Return it with directions as long, and noise as wide, as others lie around the field.
+
+        Parameters
+        ----------
+        spread : Spread
+            Of these.
+        """
+        order = np.arange(len(self.directions)), np.arange(len(spread.of_directions))
+        longer = _wider(np.interp(*order, spread.of_directions)) ** 0.5
         return replace(
             self,
-            covariances=gaussians.wider(of_latents).covariances.astype(np.float32),
             directions=self.directions * longer.reshape(-1, *[1] * (self.directions.ndim - 1)),
-            noise=self.noise * _wider(beside / float(self.noise.sum())),
-            spectrum=spectrum_of(rows, self.noise, weights).astype(np.float32),
+            noise=self.noise * _wider(spread.of_noise),
+            spectrum=spread.spectrum,
         )
 
     @cached_property
@@ -188,6 +196,52 @@ class SignalMixture:
             raise ValueError(f"the grid of the mixture must have {n_axes} monotone axes")
         if not all((array > 0).all() for array in (self.weights, self.noise, self.spectrum)):
             raise ValueError("weights, noise and spectrum of the mixture must be positive")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How signals lie around a field, of which directions and noise around it do not know.
+
+    Parameters
+    ----------
+    of_directions : array of shape (Q,)
+        Mean squares of factors of the directions, one where these are as long as signals reach.
+    of_noise : float
+        Mean square of what is beside, relative to the noise.
+    spectrum : float32 array of shape (*shape, c)
+        Of that.
+    """
+
+    of_directions: np.ndarray
+    of_noise: float
+    spectrum: np.ndarray
+
+    @classmethod
+    def of(
+        cls, rest: np.ndarray, weights: np.ndarray, directions: np.ndarray, noise: np.ndarray
+    ) -> Self:
+        """Measure it.
+
+        Parameters
+        ----------
+        rest : array of shape (n, N c)
+            What the field leaves of signals.
+        weights : array of shape (n,)
+            As how many each counts.
+        directions : array of shape (Q, *shape, c)
+            Around the field, one at least.
+        noise : array of shape (*shape, c)
+            Variance beside them.
+        """
+        around = directions.reshape(len(directions), -1).astype(np.float64)
+        lengths, rows = parted(rest.astype(np.float64), around)
+        along = np.average(np.square(lengths), axis=0, weights=weights)
+        beside = float(np.average(np.square(rows).sum(axis=1), weights=weights))
+        return cls(
+            _smooth(along) / _smooth(np.square(around).sum(axis=1)),
+            beside / float(noise.sum()),
+            spectrum_of(rows, noise, weights).astype(np.float32),
+        )
 
 
 def parted(rows: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

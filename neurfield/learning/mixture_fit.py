@@ -17,7 +17,7 @@ from neurfield.learning.gaussians import fit_gaussians
 from neurfield.learning.lapped.crops import Crops
 from neurfield.learning.lapped.deform import deformed
 from neurfield.learning.measured import tangent_of
-from neurfield.learning.mixture import SignalMixture, parted
+from neurfield.learning.mixture import SignalMixture, Spread, parted
 from neurfield.learning.noise import spectrum_of
 from neurfield.learning.solvers import InnerSolver
 from neurfield.learning.store import ContextStore
@@ -32,6 +32,7 @@ _SCATTERS = 20  # sums of squares of all latents that Gaussians take, and matric
 _LEAST_MOVES, _MOST_MOVES, _MOVED = 2, 16, 2048  # of each, and of all together about
 _WEIGHT_OF_MOVED = 0.5
 _MOST_OF_SPECTRUM = 2**22  # values of signals
+_HELD_OUT, _LEAST_HELD_OUT = 5, 8  # of so many signals, one; from so many on
 _LEAST_MOVE = 1e-6  # of the mean squared effect of a latent
 _LEAST_NOISE = 1e-3  # of the mean variance that fields leave
 _MOST_DECOMPOSED, _SVD_ROUNDS = 2048, 2  # values up to which all directions are found; beyond
@@ -105,11 +106,14 @@ def learn_mixture(
         spectrum.astype(np.float32),
         axes,
     )
-    if not len(store.aside):
-        return mixture
-    apart = store.batch(store.aside)
-    latents, rest = _encoded(field, closed, apart, shared)
-    return mixture.widened(latents.cpu().numpy(), rest.cpu().numpy(), _weight(apart))
+    shown = whole
+    if len(store.aside):
+        shown = store.batch(store.aside)
+        latents, rest = _encoded(field, closed, shown, shared)
+        mixture = mixture.widened(latents.cpu().numpy(), rest.cpu().numpy(), _weight(shown))
+    elif len(whole) >= _LEAST_HELD_OUT and len(directions):
+        mixture = mixture.stretched(_spread(left, weights, mixture, random))
+    return mixture
 
 
 def can_learn(field: Field, store: ContextStore) -> bool:
@@ -251,6 +255,33 @@ def _encoded(
 def _n_directions(field: Field, store: ContextStore) -> int:
     n_values, n_fits = _n_values(field, store), _n_fits(field, store)
     return max(1, min(_MOST_DIRECTIONS, n_fits // 4, n_values - 1, _MOST_NUMBERS // n_values))
+
+
+def _spread(
+    left: np.ndarray, weights: list[np.ndarray], mixture: SignalMixture, random: np.random.Generator
+) -> Spread:
+    """Return how far signals lie around the field of which directions have not been learnt.
+
+    Parameters
+    ----------
+    left : array of shape (k n, N c)
+        What fields leave of n signals, and of their moved versions after them.
+    weights : list of k arrays of shape (n,)
+        As how many each counts.
+    mixture : SignalMixture
+        With directions from all of them.
+    random : numpy.random.Generator
+        Of the signals that are held out.
+    """
+    n_signals = len(weights[0])
+    held_out = np.zeros(n_signals, dtype=bool)
+    held_out[random.permutation(n_signals)[: n_signals // _HELD_OUT]] = True
+    others = np.tile(~held_out, len(weights))
+    rows = left[others], np.concatenate(weights)[others]
+    directions, noise = _directions(*rows, len(mixture.directions), random)
+    shape = mixture.noise.shape
+    apart, weight = left[:n_signals][held_out], weights[0][held_out]
+    return Spread.of(apart, weight, directions.reshape(-1, *shape), noise.reshape(shape))
 
 
 def _beside_tangent(left: Tensor, field: Field, coords: Tensor) -> Tensor:
