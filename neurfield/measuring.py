@@ -289,7 +289,7 @@ def measured_values(
         of_unknown = left[1] * spread_of(found.factor, columns).reshape(shape[1:])
         # Those of a mixture hold as they are; one Gaussian's are calibrated.
         if len(around):
-            variance = of_unknown + left[0] * noise
+            variance = found.beside.narrowed(grain, of_unknown + left[0] * noise)
         else:
             told = (1.0 - left[0]) * posterior.total(np.zeros_like(of_unknown), coords)
             variance = posterior.total(of_unknown, coords) - told

@@ -12,7 +12,9 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import uniform_filter1d
 
 from neurfield.learning.gaussians import Gaussians
+from neurfield.learning.nodes import nodes_of
 from neurfield.learning.noise import CorrelatedNoise, spectrum_of
+from neurfield.learning.patch_prior import PatchPrior
 
 _NEIGHBOURS = 32  # numbers whose variances are widened alike
 _MOST_WIDER = 100.0  # that variances become by signals that a field has not seen
@@ -43,6 +45,8 @@ class SignalMixture:
         Of the noise, for each wave of cosines along the axes; its mean is one.
     axes : tuple of d arrays
         Of the grid, in normalised coordinates.
+    patches : PatchPrior, optional
+        What small patches of signals are like on that grid.
     """
 
     weights: np.ndarray
@@ -52,6 +56,7 @@ class SignalMixture:
     noise: np.ndarray
     spectrum: np.ndarray
     axes: Axes
+    patches: PatchPrior | None = None
 
     @property
     def n_latents(self) -> int:
@@ -110,6 +115,11 @@ class SignalMixture:
         """The noise."""
         return CorrelatedNoise(self.axes, self.noise, self.spectrum)
 
+    @cached_property
+    def nodes(self) -> np.ndarray:
+        """Normalised coordinates of the N nodes, of shape (N, d)."""
+        return nodes_of(self.axes)
+
     def at(self, coords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Read directions and noise between the nodes of their grid, linearly.
 
@@ -135,6 +145,7 @@ class SignalMixture:
         """Return arrays from which :meth:`from_state` rebuilds it."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {f"nodes_{i}": axis for i, axis in enumerate(self.axes)}
+        arrays |= {} if self.patches is None else self.patches.state()
         return {f"mixture_{name}": array for name, array in arrays.items()}
 
     @classmethod
@@ -155,7 +166,7 @@ class SignalMixture:
             return None
         axes = tuple(found.pop(f"nodes_{i}") for i in range(found["noise"].ndim - 1))
         found.setdefault("spectrum", np.ones_like(found["noise"]))  # files of before
-        return cls(**found, axes=axes)
+        return cls(patches=PatchPrior.from_state(found), **found, axes=axes)
 
     def check(self, n_latents: int, n_axes: int, n_channels: int) -> None:
         """Refuse what no fit leaves, such as what a damaged file holds.
@@ -196,6 +207,8 @@ class SignalMixture:
             raise ValueError(f"the grid of the mixture must have {n_axes} monotone axes")
         if not all((array > 0).all() for array in (self.weights, self.noise, self.spectrum)):
             raise ValueError("weights, noise and spectrum of the mixture must be positive")
+        if self.patches is not None:
+            self.patches.check(shape, n_channels)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,12 +14,15 @@ from torch import Tensor
 
 from neurfield.fields import Field, LappedField
 from neurfield.learning.context import Context
+from neurfield.learning.denoising import left_by_mixture, left_by_patches
 from neurfield.learning.gaussians import fit_gaussians
 from neurfield.learning.lapped.crops import Crops
 from neurfield.learning.lapped.deform import deformed
 from neurfield.learning.measured import tangent_of
 from neurfield.learning.mixture import SignalMixture, Spread, parted
 from neurfield.learning.noise import spectrum_of
+from neurfield.learning.patch_prior import PatchPrior
+from neurfield.learning.patch_prior_fit import learn_patch_prior, operations_of_patch_prior
 from neurfield.learning.solvers import InnerSolver
 from neurfield.learning.store import ContextStore
 from neurfield.memory import at_once
@@ -35,6 +39,9 @@ _MOST_OF_SPECTRUM = 2**22  # values of signals
 _HELD_OUT, _LEAST_HELD_OUT = 5, 8  # of so many signals, one; from so many on
 _LEAST_MOVE = 1e-6  # of the mean squared effect of a latent
 _LEAST_NOISE = 1e-3  # of the mean variance that fields leave
+# Noise with which patches are tried, as a part of their root mean square; and how much less of it
+# they must leave, as signals that fields were trained with look simpler than others.
+_TRIED_NOISE, _TRIED_SIGNALS, _BETTER = 0.5, 8, 0.8
 _MOST_DECOMPOSED, _SVD_ROUNDS = 2048, 2  # values up to which all directions are found; beyond
 
 
@@ -113,7 +120,10 @@ def learn_mixture(
         mixture = mixture.widened(latents.cpu().numpy(), rest.cpu().numpy(), _weight(shown))
     elif len(whole) >= _LEAST_HELD_OUT and len(directions):
         mixture = mixture.stretched(_spread(left, weights, mixture, random))
-    return mixture
+    patches = learn_patch_prior(whole.values.cpu().numpy(), weight, shape[:-1], effort, random)
+    if patches is None or not _is_better(patches, mixture, field, shown, random):
+        return mixture
+    return replace(mixture, patches=patches)
 
 
 def can_learn(field: Field, store: ContextStore) -> bool:
@@ -173,7 +183,9 @@ def operations_of_mixture(field: Field, store: ContextStore) -> float:
     n_directions = _n_directions(field, store)
     of_directions = 2 * (2 + 2 * _SVD_ROUNDS) * n_directions
     of_values = n_fits * n_values * (n_latents + of_directions + _multiplications(field))
-    return of_values + _SCATTERS * n_latents**2 * n_fits
+    shape = [len(axis) for axis in store.grids[0].group.axes]
+    of_patches = operations_of_patch_prior(shape, field.out_dim)
+    return of_values + _SCATTERS * n_latents**2 * n_fits + of_patches
 
 
 def footprint_of_mixture(field: Field, store: ContextStore) -> float:
@@ -282,6 +294,22 @@ def _spread(
     shape = mixture.noise.shape
     apart, weight = left[:n_signals][held_out], weights[0][held_out]
     return Spread.of(apart, weight, directions.reshape(-1, *shape), noise.reshape(shape))
+
+
+def _is_better(
+    patches: PatchPrior,
+    mixture: SignalMixture,
+    field: Field,
+    shown: Context,
+    random: np.random.Generator,
+) -> bool:
+    """Tell whether patches take more noise away than all that is known of whole signals."""
+    variance = (_TRIED_NOISE * patches.rms) ** 2
+    values = shown.values[:_TRIED_SIGNALS].float().cpu()
+    shape, seed = mixture.noise.shape[:-1], int(random.integers(2**31))
+    jacobian = tangent_of(field, shown.coords)[1].flatten(1)
+    by_mixture = left_by_mixture(mixture, jacobian, variance)
+    return left_by_patches(patches, values, shape, variance, seed) < _BETTER * by_mixture
 
 
 def _beside_tangent(left: Tensor, field: Field, coords: Tensor) -> Tensor:

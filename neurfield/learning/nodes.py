@@ -62,10 +62,14 @@ def read(matrix: csr_array | None, values: np.ndarray) -> np.ndarray:
     return np.asarray(found.reshape(-1, *columns.shape[1:]).transpose(1, 0, 2))
 
 
+def nodes_of(axes: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the coordinates of the nodes, of shape (N, d), the last axis fastest."""
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+
+
 def _are_nodes(axes: Sequence[np.ndarray], coords: np.ndarray) -> bool:
-    nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(coords.shape)
     extent = max(float(np.ptp(axis)) for axis in axes)
-    return bool(np.abs(nodes - coords).max() < _ON_NODES * extent)
+    return bool(np.abs(nodes_of(axes) - coords).max() < _ON_NODES * extent)
 
 
 def _between(axis: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -53,9 +53,13 @@ class CorrelatedNoise:
         """Return C D of values of shape (n, N, c), the transpose of :meth:`values`."""
         return self._coloured(self._scale * values)
 
-    def _coloured(self, numbers: np.ndarray) -> np.ndarray:
+    def precise(self, values: np.ndarray) -> np.ndarray:
+        """Return the inverse covariance times values of shape (n, N, c)."""
+        return self._coloured(values / self._scale, -2) / self._scale
+
+    def _coloured(self, numbers: np.ndarray, power: int = 1) -> np.ndarray:
         coefficients = self._cosines.coefficients(numbers.reshape(len(numbers), -1))
-        return self._cosines.values(self._root * coefficients).reshape(numbers.shape)
+        return self._cosines.values(self._root**power * coefficients).reshape(numbers.shape)
 
     @cached_property
     def _scale(self) -> np.ndarray:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from neurfield.learning.measured.grain import Grain
+from neurfield.learning.measured.grain import Correlated, Grain
+from neurfield.learning.measured.patchwise import Patchwise, patchwise
 from neurfield.learning.measured.problem import Problem
 from neurfield.learning.solvers.conjugate_gradients import conjugate_gradients
 
@@ -34,12 +36,15 @@ class Beside(NamedTuple):
         Which part of the variance of ε is left, at the nodes of z.
     moves : float64 Tensor of shape (n, U)
         Of what is unknown, as far as it may be from the most probable one.
+    patchwise : Patchwise, optional
+        What patches say of the signal, where it is known what they are like.
     """
 
     grain: Grain
     numbers: Tensor
     left: Tensor
     moves: Tensor
+    patchwise: Patchwise | None = None
 
     def values(self, grain: Grain) -> Tensor:
         """Return ε at some points, of shape (M, c).
@@ -49,7 +54,25 @@ class Beside(NamedTuple):
         grain : Grain
             K at these points.
         """
+        if self.patchwise is not None:
+            assert isinstance(grain, Correlated)
+            return self.patchwise.at(grain)
         return grain.told(self.grain, self.numbers[:1], self.left)[0][0]
+
+    def narrowed(self, grain: Grain, variance: np.ndarray) -> np.ndarray:
+        """Return the variance of values at some points, which patches make smaller.
+
+        Parameters
+        ----------
+        grain : Grain
+            K at these points.
+        variance : array of shape (M, c)
+            By all else.
+        """
+        if self.patchwise is None:
+            return variance
+        assert isinstance(grain, Correlated)
+        return self.patchwise.left(grain, variance)
 
     def parts(self, grain: Grain, columns: Tensor) -> tuple[Tensor, Tensor]:
         """Return which parts of two variances are left at some points.
@@ -113,7 +136,8 @@ def values_beside(problem: Problem, unknown: Tensor, factor: Tensor, n_probes: i
     signs = signs.double()
     normal = torch.randn(len(factor), n_probes, generator=generator, dtype=factor.dtype)
     moves = torch.linalg.solve_triangular(factor.T, normal, upper=True).T
-    sides = [(here.slope / curvature)[None], moves @ problem.columns]
+    target = here.slope / curvature
+    sides = [target[None], moves @ problem.columns]
     if n_probes:
         sides.append(measured(grain.relative_back(signs)))
     weights = conjugate_gradients(
@@ -128,7 +152,13 @@ def values_beside(problem: Problem, unknown: Tensor, factor: Tensor, n_probes: i
     left = numbers.new_ones(grain.shape)
     if n_probes:
         left = (1.0 - _told(signs * grain.relative(of_signs))).clamp(_LEAST_NOISE, 1.0)
-    return Beside(grain, numbers, left, moves)
+    beside = Beside(grain, numbers, left, moves)
+    mixture = shared.mixture
+    if mixture is None or mixture.patches is None or problem.likelihood.is_bounded:
+        return beside
+    assert isinstance(grain, Correlated)
+    start = grain.at_nodes(numbers[:1])[0]
+    return beside._replace(patchwise=patchwise(problem, unknown, target, noise, start))
 
 
 def _told(products: Tensor) -> Tensor:

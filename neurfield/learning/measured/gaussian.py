@@ -17,7 +17,6 @@ from neurfield.fields.lapped import LappedField
 from neurfield.learning.lapped.posterior import LappedPosterior
 from neurfield.learning.measured.grain import Correlated, Grain, Independent
 from neurfield.learning.mixture import SignalMixture
-from neurfield.learning.noise import CorrelatedNoise
 from neurfield.learning.posterior import Posterior
 from neurfield.learning.solvers.tangent import Tangent, cholesky
 from neurfield.memory import at_once
@@ -91,14 +90,14 @@ class Known:
         Takes normalised points, an array of shape (M, d); returns the directions, of shape
         (Q, M, c), that come with these factors, and the variance of a value beside them, of shape
         (M, c), in scaled units and their square.
-    noise : CorrelatedNoise, optional
-        What values beside them are; by default, independent at each point.
+    mixture : SignalMixture, optional
+        Where all this is from; without one, values beside them are independent at each point.
     """
 
     whole: LatentGaussian
     parts: list[LatentGaussian]
     around: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-    noise: CorrelatedNoise | None = None
+    mixture: SignalMixture | None = None
 
     def grain(self, coords: np.ndarray, variance: np.ndarray) -> Grain:
         """Return values beside the directions, at points.
@@ -110,9 +109,9 @@ class Known:
         variance : array of shape (M, c)
             Of each, as :attr:`around` has it.
         """
-        if self.noise is None:
+        if self.mixture is None:
             return Independent(coords, variance)
-        return Correlated(coords, variance, self.noise)
+        return Correlated(coords, variance, self.mixture.beside)
 
 
 def known_of(posterior: Any, field: Field) -> Known:
@@ -133,7 +132,7 @@ def known_of(posterior: Any, field: Field) -> Known:
         whole = parts[0]
         if len(parts) > 1:
             whole = LatentGaussian.of(*mixture.moments()).beside(0.0 * one, one)
-        return Known(whole, parts, mixture.at, mixture.beside)
+        return Known(whole, parts, mixture.at, mixture)
     whole, variance = _one_gaussian(posterior, field)
 
     def around(coords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

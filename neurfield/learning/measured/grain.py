@@ -121,11 +121,10 @@ class Correlated(Grain):
         return self._noise.shape
 
     def values(self, numbers: Tensor) -> Tensor:
-        return torch.as_tensor(read(self._reader, self._noise.values(numbers.numpy())))
+        return self.read(self.at_nodes(numbers))
 
     def back(self, values: Tensor) -> Tensor:
-        transpose = None if self._reader is None else self._reader.T
-        return torch.as_tensor(self._noise.back(read(transpose, values.numpy())))
+        return torch.as_tensor(self._noise.back(self.read_back(values).numpy()))
 
     def relative(self, numbers: Tensor) -> Tensor:
         return torch.as_tensor(self._noise.values(numbers.numpy()) / self._noise.std)
@@ -134,8 +133,30 @@ class Correlated(Grain):
         return torch.as_tensor(self._noise.back(values.numpy() / self._noise.std))
 
     def told(self, there: Grain, numbers: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
-        here = read(self._reader, left[None].numpy())[0]
-        return self.values(numbers), torch.as_tensor(here)
+        return self.values(numbers), self.read(left[None])[0]
+
+    def at_nodes(self, numbers: Tensor) -> Tensor:
+        """Return values at the nodes, of shape (n, N, c), of numbers z."""
+        return torch.as_tensor(self._noise.values(numbers.numpy()))
+
+    def precise(self, values: Tensor) -> Tensor:
+        """Return the inverse covariance times values at the nodes, of shape (n, N, c)."""
+        return torch.as_tensor(self._noise.precise(values.numpy()))
+
+    def read(self, values: Tensor) -> Tensor:
+        """Return what values at the nodes, of shape (n, N, c), are at the points: (n, M, c)."""
+        return torch.as_tensor(read(self._reader, values.numpy()))
+
+    def read_back(self, values: Tensor) -> Tensor:
+        """Return the transpose of :meth:`read`."""
+        transpose = None if self._reader is None else self._reader.T
+        return torch.as_tensor(read(transpose, values.numpy()))
+
+    def gathered(self, values: Tensor) -> Tensor:
+        """Return means of values of shape (M, c) around each node; of all where none is around."""
+        total = self.read_back(values[None])[0]
+        weight = self.read_back(torch.ones_like(values)[None])[0]
+        return torch.where(weight > 0, total / weight.clamp_min(1e-300), values.mean(dim=0))
 
     @cached_property
     def _reader(self) -> csr_array | None:

@@ -18,6 +18,7 @@ from neurfield.learning.measured.gaussian import Known, LatentGaussian, tangent_
 from neurfield.learning.measured.grain import Grain
 from neurfield.learning.measured.map import Measured, real_rows
 from neurfield.learning.measured.points import AtPoints
+from neurfield.learning.mixture import SignalMixture
 from neurfield.learning.solvers.tangent import cholesky
 
 _AT_ONCE = 256  # columns that an operator takes in one go
@@ -47,6 +48,8 @@ class Shared:
         What is measured where scaled values are zero.
     grain : Grain
         Values beside all these.
+    mixture : SignalMixture, optional
+        Where all this is from.
     of_values : Tensor of shape (m,)
         Variance of measurements that comes from them.
     shape : tuple of int
@@ -64,6 +67,7 @@ class Shared:
     origin: Tensor
     at_zero: Tensor
     grain: Grain
+    mixture: SignalMixture | None
     of_values: Tensor
     shape: tuple[int, ...]
     is_complex: bool
@@ -116,6 +120,7 @@ class Shared:
             origin,
             zero,
             grain,
+            known.mixture,
             torch.as_tensor(measured.variance(grain)),
             of_zeros.shape[1:],
             np.iscomplexobj(of_zeros),
