@@ -13,7 +13,7 @@ from neurfield import FunctaEncoder
 from neurfield.errors import FileError
 from neurfield.fields import Lapped
 from neurfield.likelihoods import Gaussian
-from neurfield.operators import Identity, Radon
+from neurfield.operators import Identity, Mask, Radon
 from neurfield.signals import grid_points
 
 SHAPE = (10, 12)
@@ -166,3 +166,16 @@ def test_signals_with_gaps_or_of_cells_have_none():
     gaps = FunctaEncoder(8, hidden_dim=16, field="siren", max_iter=2, random_state=0).fit(X)
     assert cells.codec_.posterior.mixture is gaps.codec_.posterior.mixture is None
     assert np.isfinite(gaps.transform(measured(pictures(2, 10)), operator=RADON)).all()
+
+
+def test_noise_is_as_wide_as_that_of_signals_that_directions_do_not_know():
+    draw = np.random.default_rng(0)
+    X = draw.standard_normal((90, *SHAPE))  # which nothing describes
+    encoder = FunctaEncoder(4, hidden_dim=8, field="siren", max_iter=2, random_state=0).fit(X[:60])
+    half = Mask(SHAPE, draw.random(SHAPE) < 0.5)
+    how = {"operator": half, "likelihood": Gaussian(std=0.1)}
+    Y = half.apply(X[60:].reshape(30, -1, 1)) + 0.1 * draw.standard_normal((30, half.mask.sum()))
+    Z = encoder.transform(Y, **how)
+    values, std = encoder.inverse_transform(Z, observed=Y, return_std=True, **how)
+    inside = np.abs(values - X[60:]) < 1.645 * std
+    assert 0.85 < inside[:, ~half.mask].mean() < 0.95
