@@ -152,13 +152,12 @@ def values_beside(problem: Problem, unknown: Tensor, factor: Tensor, n_probes: i
     left = numbers.new_ones(grain.shape)
     if n_probes:
         left = (1.0 - _told(signs * grain.relative(of_signs))).clamp(_LEAST_NOISE, 1.0)
-    beside = Beside(grain, numbers, left, moves)
-    mixture = shared.mixture
-    if mixture is None or mixture.patches is None or problem.likelihood.is_bounded:
-        return beside
-    assert isinstance(grain, Correlated)
-    start = grain.at_nodes(numbers[:1])[0]
-    return beside._replace(patchwise=patchwise(problem, unknown, target, noise, start))
+    mixture, of_patches = shared.mixture, None
+    if mixture is not None and mixture.patches is not None and not problem.likelihood.is_bounded:
+        assert isinstance(grain, Correlated)
+        start = grain.at_nodes(numbers[:1])[0]
+        of_patches = patchwise(problem, unknown, target, noise, start)
+    return Beside(grain, numbers, left, moves, of_patches)
 
 
 def _told(products: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class Shared:
         What is measured where scaled values are zero.
     grain : Grain
         Values beside all these.
-    mixture : SignalMixture, optional
+    mixture : SignalMixture or None
         Where all this is from.
     of_values : Tensor of shape (m,)
         Variance of measurements that comes from them.
