@@ -206,12 +206,24 @@ def places_of(
     for n, side, start in zip(shape, sides, first, strict=True):
         last = n - side
         starts.append(np.unique(np.concatenate([[0], np.arange(start, last, stride), [last]])))
-    within = [np.arange(side) for side in sides]
-    from_first, from_start = (
-        np.ravel_multi_index(np.meshgrid(*along, indexing="ij"), tuple(shape)).ravel()
-        for along in (starts, within)
-    )
-    return torch.as_tensor(from_first[:, None] + from_start)
+    return torch.as_tensor(nodes_from(np.meshgrid(*starts, indexing="ij"), shape, sides))
+
+
+def nodes_from(
+    starts: Sequence[np.ndarray], shape: Sequence[int], sides: Sequence[int]
+) -> np.ndarray:
+    """Return the nodes of patches, of shape (n, S), as flat numbers.
+
+    Parameters
+    ----------
+    starts : sequence of d int arrays
+        Where each begins along each axis.
+    shape, sides
+        As :func:`places_of` takes them.
+    """
+    within = np.meshgrid(*(np.arange(side) for side in sides), indexing="ij")
+    first, others = (np.ravel_multi_index(one, tuple(shape)).ravel() for one in (starts, within))
+    return first[:, None] + others
 
 
 def _averaged(patches: Tensor, places: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
-from neurfield.learning.patch_prior import PatchPrior
+from neurfield.learning.patch_prior import PatchPrior, nodes_from
 
 _SIDES = {1: 16, 2: 6, 3: 4}  # nodes of a patch, by the axes of signals
 _SIDE, _MOST_NUMBERS = 2, 128  # of more axes; of a patch
@@ -116,10 +116,6 @@ def _drawn(
     starts = [
         random.integers(n - side + 1, size=n_patches) for n, side in zip(shape, sides, strict=True)
     ]
-    within = np.meshgrid(*(np.arange(side) for side in sides), indexing="ij")
-    flat = (
-        np.ravel_multi_index(starts, shape)[:, None] + np.ravel_multi_index(within, shape).ravel()
-    )
-    patches = values[signals[:, None], flat]
+    patches = values[signals[:, None], nodes_from(starts, shape, sides)]
     patches -= patches.mean(axis=1, keepdims=True)
     return patches.reshape(n_patches, -1)
