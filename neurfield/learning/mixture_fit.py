@@ -181,7 +181,8 @@ def operations_of_mixture(field: Field, store: ContextStore) -> float:
     n_values, n_fits = _n_values(field, store), _n_fits(field, store)
     n_latents = field.latent_dim
     n_directions = _n_directions(field, store)
-    of_directions = 2 * (2 + 2 * _SVD_ROUNDS) * n_directions
+    times = 1 if len(store.aside) else 2  # without those that are held out, too
+    of_directions = 2 * (2 + 2 * _SVD_ROUNDS) * n_directions * times
     of_values = n_fits * n_values * (n_latents + of_directions + _multiplications(field))
     shape = [len(axis) for axis in store.grids[0].group.axes]
     of_patches = operations_of_patch_prior(shape, field.out_dim)
