@@ -13,7 +13,7 @@ from neurfield.learning.measured.shared import Shared
 from neurfield.likelihoods import Likelihood
 
 _SHORTENINGS, _SHORTEN = 6, 0.4
-_LEAST_GAIN = 1e-3  # of the objective, for another step to be taken
+_LEAST_GAIN = 1e-5  # of the objective, for another step to be taken
 
 
 @dataclass(frozen=True)
