@@ -16,6 +16,7 @@ import xarray as xr
 
 from neurfield.datasets import digits as bundled_digits
 from neurfield.datasets import load_nifti, load_npz, load_wfdb
+from neurfield.evaluation.studies.sources import smear_crops
 
 N_TRAIN_VOLUMES = 150
 
@@ -99,20 +100,7 @@ def _resample(volumes: list[xr.DataArray], shape: tuple[int, int, int]) -> xr.Da
 
 def smears(folder: Path, size: int, n_train: int, n_held_out: int, seed: int = 0) -> Split:
     """Crops of blood smear pictures in colour, halved; train and test pictures are apart."""
-    from PIL import Image
-
-    random = np.random.default_rng(seed)
-    pictures = []
-    for path in sorted((folder / "blood_smear").glob("*.jpg")):
-        with Image.open(path) as picture:
-            half = (picture.width // 2, picture.height // 2)
-            pictures.append(
-                np.asarray(picture.convert("RGB").resize(half, Image.Resampling.LANCZOS))
-            )
-    order = random.permutation(len(pictures))
-    n_test = len(pictures) // 5
-    held_out = _crops([pictures[i] for i in order[:n_test]], size, n_held_out, random)
-    return Split(_crops([pictures[i] for i in order[n_test:]], size, n_train, random), held_out)
+    return Split(*smear_crops(folder / "blood_smear", size, n_train, n_held_out, seed))
 
 
 def large_smears(folder: Path, size: int, n_pictures: int) -> np.ndarray:
@@ -121,17 +109,6 @@ def large_smears(folder: Path, size: int, n_pictures: int) -> np.ndarray:
     beside = ((0, 0), (0, max(0, size - 224)), (0, max(0, size - 224)), (0, 0))
     continued = np.pad(np.round(255 * crops).astype(np.uint8), beside, mode="symmetric")
     return continued[:, :size, :size]
-
-
-def _crops(
-    pictures: list[np.ndarray], size: int, n_crops: int, random: np.random.Generator
-) -> xr.DataArray:
-    crops = np.empty((n_crops, size, size, 3), dtype=np.float32)
-    for crop in crops:
-        picture = pictures[random.integers(len(pictures))]
-        y, x = (random.integers(n - size + 1) for n in picture.shape[:2])
-        crop[:] = picture[y : y + size, x : x + size] / np.float32(255)
-    return xr.DataArray(crops, dims=("sample", "y", "x", "channel"))
 
 
 def slices(folder: Path) -> Split:

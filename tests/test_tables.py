@@ -12,12 +12,13 @@ from sklearn.decomposition import PCA
 
 from neurfield import FunctaEncoder, NeuralField, list_presets
 from neurfield.cli import main
-from neurfield.cli.tables import NAMES
+from neurfield.cli.experiment import NAMES
 from neurfield.datasets import digits
 from neurfield.evaluation import psnr
 from neurfield.evaluation.tables import TABLES, Budget, CellStore, Table, make_data, run_table
 from neurfield.evaluation.tables.base import summarise
 from neurfield.evaluation.tables.fits import encoder_methods, kept_mebibytes
+from neurfield.evaluation.tables.machine import machine
 from neurfield.evaluation.tables.singles import SINGLES, measure_single, single_settings
 from neurfield.learning import Cavia, Learner
 
@@ -120,7 +121,10 @@ def test_an_interrupted_table_goes_on(data, fits, tmp_path, monkeypatch):
 
 
 class OneThatFails(Table):
+    """Fails in one cell of two."""
+
     name = "failing"
+    title = "Failures"
     row_keys = ("cell",)
     computed = 0
 
@@ -146,13 +150,59 @@ def test_a_cell_that_cannot_be_computed_says_why(data, tmp_path):
     assert (good["error"], good["psnr"]) == ("", "1.0")
     run_table(OneThatFails(), data, BUDGET, tmp_path, quiet)
     assert OneThatFails.computed == 3  # what failed is tried again, what is finished is not
+    text = (tmp_path / "failing.md").read_text()
+    assert "| cell | psnr | not possible |\n| --- | --- | --- |\n| 0 |  | no such thing |" in text
+
+
+def test_a_table_without_a_finished_cell_is_refused(data, tmp_path):
+    class Hopeless(OneThatFails):
+        def cells(self, data, budget):
+            return [{"cell": 0}]
+
+    with pytest.raises(ValueError, match=r"none of the 1 cells of 'failing' .*: no such thing"):
+        run_table(Hopeless(), data, BUDGET, tmp_path, quiet)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_in_markdown_says_what_where_and_how(data, tmp_path):
+    class Chosen(OneThatFails):
+        """Two cells.
+
+        Nothing else.
+        """
+
+        def compute(self, settings, data):
+            return {"psnr": 30.123 + settings["cell"], "ssim": 0.91234, "meta_steps": 1234.0}
+
+        def draw(self, rows, figure):
+            figure.subplots().plot([row["psnr"] for row in rows])
+
+    run_table(Chosen(), data, BUDGET, tmp_path, quiet, "make it so")
+    text = (tmp_path / "failing.md").read_text()
+    assert text.startswith("# Failures\n\nTwo cells.\n\nNothing else.\n")
+    assert "```sh\nmake it so\n```" in text
+    assert "- 45 signals of 8 × 8 points to learn from\n- 15 others to measure on\n" in text
+    assert f"- {machine()}\n" in text
+    assert "| cell | psnr | ssim | meta steps |" in text
+    assert "| 1 | 31.12 | 0.912 | 1234 |" in text
+    assert "![Failures](failing.svg)" in text
+    assert "<svg" in (tmp_path / "failing.svg").read_text()
+
+
+def test_cells_of_another_machine_say_so(data, tmp_path):
+    run_table(OneThatFails(), data, BUDGET, tmp_path, quiet)
+    path = tmp_path / "failing.jsonl"
+    path.write_text(path.read_text().replace(json.dumps(machine())[1:-1], "an abacus"))
+    run_table(OneThatFails(), data, BUDGET, tmp_path, quiet)
+    assert "- an abacus\n" in (tmp_path / "failing.md").read_text()
+    assert machine() not in (tmp_path / "failing.md").read_text()
 
 
 def test_a_damaged_store_is_named(tmp_path):
     path = tmp_path / "t.jsonl"
     store = CellStore(path)
     key = store.key("data", {"a": 1})
-    store.add(key, {"psnr": 1.5})
+    store.add(key, {"psnr": 1.5}, "a machine")
     assert CellStore(path).get(store.key("data", {"a": 1})) == {"psnr": 1.5}
     assert CellStore(path).get(store.key("other", {"a": 1})) is None
     path.write_text(path.read_text() + '{"key": 1')
@@ -405,25 +455,25 @@ def test_signals_are_resampled_over_their_own_extent():
 # --- The command ---------------------------------------------------------------------------------
 
 
-def evaluate(*arguments):
-    return main(["evaluate", *map(str, arguments)])
+def experiment(*arguments):
+    return main(["experiment", *map(str, arguments)])
 
 
 def test_one_command_writes_a_table(capsys, tmp_path):
     options = [f"--set={name}={value}" for name, value in TINY.items()]
     command = ["schedule", "digits", "--limit", "40", "-o", tmp_path / "out", "--latent-dim", "4"]
-    assert evaluate(*command, "--seeds", "0", "1", *options) == 0
+    assert experiment(*command, "--seeds", "0", "1", *options) == 0
     out = capsys.readouterr().out
-    assert "learns from   30 signals of 8 × 8" in out
+    assert "30 signals of 8 × 8 points to learn from" in out
     assert "[8/8]" in out
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["schedule.csv", "schedule.jsonl", "schedule.png"]
+    assert names == [f"schedule.{ending}" for ending in ("csv", "jsonl", "md", "png", "svg")]
     rows = read_csv(tmp_path / "out" / "schedule.csv")
     assert [row["cells"] for row in rows] == ["2"] * 4
     assert all(float(row["psnr_std"]) >= 0 for row in rows)
     cell = json.loads((tmp_path / "out" / "schedule.jsonl").read_text().splitlines()[0])
     assert cell["key"]["settings"]["parameters"]["latent_dim"] == 4
-    assert evaluate(*command, "--seeds", "0", "1", *options) == 0
+    assert experiment(*command, "--seeds", "0", "1", *options) == 0
     assert capsys.readouterr().out.count("finished before") == 8
 
 
@@ -431,10 +481,10 @@ def test_splits_of_a_file(capsys, tmp_path):
     images = digits().values[:60]
     np.savez(tmp_path / "a.npz", train_images=images[:40], test_images=images[40:])
     options = ["--methods", "mean", "--splits", "train", "test", "-o", tmp_path]
-    assert evaluate("methods", tmp_path / "a.npz", *options) == 0
+    assert experiment("methods", tmp_path / "a.npz", *options) == 0
     out = capsys.readouterr().out
-    assert "learns from   40 signals" in out
-    assert "measured on   20 signals" in out
+    assert "40 signals of 8 × 8 points to learn from" in out
+    assert "20 others to measure on" in out
 
 
 @pytest.mark.parametrize(
@@ -442,9 +492,12 @@ def test_splits_of_a_file(capsys, tmp_path):
     [
         (["methods", "digits"], "-o FOLDER"),
         (["methods", "digits", "-o", "nowhere/out"], "nowhere: no such folder"),
-        (["methods", "digits", "--json", "a.json"], "--json belongs to a MODEL"),
-        (["a.field", "digits", "--full"], "--full belongs to a TABLE"),
-        (["a.field", "digits", "--latent-dim", "3"], "--latent-dim belongs to a TABLE"),
+        (["methods", "digits", "--json", "a.json"], "unrecognized arguments: --json"),
+        (["a.field", "digits"], "invalid choice: 'a.field'"),
+        (["methods", "digits", "-o", ".", "--only", "a"], "--only belongs to 'all'"),
+        (["all", ".", "-o", ".", "--grid", "3"], "--grid belongs to a single experiment"),
+        (["all", ".", "-o", ".", "--only", "gamma-none"], "there is no study 'gamma-none'"),
+        (["all", ".", "-o", "."], "has none of mitbih"),
         (["methods", "digits", "-o", ".", "--set", "a"], "--set takes NAME=VALUE, got 'a'"),
         (["omega", "digits", "-o", ".", "--set", "depth=3"], "'varpro' has no parameter 'depth'"),
         (
@@ -455,7 +508,7 @@ def test_splits_of_a_file(capsys, tmp_path):
 )
 def test_wrong_usage_is_one_line(capsys, monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
-    assert evaluate(*arguments) == 2
+    assert experiment(*arguments) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

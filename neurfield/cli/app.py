@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
 from neurfield import __version__
-from neurfield.cli import decode, demo, evaluate, fit, info, transform
+from neurfield.cli import decode, demo, evaluate, experiment, fit, info, transform
 from neurfield.cli.formatting import HelpFormatter
 
-_COMMANDS = (demo, fit, transform, decode, evaluate, info)
+_COMMANDS = (demo, fit, transform, decode, evaluate, experiment, info)
 
 _UNEXPECTED = 70  # what sysexits.h calls an internal software error
 
@@ -75,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         args = build_parser().parse_args(argv)
+        args.command_line = shlex.join(["neurfield", *(sys.argv[1:] if argv is None else argv)])
     except SystemExit as stop:
         return int(stop.code or 0)
     try:

@@ -1,4 +1,4 @@
-"""``neurfield evaluate``: how well a field reconstructs and separates signals, and the tables."""
+"""``neurfield evaluate``: how well a field reconstructs and separates signals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from neurfield.cli import tables
+from neurfield.cli.experiment import NAMES
 from neurfield.cli.formatting import add_command
 from neurfield.cli.inputs import add_input, describe, labels_of, read_input_of
 from neurfield.cli.outputs import add_overwrite, check_output
@@ -16,20 +16,15 @@ _EPILOG = """\
 examples:
   neurfield evaluate digits.field digits --limit 500
   neurfield evaluate xray.field pneumoniamnist.npz --split test --json xray.json
-  neurfield evaluate methods pneumoniamnist.npz --splits train test -o xray/
-  neurfield evaluate gamma mitbih/ --splits ds1 ds2 -o ecg/ --seeds 0 1 2
 
-A MODEL encodes and decodes each signal on its own grid. PSNR is in decibel
+The model encodes and decodes each signal on its own grid. PSNR is in decibel
 relative to the range of values seen in fit; MSE is in the data's own units,
 squared. The baseline is what a field has to beat that knows nothing of the
 single signal: the mean of all signals given (of volumes of various shapes,
 each one's own mean value). Where the input has labels, 5 nearest neighbours
 classify the latents in a stratified cross-validation.
 
-A TABLE fits what it compares, and measures it on signals held out:
-{tables}
-It writes FOLDER/TABLE.csv and .png. Cells that are finished are kept in
-FOLDER/TABLE.jsonl; stopped and run again, the command goes on where it was."""
+Tables that compare methods are made by 'neurfield experiment'."""
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -39,49 +34,33 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "evaluate",
         help="measure how well signals are reconstructed and classified",
         description="Measure how well signals are reconstructed and, if they have labels, "
-        "classified from their latents; or compute a whole table of comparisons.",
-        epilog=_EPILOG.format(tables=tables.listing()),
+        "classified from their latents.",
+        epilog=_EPILOG,
     )
-    parser.add_argument(
-        "what",
-        metavar="MODEL|TABLE",
-        help="file that 'neurfield fit' saved, or the name of a table",
-    )
+    parser.add_argument("model", metavar="MODEL", help="file that 'neurfield fit' saved")
     add_input(parser)
-    model = parser.add_argument_group("options of a MODEL")
-    model.add_argument(
+    parser.add_argument(
         "--json", type=Path, metavar="PATH", help="write all figures, those of each signal too"
     )
-    model.add_argument(
+    parser.add_argument(
         "--each", action="store_true", help="print the figures of each signal, not only the spread"
     )
-    add_overwrite(model)
-    tables.add_options(parser)
+    add_overwrite(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
-    """Evaluate a model, or compute a table."""
-    if args.what in tables.NAMES:
-        for option in ("json", "each", "overwrite"):
-            if getattr(args, option):
-                raise ValueError(f"--{option} belongs to a MODEL, not to the table {args.what!r}")
-        tables.run(args)
-    else:
-        tables.refuse_options(args)
-        _run_model(args)
-
-
-def _run_model(args: argparse.Namespace) -> None:
     """Encode, decode, compare, print."""
+    if args.model in NAMES and not Path(args.model).exists():
+        raise ValueError(f"{args.model!r} is a table: use 'neurfield experiment {args.model} ...'")
     if args.json is not None:
-        check_output(args.json, args.overwrite, (".json",), (args.what, args.input))
+        check_output(args.json, args.overwrite, (".json",), (args.model, args.input))
 
     from neurfield.atomic import replacing
     from neurfield.cli.models import load_model
     from neurfield.evaluation import cross_validated_neighbors, reconstruction
 
-    encoder = load_model(Path(args.what))
+    encoder = load_model(Path(args.model))
     signals = read_input_of(encoder, args)
     latents = encoder.transform(signals)
     measured = reconstruction(encoder, signals, latents)

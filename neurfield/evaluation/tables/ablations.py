@@ -37,6 +37,7 @@ class ContextRatios(Table):
     """
 
     name = "gamma"
+    title = "Reduced contexts"
     row_keys = ("gamma",)
     ratios = (1.0, 0.5, 0.25, 0.1, 0.05)
 
@@ -67,6 +68,7 @@ class Omegas(Table):
     """A grid over ω_1 and δ = ω_K/ω_1, for a fixed number of steps."""
 
     name = "omega"
+    title = "Frequencies"
     row_keys = ("omega_1", "delta")
     reduced = (10.0, 20.0, 30.0, 50.0), (1.0, 2.0, 4.0, 8.0)
     full = (5.0, 10.0, 20.0, 30.0, 40.0, 50.0), (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
@@ -109,6 +111,7 @@ class Schedules(Table):
     """A constant and a cosine-annealed learning rate, for both learners."""
 
     name = "schedule"
+    title = "Learning-rate schedules"
     row_keys = ("method", "lr_schedule")
 
     def cells(self, data: TableData, budget: Budget) -> list[Cell]:
@@ -134,6 +137,7 @@ class Components(Table):
     """Each learner as it is, and with one of its parts taken away."""
 
     name = "components"
+    title = "Parts taken away"
     row_keys = ("method", "without")
     shared: ClassVar[tuple[tuple[str, dict[str, Any]], ...]] = (
         ("", {}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import inspect
 import json
 import math
 import time
@@ -17,6 +17,8 @@ import numpy as np
 from neurfield.atomic import replacing
 from neurfield.datasets._files import require
 from neurfield.evaluation.tables.data import TableData
+from neurfield.evaluation.tables.machine import machine
+from neurfield.evaluation.tables.writing import Origin, write_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,6 +63,8 @@ class Table(ABC):
     ----------
     name : str
         Name on the command line.
+    title : str
+        Its heading.
     row_keys : tuple of str
         Settings that tell rows apart; figures are averaged over the rest, the seeds.
     needs_classes : bool
@@ -68,8 +72,14 @@ class Table(ABC):
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]
     row_keys: ClassVar[tuple[str, ...]]
     needs_classes: ClassVar[bool] = False
+
+    @classmethod
+    def about(cls) -> str:
+        """Return what the table compares, in words: those of its docstring."""
+        return inspect.getdoc(cls) or ""
 
     @abstractmethod
     def cells(self, data: TableData, budget: Budget) -> list[Cell]:
@@ -114,6 +124,7 @@ def run_table(
     budget: Budget,
     folder: Path,
     report: Callable[[str], None] = print,
+    command: str = "run_table",
 ) -> list[Row]:
     """Compute what is missing of a table, and write it.
 
@@ -127,10 +138,12 @@ def run_table(
         How much time and how many seeds the table may take.
     folder : Path
         Holds ``NAME.jsonl`` with one line per finished cell, which is not computed again with the
-        same settings, data and version of this package; and the finished ``NAME.csv`` and
-        ``NAME.png``.
+        same settings, data and version of this package; and the finished table as ``NAME.csv``,
+        ``NAME.md``, ``NAME.png`` and ``NAME.svg``.
     report : callable, default=print
         Takes lines about the progress.
+    command : str, default="run_table"
+        What computes the table again, as the Markdown file says.
 
     Returns
     -------
@@ -141,7 +154,8 @@ def run_table(
     Raises
     ------
     ValueError
-        If the data has no classes and the table needs them.
+        If the data has no classes and the table needs them, or no cell at all was possible: then
+        nothing is written.
     ImportError
         If matplotlib is not installed.
     """
@@ -150,6 +164,8 @@ def run_table(
         raise ValueError(f"the table {table.name!r} needs signals with labels of two classes")
     store = CellStore(folder / f"{table.name}.jsonl")
     cells = table.cells(data, budget)
+    here = machine()
+    machines: dict[str, None] = {}
     results: list[tuple[Cell, Figures]] = []
     for number, settings in enumerate(cells, start=1):
         key = store.key(data.digest, settings)
@@ -157,13 +173,21 @@ def run_table(
         start = time.perf_counter()
         figures = _attempt(table, settings, data) if known is None else known
         if known is None and "error" not in figures:
-            store.add(key, figures)
+            store.add(key, figures, here)
         seconds = time.perf_counter() - start
         report(_progress(number, len(cells), settings, figures, seconds, known is not None))
         results.append((settings, figures))
+        if "error" not in figures:
+            machines[store.machine_of(key)] = None
+    if not machines:
+        reasons = dict.fromkeys(figures["error"] for _, figures in results)
+        raise ValueError(
+            f"none of the {len(cells)} cells of {table.name!r} could be computed, so there is no "
+            f"table: {'; '.join(reasons)}"
+        )
     rows = summarise(results, table.row_keys)
-    _write_csv(rows, folder / f"{table.name}.csv")
-    _write_picture(table, rows, folder / f"{table.name}.png")
+    origin = Origin(command, data.described(), tuple(machines))
+    write_table(table, rows, origin, folder)
     return rows
 
 
@@ -183,12 +207,13 @@ class CellStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._cells: dict[str, Figures] = {}
+        self._cells: dict[str, tuple[Figures, str]] = {}
         lines = path.read_text().splitlines() if path.exists() else []
         for number, line in enumerate(lines, start=1):
             try:
                 cell = json.loads(line)
-                self._cells[self._text(cell["key"])] = cell["figures"]
+                found = cell["figures"], cell["machine"]
+                self._cells[self._text(cell["key"])] = found
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"{path}: line {number} is no finished cell ({error}); remove the file to "
@@ -218,9 +243,20 @@ class CellStore:
         key : dict
             What :meth:`key` returned.
         """
-        return self._cells.get(self._text(key))
+        found = self._cells.get(self._text(key))
+        return None if found is None else found[0]
 
-    def add(self, key: Cell, figures: Figures) -> None:
+    def machine_of(self, key: Cell) -> str:
+        """Return on which machine a finished cell was computed.
+
+        Parameters
+        ----------
+        key : dict
+            What :meth:`key` returned.
+        """
+        return self._cells[self._text(key)][1]
+
+    def add(self, key: Cell, figures: Figures, machine: str) -> None:
         """Keep the figures of a cell, on disk too.
 
         Parameters
@@ -229,11 +265,13 @@ class CellStore:
             What :meth:`key` returned.
         figures : dict
             What :meth:`Table.compute` returned for these settings.
+        machine : str
+            Where they were computed.
         """
-        self._cells[self._text(key)] = figures
+        self._cells[self._text(key)] = figures, machine
         lines = [
-            json.dumps({"key": json.loads(text), "figures": found})
-            for text, found in self._cells.items()
+            json.dumps({"key": json.loads(text), "figures": found, "machine": where})
+            for text, (found, where) in self._cells.items()
         ]
         with replacing(self.path) as temporary:
             temporary.write_text("\n".join(lines) + "\n")
@@ -286,21 +324,3 @@ def _progress(
         outcome = ", ".join(f"{k} {v:.4g}" for k, v in list(shown.items())[:6])
     took = "finished before" if known else f"{seconds:.1f} s"
     return f"[{number}/{total}] {said}: {outcome} ({took})"
-
-
-def _write_csv(rows: Sequence[Row], path: Path) -> None:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=columns)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _write_picture(table: Table, rows: Sequence[Row], path: Path) -> None:
-    # A figure of its own, not pyplot's: no window system is needed and no global state is touched.
-    from matplotlib.figure import Figure
-
-    figure = Figure(layout="constrained")
-    table.draw([row for row in rows if "error" not in row], figure)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)

@@ -45,6 +45,7 @@ class Classifiers(Table):
     """
 
     name = "classification"
+    title = "Classification"
     row_keys = ("features", "classifier")
     needs_classes = True
 

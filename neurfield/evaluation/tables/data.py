@@ -56,6 +56,18 @@ class TableData:
         labels = self.train_labels
         return labels is not None and self.test_labels is not None and len(np.unique(labels)) > 1
 
+    def described(self) -> tuple[str, str]:
+        """Return what both parts are, a line each."""
+        size = " × ".join(map(str, self.shape))
+        n_channels = next((s.sizes.get("channel", 1) for s in self.train), 1)
+        of = f"of {size} points" + (f" and {n_channels} channels" if n_channels > 1 else "")
+        if isinstance(self.train, list):
+            of = "on grids of their own"
+        return (
+            f"{len(self.train)} signals {of} to learn from",
+            f"{len(self.test)} others to measure on",
+        )
+
     def flat(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return both parts with one row of values per signal.
 

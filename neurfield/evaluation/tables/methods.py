@@ -38,6 +38,7 @@ class Methods(Table):
     """
 
     name = "methods"
+    title = "Reconstruction"
     row_keys = ("method",)
 
     def cells(self, data: TableData, budget: Budget) -> list[Cell]:

@@ -1,0 +1,73 @@
+"""Which tables are computed on which data, and in how much time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Study:
+    """One table on one data set.
+
+    Parameters
+    ----------
+    table : str
+        A name of :data:`neurfield.evaluation.tables.TABLES`.
+    source : str
+        A name of :data:`neurfield.evaluation.studies.sources.SOURCES`.
+    max_time : float, optional
+        Seconds of training of each fit, with a small budget.
+    latent_dim : int, optional
+        P, with a small budget.
+    methods : tuple of str, optional
+        Rows to have, with a small budget; all by default.
+    limits : (int, int), default=(4000, 1000)
+        Most signals to learn from and to measure on, with a small budget.
+    parameters : mapping, default={}
+        Of the encoder, in all rows, with a small budget.
+    """
+
+    table: str
+    source: str
+    max_time: float | None = None
+    latent_dim: int | None = None
+    methods: tuple[str, ...] | None = None
+    limits: tuple[int, int] = (4000, 1000)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name on the command line, and of the folder it is written to."""
+        return f"{self.table}-{self.source}"
+
+
+STUDIES: tuple[Study, ...] = (
+    Study("methods", "beats", max_time=15.0),
+    Study("methods", "xrays", max_time=15.0),
+    Study("methods", "volumes", max_time=10.0),
+    Study("gamma", "xrays"),
+    Study("omega", "xrays"),
+)
+
+
+def select(studies: Sequence[Study], names: Sequence[str] | None) -> list[Study]:
+    """Return the studies of some names, or all of them.
+
+    Parameters
+    ----------
+    studies : sequence of Study
+        To choose from.
+    names : sequence of str or None
+        None is all.
+
+    Raises
+    ------
+    ValueError
+        If there is no study of a name.
+    """
+    known = {study.name: study for study in studies}
+    if unknown := [name for name in names or () if name not in known]:
+        raise ValueError(f"there is no study {unknown[0]!r}; there are {', '.join(known)}")
+    return [known[name] for name in names or known]
