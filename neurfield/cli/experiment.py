@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 #: Names and contents, told here so that help texts need no import of what computes the tables.
 NAMES = {
     "methods": "presets, learners, networks of single signals, PCA, the mean",
+    "curves": "quality after fits of ever more seconds",
+    "panels": "signals, what methods make of them, and the errors, as pictures",
     "classification": "k-NN and MLP on latents and PCA, CNNs on the signals",
     "gamma": "context ratio: PSNR, SSIM, memory, time",
-    "omega": "heat map of PSNR over ω_1 and δ = ω_K/ω_1",
+    "omega": "heat maps of PSNR over ω_1 and δ = ω_K/ω_1, both learners",
     "schedule": "constant against cosine learning rate",
+    "ladder": "the published recipe, one part after the other",
     "components": "each learner with one of its parts taken away",
+    "resolution": "cost and quality at the published sizes, and by default",
 }
 _REDUCED_LIMITS = (4000, 1000)  # signals to learn from and to measure on, unless in full
 

@@ -3,13 +3,28 @@
 from neurfield.evaluation.tables.ablations import Components, ContextRatios, Omegas, Schedules
 from neurfield.evaluation.tables.base import Budget, CellStore, Table, run_table
 from neurfield.evaluation.tables.classifiers import Classifiers
+from neurfield.evaluation.tables.curves import Curves
 from neurfield.evaluation.tables.data import TableData, make_data
+from neurfield.evaluation.tables.ladder import Ladder
 from neurfield.evaluation.tables.methods import Methods
+from neurfield.evaluation.tables.panels import Panels
+from neurfield.evaluation.tables.resolution import Resolutions
 
 #: Every table by its name on the command line.
 TABLES: dict[str, type[Table]] = {
     table.name: table
-    for table in (Methods, Classifiers, ContextRatios, Omegas, Schedules, Components)
+    for table in (
+        Methods,
+        Curves,
+        Panels,
+        Classifiers,
+        Ladder,
+        ContextRatios,
+        Omegas,
+        Schedules,
+        Components,
+        Resolutions,
+    )
 }
 
 __all__ = [

@@ -9,7 +9,7 @@ import numpy as np
 
 from neurfield.evaluation.tables.base import Budget, Cell, Figures, Row, Table
 from neurfield.evaluation.tables.data import TableData
-from neurfield.evaluation.tables.drawing import MEASURES, curves, points
+from neurfield.evaluation.tables.drawing import MEASURES, curves, heat_map, points
 from neurfield.evaluation.tables.fits import (
     REDUCED_META_LR,
     encoder_parameters,
@@ -65,46 +65,49 @@ class ContextRatios(Table):
 
 
 class Omegas(Table):
-    """A grid over ω_1 and δ = ω_K/ω_1, for a fixed number of steps."""
+    """A grid over ω_1 and δ = ω_K/ω_1, for both learners and a fixed number of steps."""
 
     name = "omega"
     title = "Frequencies"
-    row_keys = ("omega_1", "delta")
+    row_keys = ("method", "omega_1", "delta")
     reduced = (10.0, 20.0, 30.0, 50.0), (1.0, 2.0, 4.0, 8.0)
     full = (5.0, 10.0, 20.0, 30.0, 40.0, 50.0), (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
 
     def cells(self, data: TableData, budget: Budget) -> list[Cell]:
         firsts, factors = self.full if budget.full else self.reduced
-        cells = []
-        for first in firsts:
-            for factor in factors:
-                for seed in budget.seeds:
-                    cell = _encoder_cell(
-                        data, budget, "varpro", seed, omega=[first, first * factor]
-                    )
-                    cells.append({"omega_1": first, "delta": factor, **cell})
-        return cells
+        return [
+            {
+                "omega_1": first,
+                "delta": factor,
+                **_encoder_cell(data, budget, learner, seed, omega=[first, first * factor]),
+            }
+            for learner in ("varpro", "cavia")
+            for first in firsts
+            for factor in factors
+            for seed in budget.seeds
+        ]
 
     def compute(self, settings: Cell, data: TableData) -> Figures:
         return measure_encoder(_encoder(settings), data)
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
+        methods = list(dict.fromkeys(row["method"] for row in rows))
         firsts = sorted({row["omega_1"] for row in rows})
         factors = sorted({row["delta"] for row in rows})
-        values = np.full((len(firsts), len(factors)), np.nan)
-        for row in rows:
-            values[firsts.index(row["omega_1"]), factors.index(row["delta"])] = row["psnr"]
-        figure.set_size_inches(1.8 + 0.75 * len(factors), 1.2 + 0.55 * len(firsts))
-        axis = figure.subplots()
-        image = axis.imshow(values, origin="lower", aspect="auto", cmap="viridis")
-        axis.set_xticks(range(len(factors)), [f"{factor:g}" for factor in factors])
-        axis.set_yticks(range(len(firsts)), [f"{first:g}" for first in firsts])
-        axis.set(xlabel="δ = ω_K / ω_1", ylabel="ω_1")
-        middle = (np.nanmin(values) + np.nanmax(values)) / 2 if rows else 0.0
-        for (i, j), value in np.ndenumerate(values):
-            colour = "black" if value > middle else "white"
-            axis.text(j, i, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=8)
-        figure.colorbar(image, ax=axis, label="PSNR (dB)")
+        width, height = 1.8 + 0.75 * len(factors), 1.4 + 0.55 * len(firsts)
+        figure.set_size_inches(width * len(methods), height)
+        panels = figure.subplots(1, len(methods), squeeze=False)[0]
+        for axis, method in zip(panels, methods, strict=True):
+            values = np.full((len(firsts), len(factors)), np.nan)
+            for row in rows:
+                if row["method"] == method:
+                    place = firsts.index(row["omega_1"]), factors.index(row["delta"])
+                    values[place] = row["psnr"]
+            image = heat_map(axis, values)
+            axis.set_xticks(range(len(factors)), [f"{factor:g}" for factor in factors])
+            axis.set_yticks(range(len(firsts)), [f"{first:g}" for first in firsts])
+            axis.set(xlabel="δ = ω_K / ω_1", ylabel="ω_1", title=method)
+            figure.colorbar(image, ax=axis, label="PSNR (dB)")
 
 
 class Schedules(Table):

@@ -95,7 +95,7 @@ class Table(ABC):
 
     @abstractmethod
     def compute(self, settings: Cell, data: TableData) -> Figures:
-        """Return the figures of one cell.
+        """Return the figures of one cell; those whose names begin with "_" are for drawing alone.
 
         Parameters
         ----------

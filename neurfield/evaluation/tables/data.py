@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
@@ -138,6 +139,30 @@ def make_data(
     learn, measure = (_scaled(part, lower, span or 1.0) for part in (first, second))
     digest = _digest((learn, measure))
     return TableData(learn, measure, _labels(first), _labels(second), digest)
+
+
+def resized(data: TableData, shape: tuple[int, ...]) -> TableData:
+    """Return signals of another size, each value the mean over the points that it stands for.
+
+    Parameters
+    ----------
+    data : TableData
+        On a common grid.
+    shape : tuple of int
+        Points along each axis.
+
+    Raises
+    ------
+    ValueError
+        If the signals stand on grids of their own.
+    """
+    parts = []
+    for values in data.stacked():
+        channels_first = torch.from_numpy(np.moveaxis(values, -1, 1).astype(np.float32))
+        found = torch.nn.functional.interpolate(channels_first, size=shape, mode="area")
+        dims = ("sample", *(f"axis_{k}" for k in range(len(shape))), "channel")
+        parts.append(xr.DataArray(np.moveaxis(found.numpy(), 1, -1), dims=dims))
+    return replace(data, train=parts[0], test=parts[1])
 
 
 Part = xr.DataArray | list[xr.DataArray]

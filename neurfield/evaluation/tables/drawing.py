@@ -6,8 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
     from neurfield.evaluation.tables.base import Row
 
@@ -74,6 +79,63 @@ def curves(
         axis.errorbar(places, values, _spread(rows, name), marker="o", color=_COLOUR)
         axis.set(xlabel=title, ylabel=label)
         axis.spines[["top", "right"]].set_visible(False)
+
+
+def lines(
+    figure: Figure,
+    rows: Sequence[Row],
+    key: str,
+    x: str,
+    title: str,
+    measures: Mapping[str, str],
+) -> None:
+    """Draw one panel for each measure, with a line for each value of `key` over the column `x`.
+
+    Parameters
+    ----------
+    figure : Figure
+        Drawn into; its size is set by the number of measures.
+    rows : sequence of dict
+        Rows of the table.
+    key : str
+        Column that tells lines apart.
+    x, title : str
+        Column of the abscissa, on a logarithmic scale, and what it is called.
+    measures : mapping of str to str
+        Columns to draw, and what they are called.
+    """
+    shown = {name: label for name, label in measures.items() if any(name in row for row in rows)}
+    figure.set_size_inches(3.4 * max(1, len(shown)), 3.0)
+    if not shown:
+        return
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axis, (name, label) in zip(panels, shown.items(), strict=True):
+        for value in dict.fromkeys(row[key] for row in rows):
+            members = [row for row in rows if row[key] == value and name in row]
+            heights = [row[name] for row in members]
+            spread = _spread(members, name)
+            axis.errorbar([row[x] for row in members], heights, spread, marker="o", label=value)
+        axis.set(xlabel=title, ylabel=label, xscale="log")
+        axis.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(frameon=False, fontsize="small")
+
+
+def heat_map(axis: Axes, values: NDArray[np.float64]) -> AxesImage:
+    """Draw values as colours, each with its number.
+
+    Parameters
+    ----------
+    axis : Axes
+        Drawn into.
+    values : array of shape (n_rows, n_columns)
+        From the lowest row to the highest.
+    """
+    image = axis.imshow(values, origin="lower", aspect="auto", cmap="viridis")
+    middle = (np.nanmin(values) + np.nanmax(values)) / 2
+    for (i, j), value in np.ndenumerate(values):
+        colour = "black" if value > middle else "white"
+        axis.text(j, i, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=8)
+    return image
 
 
 def _spread(rows: Sequence[Row], name: str) -> list[Any]:

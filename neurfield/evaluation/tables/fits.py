@@ -175,6 +175,27 @@ def measure_encoder(encoder: FunctaEncoder, data: TableData, neighbors: bool = F
     return figures
 
 
+def measure_cost(encoder: FunctaEncoder, data: TableData, n_steps: int = 3) -> Figures:
+    """Return what a few meta-steps of an encoder cost, without what comes after them.
+
+    Parameters
+    ----------
+    encoder : FunctaEncoder
+        Fitted in place.
+    data : TableData
+        Signals to learn from.
+    n_steps : int, default=3
+        How many, of which the first warms up and does not count.
+    """
+    clock = _StepClock()
+    encoder.set_params(callbacks=[clock], max_iter=n_steps, max_time=None).fit(data.train)
+    return {
+        "latent_dim": encoder.latent_dim,
+        "parameters": encoder.field_.n_parameters,
+        "seconds_per_100_steps": clock.per_step() * 100,
+    }
+
+
 def measure_pca(n_components: int, data: TableData, seed: int) -> Figures:
     """Measure PCA in an encoder's place.
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _PICTURES = ("png", "svg")
 _BODY = "<!-- rows -->"  # where a description ends
 _DECIBELS, _FRACTIONS = ("psnr",), ("ssim", "lpips", "accuracy", "f1", "auc")
+_FOR_DRAWING = "_"  # begins the names of figures that only pictures show
 _HIDDEN = ("cells",)  # of the Markdown table; all columns stand in the CSV
 _FEW = 10.0  # from where on decimals say nothing
 
@@ -65,9 +66,10 @@ def write_table(table: Table, rows: Sequence[Row], origin: Origin, folder: Path)
     figure = Figure(layout="constrained")
     table.draw([row for row in rows if "error" not in row], figure)
     paths = [folder / f"{table.name}.{ending}" for ending in ("csv", "md", *_PICTURES)]
-    _write_csv(rows, paths[0])
+    told = [{k: v for k, v in row.items() if not k.startswith(_FOR_DRAWING)} for row in rows]
+    _write_csv(told, paths[0])
     with replacing(paths[1]) as temporary:
-        temporary.write_text(markdown(table, rows, origin))
+        temporary.write_text(markdown(table, told, origin))
     for path in paths[2:]:
         with replacing(path) as temporary:
             figure.savefig(temporary, format=path.suffix[1:], dpi=150)

@@ -1,0 +1,66 @@
+"""Quality over the seconds and the meta-steps of a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neurfield.evaluation.tables.base import Budget, Cell, Figures, Row, Table
+from neurfield.evaluation.tables.data import TableData
+from neurfield.evaluation.tables.drawing import lines
+from neurfield.evaluation.tables.fits import (
+    check_methods,
+    encoder_methods,
+    encoder_parameters,
+    latents_of_length,
+    make_encoder,
+    measure_encoder,
+    minute_of,
+    published,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FULL_LATENT_DIM, _SECONDS = 256, 60.0
+_N_MARKS, _FIRST = 5, 1 / 16  # how many, and the first as a part of the last
+_MEASURES = {"psnr": "PSNR (dB)", "mse": "MSE", "ssim": "SSIM", "lpips": "LPIPS"}
+
+
+class Curves(Table):
+    """Quality after fits of so many seconds, each of them whole.
+
+    Every mark is a fit of its own, whose learning-rate schedule ends there: what a user gets who
+    stops then. ``meta_steps`` is how far it came.
+    """
+
+    name = "curves"
+    title = "Quality over seconds"
+    row_keys = ("method", "seconds")
+
+    def cells(self, data: TableData, budget: Budget) -> list[Cell]:
+        known = encoder_methods(data.n_axes)
+        check_methods(budget.methods, known)
+        methods = budget.methods or ["varpro", "functa", "coin++", published(data.n_axes)]
+        longest = budget.max_time or _SECONDS
+        cells: list[Cell] = []
+        for method in methods:
+            own = latents_of_length(method, budget.latent_dim or _FULL_LATENT_DIM, data)
+            for mark in np.geomspace(_FIRST * longest, longest, _N_MARKS):
+                seconds = float(f"{mark:.3g}")
+                parameters = encoder_parameters(method, budget, minute_of(method), **own)
+                parameters["max_time"] = seconds
+                cells += [
+                    {"method": method, "seconds": seconds, "parameters": parameters, "seed": seed}
+                    for seed in budget.seeds
+                ]
+        return cells
+
+    def compute(self, settings: Cell, data: TableData) -> Figures:
+        encoder = make_encoder(settings["method"], settings["parameters"], settings["seed"])
+        return measure_encoder(encoder, data)
+
+    def draw(self, rows: Sequence[Row], figure: Figure) -> None:
+        lines(figure, rows, "method", "fit_seconds", "seconds of the fit", _MEASURES)
