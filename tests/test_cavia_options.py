@@ -391,6 +391,7 @@ def test_points_of_each_signals_own():
         ("learn_inner_lr", True),
         ("second_order", False),
         ("context_selection", "gradient"),
+        ("gradient_scaling", True),
     ],
 )
 def test_options_that_the_learner_has_not_are_refused(small_encoder, name, value):

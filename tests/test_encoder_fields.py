@@ -138,6 +138,7 @@ def test_signals_of_one_two_and_three_axes_and_on_grids_of_their_own(learner):
         {"second_order": False},
         {"context_selection": "gradient"},
         {"context_selection": "sequential"},
+        {"gradient_scaling": True},
     ],
 )
 def test_variants_of_cavia_apply_to_each_family(encoder, option, digits):

@@ -234,6 +234,10 @@ class Cavia(Learner):
         meta-step see a point again only when all have been seen; or those of each signal at which
         the output layer's gradient is largest, as GradNCP does. The last sees all points before
         each inner step; the authors of MedFuncta found it no better.
+    gradient_scaling : bool, default=False
+        At test time, make each step as long as the gradient on a random γ of the points would,
+        γ being ``context_ratio``, as MedFuncta's evaluation does and GradNCP before it. The points
+        are the same in every call; with γ = 1 it changes nothing.
     recompute : bool, default=False
         Compute activations of the inner loop again on the way back instead of keeping them, which
         takes less memory and more time.
@@ -260,6 +264,7 @@ class Cavia(Learner):
         "second_order": ["boolean"],
         "context_ratio": [Interval(Real, 0, 1, closed="right"), None],
         "context_selection": [StrOptions({"random", "sequential", "gradient"})],
+        "gradient_scaling": ["boolean"],
         "recompute": ["boolean"],
     }
 
@@ -271,6 +276,7 @@ class Cavia(Learner):
         second_order: bool = True,
         context_ratio: float | None = None,
         context_selection: str = "random",
+        gradient_scaling: bool = False,
         recompute: bool = False,
     ) -> None:
         self.inner_steps = inner_steps
@@ -279,6 +285,7 @@ class Cavia(Learner):
         self.second_order = second_order
         self.context_ratio = context_ratio
         self.context_selection = context_selection
+        self.gradient_scaling = gradient_scaling
         self.recompute = recompute
 
     def check(self) -> None:
@@ -354,4 +361,8 @@ class Cavia(Learner):
         assert isinstance(step, CaviaStep)
         inner_lr = step.inner_lr
         learnt = inner_lr.detach().clone() if isinstance(inner_lr, nn.Parameter) else inner_lr
-        return GradientDescent(self.settings.transform_steps, learnt)
+        ratio = 1.0
+        if self.gradient_scaling:
+            assert self.context_ratio is not None
+            ratio = float(self.context_ratio)
+        return GradientDescent(self.settings.transform_steps, learnt, ratio)
