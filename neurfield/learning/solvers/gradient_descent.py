@@ -145,10 +145,12 @@ class GradientDescent(InnerSolver):
         if not self._scales:
             return of_steps
         n_points = int(store.points_per_signal.max())
-        at_a_time = max(n_points, at_once("signals", store.device) // self.floats_per_point(field))
         if store.device.type == "cpu":
             together = most_together(n_points * field.out_dim, field.latent_dim)
             at_a_time = lane_count(store.device) * together * n_points
+        else:
+            of_block = at_once("signals", store.device) // self.floats_per_point(field)
+            at_a_time = max(n_points, of_block)
         # Coordinates, values and weights of the part, and two integers a point to draw it.
         of_part = self.scaling_ratio * (field.in_dim + 2 * field.out_dim) * store.dtype.itemsize
         return of_steps + at_a_time * (of_part + 16)
