@@ -30,9 +30,9 @@ from neurfield.signals.patches import PatchGrid
 FORMAT = "neurfield"
 # 2 adds the prior and the posterior, 3 learnt step sizes, scale modulation, patches and the family
 # of the field, 4 specs, 5 masks, times and labels of signals, 6 priors across cells, 7 the detail
-# of lapped fields, 8 mixtures of signals. Earlier versions are read too, but for lapped fields
-# without that detail.
-VERSION = 8
+# of lapped fields, 8 mixtures of signals, 9 the scaling of gradients. Earlier versions are read
+# too, but for lapped fields without that detail.
+VERSION = 9
 _FIRST_LAPPED = 7  # version whose lapped fields are of today's kind
 _MOST_DIGITS = 9  # of a version
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}

@@ -52,7 +52,7 @@ def _medfuncta(n_layers: int, width: int, latents: int, gamma: float, batch: int
         "n_layers": n_layers,
         "hidden_dim": width,
         "latent_dim": latents,
-        "learner": Cavia(inner_steps=10, inner_lr=1e-2, context_ratio=gamma),
+        "learner": Cavia(inner_steps=10, inner_lr=1e-2, context_ratio=gamma, gradient_scaling=True),
         "batch_size": batch,
     }
 

@@ -79,12 +79,15 @@ class PublishedMixin:
         **parameters
             Constructor arguments, such as ``transform_steps`` (20), ``channel_axis`` (last when the
             weights have several channels) or ``device``, or options of specs, such as
-            ``learner__inner_lr`` (1e-2).
+            ``learner__inner_lr`` (1e-2), ``learner__context_ratio`` (that of the training; 1 along
+            one axis, else 0.25) or ``learner__gradient_scaling`` (True, as published latents were
+            made).
 
         Returns
         -------
         FunctaEncoder
-            Fitted, with ``learner="cavia"`` by default, no meta-steps and empty curves.
+            Fitted, with ``learner=Cavia(gradient_scaling=True)`` by default, no meta-steps and
+            empty curves.
 
         Raises
         ------
@@ -97,7 +100,8 @@ class PublishedMixin:
         if omega is not None:
             check_omega(omega)
         source = weights if isinstance(weights, Mapping) else str(weights)
-        asked = cls(field=Siren()).set_params(**parameters)
+        learner = Cavia(gradient_scaling=True)
+        asked = cls(field=Siren(), learner=learner).set_params(**parameters)
         of_field = any(name.partition("__")[0] == "field" for name in parameters)
         skips = getattr(FieldSpec.of(asked.field), "skip_connections", None)
         field, axes = read_medfuncta(source, omega, skips if of_field else None)
@@ -107,7 +111,7 @@ class PublishedMixin:
             "n_layers": field.n_layers,
             "omega": field.omega,
             "field": Siren(skip_connections=field.skip_connections),
-            "learner": Cavia(),
+            "learner": learner,
             "channel_axis": -1 if field.out_dim > 1 else None,
         }
         estimator = _made(cls, {**fixed, **parameters})

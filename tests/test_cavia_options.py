@@ -9,8 +9,10 @@ from inner_loops import VARIANTS, assert_same_gradients, cavia_by_autograd, prob
 
 from neurfield import FunctaEncoder, memory
 from neurfield.fields import Field, ModulatedSiren
-from neurfield.learning import Cavia, Context
+from neurfield.learning import Cavia, Context, ContextStore, Problem
 from neurfield.learning.learners.cavia import CaviaStep, hardest_points
+from neurfield.learning.solvers import gradient_step
+from neurfield.signals import CoordinateFrame, Units, ValueScaler, read_signals
 from neurfield.validation import validated_signals
 
 RATES = torch.tensor([0.02, 0.3, 0.0, 0.1], dtype=torch.float64)
@@ -297,6 +299,66 @@ def test_selection_reaches_the_meta_step_from_the_encoder(small_encoder, X):
     assert np.isfinite(chosen.transform(X)).all()
 
 
+# --- Portions of one random order ----------------------------------------------------------------
+
+
+def portions(gamma, inner_steps, selection="sequential", seed=0, n_points=20):
+    """Return the batch of one meta-step over signals of so many points."""
+    signals = read_signals(np.random.default_rng(0).random((3, n_points)))
+    units = Units(CoordinateFrame.from_axes([signals.groups[0].axes]), ValueScaler.identity(1))
+    store = ContextStore(signals, units, torch.float64, torch.device("cpu"))
+    learner = Cavia(inner_steps, context_ratio=gamma, context_selection=selection)
+    learner = learner.for_problem(Problem(3, 1, n_points, 1, 1, 4), {"batch_size": 3})
+    return learner.draw(store, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("gamma", "steps"), [(0.2, 5), (0.25, 4), (0.5, 2)])
+def test_portions_are_disjoint_and_cover_all_points(gamma, steps):
+    subsets = portions(gamma, steps).subsets
+    assert subsets.shape == (steps, 20 // steps)
+    assert subsets.flatten().sort().values.tolist() == list(range(20))
+    assert not torch.equal(portions(gamma, steps, seed=1).subsets, subsets)
+
+
+def test_portions_go_on_from_the_start_of_the_order_when_it_is_used_up():
+    subsets = portions(0.3, 8).subsets  # 48 places on 20 points
+    flat = subsets.flatten()
+    assert torch.equal(flat[20:], flat[:-20])
+    assert flat[:20].sort().values.tolist() == list(range(20))
+    assert all(len(set(row.tolist())) == 6 for row in subsets)
+
+
+def test_the_mean_over_portions_that_cover_all_is_the_whole():
+    batch, field = portions(0.25, 4), problem(1, 1.0, channels=1)[0]
+    latents = torch.tensor(np.random.default_rng(2).normal(size=(3, 4)))
+    context = batch.context
+    steps = [
+        gradient_step(field, context.at_points(subset), latents, 0.1) for subset in batch.subsets
+    ]
+    whole = gradient_step(field, context, latents, 0.1)
+    torch.testing.assert_close(torch.stack(steps).mean(dim=0), whole, rtol=1e-12, atol=1e-14)
+
+
+def test_one_portion_is_a_random_subset_and_a_whole_one_is_the_whole_context():
+    one, random = (portions(0.3, 1, selection) for selection in ("sequential", "random"))
+    assert torch.equal(one.subsets, random.subsets)
+    field = problem(1, 1.0, channels=1)[0]
+    step = CaviaStep(field, 1, 0.1)
+    torch.testing.assert_close(step(one), step(random), rtol=0, atol=0)
+    assert portions(1.0, 3).subsets is None
+
+
+def test_portions_reach_the_meta_step_from_the_encoder(small_encoder, X):
+    options = {"learner": "cavia", "learner__context_ratio": 0.2, "learner__inner_steps": 5}
+    random = small_encoder(**options, precision="float64").fit(X)
+    turns = small_encoder(
+        **options, precision="float64", learner__context_selection="sequential"
+    ).fit(X)
+    assert turns.learner_.context_selection == "sequential"
+    assert not np.allclose(random.loss_curve_, turns.loss_curve_, rtol=1e-9)
+    assert np.isfinite(turns.transform(X)).all()
+
+
 # --- The optimiser -------------------------------------------------------------------------------
 
 
@@ -325,7 +387,12 @@ def test_points_of_each_signals_own():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("learn_inner_lr", True), ("second_order", False), ("context_selection", "gradient")],
+    [
+        ("learn_inner_lr", True),
+        ("second_order", False),
+        ("context_selection", "gradient"),
+        ("gradient_scaling", True),
+    ],
 )
 def test_options_that_the_learner_has_not_are_refused(small_encoder, name, value):
     with pytest.raises(ValueError, match=f"Invalid parameter {name!r} for estimator VarPro"):

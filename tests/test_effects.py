@@ -102,6 +102,7 @@ OF_LEARNERS = {
         "second_order": False,
         "context_ratio": 0.6,
         "context_selection": "gradient",
+        "gradient_scaling": True,
         "recompute": True,
     },
 }

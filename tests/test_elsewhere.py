@@ -17,6 +17,7 @@ OPTIONS = {
     "closed form, few values": {"transform_steps": 1, "latent_dim": 40},
     "cavia, a step size for each entry": {"learner": Cavia(learn_inner_lr=True)},
     "cavia, recomputed": {"learner": Cavia(recompute=True, context_ratio=0.5)},
+    "cavia, scaled": {"learner": Cavia(gradient_scaling=True, context_ratio=0.5)},
     "low rank": {"field": LowRank(intermediate_dim=12)},
     "spatial": {"field": Spatial(grid=2), "early_stopping": True},
     "scales": {"field": Siren(modulation="shift_scale"), "learner": "cavia"},

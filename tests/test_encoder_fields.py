@@ -132,7 +132,14 @@ def test_signals_of_one_two_and_three_axes_and_on_grids_of_their_own(learner):
 
 
 @pytest.mark.parametrize(
-    "option", [{"learn_inner_lr": True}, {"second_order": False}, {"context_selection": "gradient"}]
+    "option",
+    [
+        {"learn_inner_lr": True},
+        {"second_order": False},
+        {"context_selection": "gradient"},
+        {"context_selection": "sequential"},
+        {"gradient_scaling": True},
+    ],
 )
 def test_variants_of_cavia_apply_to_each_family(encoder, option, digits):
     encoder.set_params(learner=Cavia(context_ratio=0.5, **option))

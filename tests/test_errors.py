@@ -113,6 +113,7 @@ def test_parameters_out_of_range_are_named_with_their_value(small_encoder, X, na
         (Cavia, "context_ratio", 0.0),
         (Cavia, "context_ratio", 1.5),
         (Cavia, "context_selection", "best"),
+        (Cavia, "gradient_scaling", None),
         (Cavia, "recompute", None),
         (Spatial, "grid", 0),
         (Spatial, "interpolation", "cubic"),

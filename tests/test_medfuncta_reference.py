@@ -36,7 +36,9 @@ def network(shared_data):
 
 
 def encoder(weights, **parameters):
-    return FunctaEncoder.from_medfuncta(weights, omega=OMEGA, device="cpu", **parameters)
+    """Return an encoder whose steps are as long as the gradient, as in the figures."""
+    plain = {"omega": OMEGA, "device": "cpu", "learner__gradient_scaling": False}
+    return FunctaEncoder.from_medfuncta(weights, **(plain | parameters))
 
 
 def meta_gradient(enc, signals):

@@ -372,7 +372,7 @@ def test_file_of_a_newer_version(fitted, tmp_path):
     path = tmp_path / "future.field"
     fitted.save(path)
     rewrite(path, {"version": "99"})
-    with pytest.raises(ValueError, match=r"future\.field.*version 99.*newer.*up to version 8"):
+    with pytest.raises(ValueError, match=r"future\.field.*version 99.*newer.*up to version 9"):
         FunctaEncoder.load(path)
 
 

@@ -161,6 +161,11 @@ class Context:
         return self.residual(prediction).square().sum(dim=(1, 2)) / self.counts()
 
 
+def kept_points(n_points: int, ratio: float) -> int:
+    """Return ⌊γN⌋, the points that a reduced context keeps: one at least."""
+    return max(1, int(ratio * n_points))
+
+
 def random_points(n_points: int, n_chosen: int, generator: torch.Generator) -> Tensor:
     """Draw distinct point indices on the CPU, so that every device sees the same ones."""
     return torch.randperm(n_points, generator=generator)[:n_chosen]
@@ -177,3 +182,18 @@ def random_subsets(
         return None
     subsets = [random_points(context.n_points, n_chosen, generator) for _ in range(n_subsets)]
     return torch.stack(subsets).to(context.values.device)
+
+
+def sequential_subsets(
+    context: Context, n_chosen: int, n_subsets: int, generator: torch.Generator
+) -> Tensor | None:
+    """Draw one random order of the points, of which several reduced contexts take portions in turn.
+
+    Of shape (n_subsets, n_chosen). What would go beyond the end goes on from the start. None when
+    the reduced context would be the whole one.
+    """
+    n_points = context.n_points
+    if n_chosen >= n_points:
+        return None
+    places = torch.arange(n_subsets * n_chosen).remainder(n_points).view(n_subsets, n_chosen)
+    return random_points(n_points, n_points, generator)[places].to(context.values.device)

@@ -81,14 +81,27 @@ class Workspace:
         field : Field
             With sweeps.
         context : Context
-            What is to be divided into blocks; one by one, those of sweeps that do not know how to
-            keep signals apart are of one.
+            What is to be divided into blocks.
         """
+        sweeps = self.sweeps(field, most_rows(field, context))
+        return sweeps, self.rows_over(field, context)
+
+    def rows_over(self, field: Field, context: Context) -> int:
+        """Return how many points, over all signals, blocks of a context have at most.
+
+        Parameters
+        ----------
+        field : Field
+            Whose sweeps were asked for last.
+        context : Context
+            That they were asked for, or a part of it; one by one, blocks of sweeps that do not know
+            how to keep signals apart are of one signal.
+        """
+        assert self._sweeps is not None
         rows = most_rows(field, context)
-        sweeps = self.sweeps(field, rows)
-        if self.one_by_one and not sweeps.keep_apart():
+        if self.one_by_one and not self._sweeps.keep_apart():
             rows = min(rows, context.n_points)
-        return sweeps, rows
+        return rows
 
     def of_rows(self, operation: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         """Return what an operation, such as a matrix product, makes of rows that are signals.

@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from neurfield._compat import Interval, StrOptions
 from neurfield.fields import Field
 from neurfield.learning.base import Learner, MetaBatch, MetaStep, Problem, Settings
-from neurfield.learning.context import Context, random_subsets
+from neurfield.learning.context import (
+    Context,
+    kept_points,
+    random_subsets,
+    sequential_subsets,
+)
 from neurfield.learning.footprint import Sizes
 from neurfield.learning.solvers import MOST_STEPS, GradientDescent, InnerSolver, gradient_step
 from neurfield.learning.store import ContextStore
@@ -187,7 +192,7 @@ def hardest_points(field: Field, context: Context, latents: Tensor, ratio: float
     Tack et al., "Learning Large-scale Neural Fields via Context Pruned Meta-Learning", NeurIPS
     2023, Section 3.
     """
-    n_kept = max(1, int(ratio * context.n_points))
+    n_kept = kept_points(context.n_points, ratio)
     if n_kept == context.n_points:
         return context
     features = field.hidden(context.coords, latents)
@@ -223,10 +228,16 @@ class Cavia(Learner):
     context_ratio : float in (0, 1], default=None
         γ, fraction of a signal's points that a reduced context keeps; None is 1 for signals along
         one axis and 0.25 for others, as published.
-    context_selection : {"random", "gradient"}, default="random"
-        Which points a reduced context keeps: random ones, the same for the whole batch, or those of
-        each signal at which the output layer's gradient is largest, as GradNCP does. The latter
-        sees all points before each inner step; the authors of MedFuncta found it no better.
+    context_selection : {"random", "sequential", "gradient"}, default="random"
+        Which points a reduced context keeps: random ones, the same for the whole batch and fresh at
+        each inner step; successive portions of one random order, so that the inner steps of a
+        meta-step see a point again only when all have been seen; or those of each signal at which
+        the output layer's gradient is largest, as GradNCP does. The last sees all points before
+        each inner step; the authors of MedFuncta found it no better.
+    gradient_scaling : bool, default=False
+        At test time, make each step as long as the gradient on a random γ of the points would,
+        γ being ``context_ratio``, as MedFuncta's evaluation does and GradNCP before it. The points
+        are the same in every call; with γ = 1 it changes nothing.
     recompute : bool, default=False
         Compute activations of the inner loop again on the way back instead of keeping them, which
         takes less memory and more time.
@@ -252,7 +263,8 @@ class Cavia(Learner):
         "learn_inner_lr": ["boolean"],
         "second_order": ["boolean"],
         "context_ratio": [Interval(Real, 0, 1, closed="right"), None],
-        "context_selection": [StrOptions({"random", "gradient"})],
+        "context_selection": [StrOptions({"random", "sequential", "gradient"})],
+        "gradient_scaling": ["boolean"],
         "recompute": ["boolean"],
     }
 
@@ -264,6 +276,7 @@ class Cavia(Learner):
         second_order: bool = True,
         context_ratio: float | None = None,
         context_selection: str = "random",
+        gradient_scaling: bool = False,
         recompute: bool = False,
     ) -> None:
         self.inner_steps = inner_steps
@@ -272,6 +285,7 @@ class Cavia(Learner):
         self.second_order = second_order
         self.context_ratio = context_ratio
         self.context_selection = context_selection
+        self.gradient_scaling = gradient_scaling
         self.recompute = recompute
 
     def check(self) -> None:
@@ -316,8 +330,9 @@ class Cavia(Learner):
         if self.context_selection == "gradient":
             return MetaBatch(context)  # the meta-step selects
         assert self.context_ratio is not None
-        n_kept = max(1, int(self.context_ratio * context.n_points))
-        return MetaBatch(context, random_subsets(context, n_kept, self.inner_steps, generator))
+        n_kept = kept_points(context.n_points, self.context_ratio)
+        subsets = sequential_subsets if self.context_selection == "sequential" else random_subsets
+        return MetaBatch(context, subsets(context, n_kept, self.inner_steps, generator))
 
     def footprint(self, field: Field, store: ContextStore) -> float:
         by_hand = field.has_sweeps and not self.settings.compile
@@ -327,7 +342,7 @@ class Cavia(Learner):
         assert self.context_ratio is not None
         sizes = Sizes.of(field, store)
         n_signals = min(self.settings.batch_size, sizes.n_signals)
-        n_kept = max(1, int(self.context_ratio * sizes.n_points))
+        n_kept = kept_points(sizes.n_points, self.context_ratio)
         rows = max(1, at_once("activations", store.device) // sizes.width)
         # A lane has some signals at a time, and a tape for each block of each inner step.
         n_together = min(max(1, rows // n_kept), math.ceil(n_signals / sizes.n_lanes))
@@ -346,4 +361,8 @@ class Cavia(Learner):
         assert isinstance(step, CaviaStep)
         inner_lr = step.inner_lr
         learnt = inner_lr.detach().clone() if isinstance(inner_lr, nn.Parameter) else inner_lr
-        return GradientDescent(self.settings.transform_steps, learnt)
+        ratio = 1.0
+        if self.gradient_scaling:
+            assert self.context_ratio is not None
+            ratio = float(self.context_ratio)
+        return GradientDescent(self.settings.transform_steps, learnt, ratio)

@@ -21,7 +21,7 @@ from neurfield.learning.calibration import (
     with_posterior,
 )
 from neurfield.learning.canonical import canonicalise, sensitivity_matrix
-from neurfield.learning.context import Context, random_points, random_subsets
+from neurfield.learning.context import Context, kept_points, random_points, random_subsets
 from neurfield.learning.field_errors import FieldErrors
 from neurfield.learning.footprint import Sizes, workspaces
 from neurfield.learning.initialisation import footprint_of_start, start_from_data
@@ -242,7 +242,7 @@ class VarPro(Learner):
     def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
         assert self.context_ratio is not None
         most = int(store.points_per_signal.max())
-        n_points = max(1, int(self.context_ratio * most))
+        n_points = kept_points(most, self.context_ratio)
         context = store.draw(self.settings.batch_size, n_points, generator)
         if self.augmentation:
             coords = deform(context.coords, store.finest_spacing, self.augmentation, generator)
@@ -305,7 +305,7 @@ class VarPro(Learner):
         assert self.inner_steps is not None
         sizes = Sizes.of(field, store)
         n_signals = min(self.settings.batch_size, sizes.n_signals)
-        n_points = max(1, int(self.context_ratio * sizes.n_points))
+        n_points = kept_points(sizes.n_points, self.context_ratio)
         n_values = n_signals * n_points * sizes.n_channels
         # Kept for the way back: activations, sensitivities before and after each layer and joined,
         # Jacobian; and their gradients.

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from neurfield.fields import Field
 from neurfield.learning.context import Context
+from neurfield.learning.lanes import lane_count
 from neurfield.learning.solvers.base import InnerSolver, check_numbers, most_together
+from neurfield.learning.solvers.subsets import RandomSubsets
 from neurfield.learning.workspace import Workspace, blocks
+from neurfield.memory import at_once
+
+if TYPE_CHECKING:
+    from neurfield.learning.store import ContextStore
+
+_LEAST_NORM = 1e-16  # added to what a norm is divided by, as published
 
 
 def gradient_step(
@@ -49,14 +59,32 @@ def gradient_step(
     Li et al., "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning", arXiv 1707.09835,
     equation 2 (one step size for each entry).
     """
+    gradient = mse_gradient(field, context, latents)
+    return latents - inner_lr * (gradient if second_order else gradient.detach())
+
+
+def mse_gradient(field: Field, context: Context, latents: Tensor) -> Tensor:
+    """Return ∇_φ MSE of each signal, of shape (B, P), by one backward sweep.
+
+    Parameters
+    ----------
+    field : Field
+        The network f.
+    context : Context
+        Of B signals, over whose observed values the mean squared error is.
+    latents : Tensor of shape (B, P) or (1, P)
+        Where the gradient is taken.
+    """
     linearization = field.linearize(context.coords, latents)
     residual = context.residual(linearization.values)
-    descent = linearization.vjp(2.0 * residual / context.counts()[:, None, None])
-    return latents + inner_lr * (descent if second_order else descent.detach())
+    return linearization.vjp(-2.0 * residual / context.counts()[:, None, None])
 
 
 class GradientDescent(InnerSolver):
     """H steps of gradient descent on the full context, first order.
+
+    With γ < 1 steps have another length, φ ← φ − α (‖g_γ‖ / (‖g‖ + 1e-16)) g: that of the gradient
+    g_γ on a random part of the signal, fresh at each step, as in training.
 
     Parameters
     ----------
@@ -64,12 +92,19 @@ class GradientDescent(InnerSolver):
         Number of steps H.
     inner_lr : float or Tensor of shape (P,)
         Step size α, one for all or one for each entry of the latents.
+    scaling_ratio : float in (0, 1], default=1.0
+        γ, fraction of a signal's points in that part; with 1, steps follow g as it is.
+
+    References
+    ----------
+    Tack et al., "Learning Large-scale Neural Fields via Context Pruned Meta-Learning", NeurIPS
+    2023 (gradient scaling).
     """
 
     name: ClassVar[str] = "gradient_descent"
 
-    def __init__(self, steps: int, inner_lr: float | Tensor) -> None:
-        self.steps, self.inner_lr = steps, inner_lr
+    def __init__(self, steps: int, inner_lr: float | Tensor, scaling_ratio: float = 1.0) -> None:
+        self.steps, self.inner_lr, self.scaling_ratio = steps, inner_lr, scaling_ratio
 
     @torch.no_grad()
     def solve(
@@ -80,32 +115,79 @@ class GradientDescent(InnerSolver):
         workspace: Workspace | None = None,
     ) -> Tensor:
         latents = field.zero_latents(len(context))
-        if not field.has_sweeps:
-            for _ in range(self.steps):
-                latents = gradient_step(field, context, latents, self.inner_lr)
-            return latents
         workspace = Workspace() if workspace is None else workspace
-        sweeps, rows = workspace.sweeps_over(field, context)
-        tape, counts = workspace.tape("descent"), context.counts()
+        gradient: Callable[[Context, Tensor], Tensor] = partial(mse_gradient, field)
+        if field.has_sweeps:
+            gradient = _gradient_by_sweeps(field, context, workspace)
+        subsets = RandomSubsets(context, self.scaling_ratio) if self._scales else None
         for _ in range(self.steps):
-            shifts = workspace.of_rows(sweeps.shifts, latents)
-            slopes = torch.zeros_like(shifts)
-            for signals, block in blocks(context, counts, rows):
-                slopes[signals] += sweeps.descend(tape, block, shifts[signals])[1]
-            latents = latents - self.inner_lr * workspace.of_rows(sweeps.pull, slopes)
+            slope = gradient(context, latents)
+            if subsets is not None:
+                of_part = workspace.of_rows(_norm, gradient(subsets.draw(), latents))
+                slope = of_part / (workspace.of_rows(_norm, slope) + _LEAST_NORM) * slope
+            latents = latents - self.inner_lr * slope
         return latents
 
+    @property
+    def _scales(self) -> bool:
+        return self.scaling_ratio < 1.0
+
     def together(self, field: Field, context: Context, shared: Any) -> int:
-        if not field.has_sweeps:
-            return 1
+        if not field.has_sweeps or (self._scales and context.weights is not None):
+            return 1  # parts of signals with gaps are of different sizes
         return most_together(context.n_points * field.out_dim, field.latent_dim)
 
     def floats_per_point(self, field: Field, is_uniform: bool = False) -> int:
         return 2 * field.modulation_size
 
+    def footprint(self, field: Field, store: ContextStore) -> float:
+        of_steps = super().footprint(field, store)
+        if not self._scales:
+            return of_steps
+        n_points = int(store.points_per_signal.max())
+        if store.device.type == "cpu":
+            together = most_together(n_points * field.out_dim, field.latent_dim)
+            at_a_time = lane_count(store.device) * together * n_points
+        else:
+            of_block = at_once("signals", store.device) // self.floats_per_point(field)
+            at_a_time = max(n_points, of_block)
+        # Coordinates, values and weights of the part, and two integers a point to draw it.
+        of_part = self.scaling_ratio * (field.in_dim + 2 * field.out_dim) * store.dtype.itemsize
+        return of_steps + at_a_time * (of_part + 16)
+
     def check(self, n_latents: int) -> None:
         super().check(n_latents)
         check_numbers("inner_lr", self.inner_lr, (n_latents,), least=0.0)
+        if type(self.scaling_ratio) is not float or not 0.0 < self.scaling_ratio <= 1.0:
+            raise ValueError(
+                "scaling_ratio must be a number greater than 0 and up to 1, "
+                f"got {self.scaling_ratio!r:.40}"
+            )
 
     def state(self) -> dict[str, Any]:
-        return {"steps": self.steps, "inner_lr": self.inner_lr}
+        return {
+            "steps": self.steps,
+            "inner_lr": self.inner_lr,
+            "scaling_ratio": self.scaling_ratio,
+        }
+
+
+def _gradient_by_sweeps(
+    field: Field, whole: Context, workspace: Workspace
+) -> Callable[[Context, Tensor], Tensor]:
+    """Return what :func:`mse_gradient` is for one field, of a context and of parts of it."""
+    sweeps, _ = workspace.sweeps_over(field, whole)
+    tape = workspace.tape("descent")
+
+    def gradient(context: Context, latents: Tensor) -> Tensor:
+        shifts = workspace.of_rows(sweeps.shifts, latents)
+        slopes, rows = torch.zeros_like(shifts), workspace.rows_over(field, context)
+        for signals, block in blocks(context, context.counts(), rows):
+            slopes[signals] += sweeps.descend(tape, block, shifts[signals])[1]
+        return workspace.of_rows(sweeps.pull, slopes)
+
+    return gradient
+
+
+def _norm(rows: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(rows, dim=1, keepdim=True)
