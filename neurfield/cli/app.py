@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from neurfield import __version__
-from neurfield.cli import decode, demo, evaluate, fit, info, transform
+from neurfield.cli import decode, demo, evaluate, fit, info, mednf, transform
 from neurfield.cli.formatting import HelpFormatter
 
-_COMMANDS = (demo, fit, transform, decode, evaluate, info)
+_COMMANDS = (demo, fit, transform, decode, mednf, evaluate, info)
 
 _UNEXPECTED = 70  # what sysexits.h calls an internal software error
 
