@@ -114,8 +114,8 @@ def check_published(field: Field) -> None:
     """
     if not isinstance(field, ModulatedSiren):
         raise ValueError(
-            f"field must be a ModulatedSiren, got {type(field).__name__}: the published network "
-            "has no counterpart to it"
+            f"field must be a ModulatedSiren, got {type(field).__name__}; fit with a medfuncta "
+            "preset or with field=Siren(residual_scale=1.0)"
         )
     if field.modulates_scale:
         raise ValueError('the published network has modulation="shift", this field "shift_scale"')
@@ -123,7 +123,7 @@ def check_published(field: Field) -> None:
         raise ValueError(
             "the published network has residual_scale=1, "
             f"this field has residual_scale={field.residual_scale}; "
-            "fit with field=Siren(residual_scale=1.0)"
+            "fit with a medfuncta preset or with field=Siren(residual_scale=1.0)"
         )
 
 
@@ -334,7 +334,8 @@ def _schedule(omegas: list[Any]) -> tuple[float, float]:
     step = float(sine[1] - sine[0]) if len(sine) > 1 else float(omegas[-1]) - float(sine[0])
     if not np.allclose(np.diff(sine), step, rtol=1e-6):
         raise ValueError(f"ω must rise linearly from layer to layer, the file has {sine.tolist()}")
-    return float(sine[0]), float(sine[0]) + step * len(sine)
+    end, last = float(sine[0]) + step * len(sine), float(omegas[-1])
+    return float(sine[0]), last if np.isclose(last, end, rtol=1e-6) else end
 
 
 def _agreed(name: str, asked: Any, held: Any) -> Any:

@@ -36,8 +36,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         subparsers,
         "mednf",
         help="encode signals into a set of latents in MedNF's layout",
-        description="Encode labelled signals into a set of latents in the layout in which MedFuncta "
-        "publishes them (MedNF), with labels, splits and the network. MODEL must have a field "
+        description="Encode labelled signals into a set of latents in the layout of MedFuncta's "
+        "published ones (MedNF), with labels, splits and the network. MODEL must have a field "
         "that the published network can express, such as that of a medfuncta preset.",
         epilog=_EPILOG,
     )

@@ -84,7 +84,13 @@ def check_weights(encoder: FunctaEncoder) -> None:
             "the published network describes whole signals, and the latents of this encoder are "
             f"of patches: patch_size must be None, got {encoder.patch_size!r}"
         )
-    check_published(encoder.field_)
+    try:
+        check_published(encoder.field_)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}. Latents without a network are written by save_latents and 'neurfield "
+            "transform'"
+        ) from error
 
 
 def make_splits(folder: Path) -> None:
