@@ -24,10 +24,10 @@ examples:
   neurfield mednf beats.field mitdb/ -o BeatNF --splits train=ds1 test=ds2
   neurfield mednf digits.field digits -o DigitNF
 
-FOLDER gets the folders train, val and test of one file datapoint_N.pt for each
-signal, a dict of its latent, 'modulations', and its 'label', and the network as
-model.safetensors. Labels that are text become numbers; their names stand in the
-metadata of the network."""
+FOLDER gets the folders train, val and test, with one file datapoint_N.pt for
+each signal: a dict of its latent, 'modulations', and its 'label'. The network
+lies beside them as model.safetensors. Labels that are text become numbers; its
+metadata have their names. Fit MODEL with --preset medfuncta-2d-64 or the like."""
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:

@@ -43,8 +43,8 @@ def load_mednf(folder: str | os.PathLike[str], *, chunks: int | None = None) -> 
     ----------
     folder : path-like
         Folder with ``train``, ``val`` and ``test``, or some of them, of ``datapoint_{i}.pt``. No
-        code in the files is run. The network beside them, ``model.pt``, is read by
-        :meth:`neurfield.FunctaEncoder.from_medfuncta`.
+        code in the files is run. The network beside them, ``model.pt`` or ``model.safetensors``, is
+        read by :meth:`neurfield.FunctaEncoder.from_medfuncta`.
     chunks : int, optional
         Signals per block of a Dask array, which is read when it is used. By default sets of up to
         1 GiB are read at once, and larger ones in blocks of 4096.
