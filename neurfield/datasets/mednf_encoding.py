@@ -75,6 +75,10 @@ def encode_to_mednf(
         If the folder holds something already.
     FileNotFoundError
         If the folder to write into is not there.
+    FileError
+        If a folder to be replaced holds something beside a set of latents.
+    TypeError
+        If `signals` is no mapping, or a split is in another container.
     ValueError
         If a split has another name, no signals or no labels, or other labels than the first, or if
         the published network cannot express the field.
@@ -109,9 +113,9 @@ def encode_to_mednf(
         make_splits(temporary)
         for split, part in signals.items():
             for start, latents in _encoded(encoder, part):
-                places = range(start, start + len(latents))
-                names = [name_of(split, place) for place in places]
-                write_signals(temporary, names, latents, labels[split][places])
+                stop = start + len(latents)
+                names = [name_of(split, place) for place in range(start, stop)]
+                write_signals(temporary, names, latents, labels[split][start:stop])
         write_weights(encoder, temporary, pickled, **facts)
 
 
