@@ -19,6 +19,7 @@ import xarray as xr
 from neurfield import FunctaEncoder
 from neurfield.cli.latent_file import LatentSet
 from neurfield.datasets import (
+    encode_to_mednf,
     load_bids,
     load_dicom,
     load_dicom_waveforms,
@@ -44,6 +45,7 @@ from neurfield.datasets import (
     save_zarr,
     to_mednf,
 )
+from neurfield.fields import Siren
 from neurfield.interop import read_torch
 
 _RANDOM = np.random.default_rng(0)
@@ -266,6 +268,12 @@ def _mednf(folder: Path) -> Path:
     return folder / "Set"
 
 
+def _mednf_weights(folder: Path) -> Path:
+    encoder = _encoder(field=Siren(residual_scale=1.0)).fit(_labelled())
+    encode_to_mednf({"train": _labelled()}, folder / "Set", encoder)
+    return (folder / "Set" / "model.safetensors").rename(folder / "model.safetensors")
+
+
 def _classic(values: xr.DataArray, path: Path) -> None:
     values.to_netcdf(path, format="NETCDF3_CLASSIC")
 
@@ -285,6 +293,9 @@ FORMATS: dict[str, Format] = {
     "torch": Format(partial(_torch, True), read_torch),
     "torch, legacy": Format(partial(_torch, False), read_torch),
     "medfuncta": Format(_weights, _published),
+    "medfuncta, safetensors": Format(
+        _mednf_weights, partial(FunctaEncoder.from_medfuncta, device="cpu")
+    ),
     "encoder": Format(_fitted, partial(FunctaEncoder.load, device="cpu")),
     "checkpoint": Format(_checkpoint, _resume),
     "latents npz": Format(partial(_latents, "npz"), LatentSet.read),

@@ -71,11 +71,12 @@ class PublishedMixin:
         Parameters
         ----------
         weights : path or state dict
-            A training checkpoint such as ``best.model``, or the pickled network ``model.pt`` of a
-            MedNF latent set. No code in the file is run; one that asks for it is refused.
+            A training checkpoint such as ``best.model``, or the network of a MedNF latent set,
+            ``model.pt`` or ``model.safetensors``. No code in the file is run; one that asks for it
+            is refused.
         omega : float or (float, float), default=None
-            ω_1 → ω_K, for example ``(10, 80)``. Checkpoints do not hold it and need it; a
-            ``model.pt`` holds it, and must not be contradicted.
+            ω_1 → ω_K, for example ``(10, 80)``. Checkpoints do not hold it and need it; networks
+            of latent sets hold it, and must not be contradicted.
         **parameters
             Constructor arguments, such as ``transform_steps`` (20), ``channel_axis`` (last when the
             weights have several channels) or ``device``, or options of specs, such as

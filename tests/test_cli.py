@@ -18,7 +18,7 @@ from neurfield.evaluation import cross_validated_neighbors, reconstruction
 from neurfield.fields import LowRank
 from neurfield.learning import Cavia
 
-COMMANDS = ("demo", "fit", "transform", "decode", "evaluate", "experiment", "info")
+COMMANDS = ("demo", "fit", "transform", "decode", "mednf", "evaluate", "experiment", "info")
 TINY = ["--latent-dim", "6", "--hidden-dim", "16", "--max-iter", "5", "--seed", "0"]
 
 

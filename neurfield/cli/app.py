@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from neurfield import __version__
-from neurfield.cli import decode, demo, evaluate, experiment, fit, info, transform
+from neurfield.cli import decode, demo, evaluate, experiment, fit, info, mednf, transform
 from neurfield.cli.formatting import HelpFormatter
 
-_COMMANDS = (demo, fit, transform, decode, evaluate, experiment, info)
+_COMMANDS = (demo, fit, transform, decode, mednf, evaluate, experiment, info)
 
 _UNEXPECTED = 70  # what sysexits.h calls an internal software error
 

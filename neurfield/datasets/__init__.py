@@ -14,6 +14,7 @@ from neurfield.datasets.intensity import rescale_intensity
 from neurfield.datasets.latents import save_latents
 from neurfield.datasets.medmnist import load_medmnist
 from neurfield.datasets.mednf import load_mednf, to_mednf
+from neurfield.datasets.mednf_encoding import encode_to_mednf
 from neurfield.datasets.nifti import load_nifti, save_nifti, save_nifti_folder
 from neurfield.datasets.opening import Container, open_signals
 from neurfield.datasets.pictures import load_pictures, save_pictures
@@ -37,6 +38,7 @@ __all__ = [
     "complex_to_channels",
     "crop_or_pad",
     "digits",
+    "encode_to_mednf",
     "load_bids",
     "load_dicom",
     "load_dicom_waveforms",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import reprlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +15,17 @@ from numpy.typing import NDArray
 
 from neurfield.atomic import replacing
 from neurfield.datasets._files import existing, reading, require
+from neurfield.datasets._mednf_folder import (
+    BLOCK,
+    DATAPOINT,
+    SPLITS,
+    check_target,
+    check_weights,
+    make_splits,
+    name_of,
+    write_signals,
+    write_weights,
+)
 from neurfield.errors import FileError, MissingFileError
 from neurfield.interop import read_torch
 from neurfield.provenance import check_origin, fingerprint_of
@@ -23,10 +33,7 @@ from neurfield.provenance import check_origin, fingerprint_of
 if TYPE_CHECKING:
     from neurfield import FunctaEncoder
 
-SPLITS = ("train", "val", "test")
-_NAME = re.compile(r"datapoint_(\d{1,18})\.pt")
 _IN_MEMORY = 2**30  # bytes of latents up to which a set is read at once
-_BLOCK = 4096  # files that are read or written together
 
 
 def load_mednf(folder: str | os.PathLike[str], *, chunks: int | None = None) -> xr.Dataset:
@@ -36,8 +43,8 @@ def load_mednf(folder: str | os.PathLike[str], *, chunks: int | None = None) -> 
     ----------
     folder : path-like
         Folder with ``train``, ``val`` and ``test``, or some of them, of ``datapoint_{i}.pt``. No
-        code in the files is run. The network beside them, ``model.pt``, is read by
-        :meth:`neurfield.FunctaEncoder.from_medfuncta`.
+        code in the files is run. The network beside them, ``model.pt`` or ``model.safetensors``, is
+        read by :meth:`neurfield.FunctaEncoder.from_medfuncta`.
     chunks : int, optional
         Signals per block of a Dask array, which is read when it is used. By default sets of up to
         1 GiB are read at once, and larger ones in blocks of 4096.
@@ -83,7 +90,7 @@ def load_mednf(folder: str | os.PathLike[str], *, chunks: int | None = None) -> 
     paths = [path for path, _, _ in found]
     latent, label = _read(paths[0])
     if chunks is None and latent.nbytes * len(paths) > _IN_MEMORY:
-        chunks = _BLOCK
+        chunks = BLOCK
     latents, labels = _load(paths, latent, label, chunks)
     label_dims: tuple[str, ...] = ("sample", "task")
     if labels.shape[1] == 1:
@@ -118,10 +125,11 @@ def to_mednf(
     folder : path-like
         Folder to write, which must be new or empty.
     encoder : FunctaEncoder, optional
-        What made the latents; its weights are written as ``best.model``, the published state dict,
-        which needs the ω-schedule beside it. It holds no pickled network ``model.pt``, because
-        that needs the published classes. The published tools see the field's own coordinates,
-        -1 to 1 along each axis, and its scaled values.
+        What made the latents; its weights are written twice: as ``model.safetensors``, which says
+        all that a network is made of, and as ``best.model``, the published state dict, which needs
+        the ω-schedule beside it. There is no pickled network ``model.pt``, because that needs the
+        published classes. The published tools see the field's own coordinates, -1 to 1 along each
+        axis, and its scaled values.
 
     Raises
     ------
@@ -134,15 +142,15 @@ def to_mednf(
         the published network cannot express the field.
     """
     target = Path(folder)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target}: is there already and not an empty folder")
+    check_target(target)
     _check(dataset)
-    if encoder is not None and encoder.field_.latent_dim != dataset.sizes["latent"]:
-        raise ValueError(
-            f"encoder has latents of length {encoder.field_.latent_dim}, "
-            f"dataset those of length {dataset.sizes['latent']}"
-        )
     if encoder is not None:
+        check_weights(encoder)
+        if encoder.field_.latent_dim != dataset.sizes["latent"]:
+            raise ValueError(
+                f"encoder has latents of length {encoder.field_.latent_dim}, "
+                f"dataset those of length {dataset.sizes['latent']}"
+            )
         check_origin(
             fingerprint_of(dataset["latents"]),
             encoder.codec_,
@@ -151,28 +159,20 @@ def to_mednf(
         )
     names = _names(dataset)
     with replacing(target) as temporary:
-        for split in SPLITS:
-            (temporary / split).mkdir(parents=True)
-        for start in range(0, len(names), _BLOCK):
-            block = dataset.isel(sample=slice(start, start + _BLOCK)).transpose("sample", ...)
-            latents = block["latents"].values.astype(np.float32, copy=False)
-            labels = block["label"].values.reshape(len(latents), -1)
-            rows = zip(names[start : start + _BLOCK], latents, labels, strict=True)
-            for name, latent, label in rows:
-                # torch.tensor copies; a view would be saved with all the rows beside it.
-                content = {"modulations": torch.tensor(latent), "label": torch.tensor(label)}
-                torch.save(content, temporary / name)
+        make_splits(temporary)
+        for start in range(0, len(names), BLOCK):
+            block = dataset.isel(sample=slice(start, start + BLOCK)).transpose("sample", ...)
+            labels = block["label"].values.reshape(block.sizes["sample"], -1)
+            write_signals(temporary, names[start : start + BLOCK], block["latents"].values, labels)
         if encoder is not None:
-            from neurfield.medfuncta import write_medfuncta
-
-            write_medfuncta(encoder.field_, temporary / "best.model", encoder.layout_.axes)
+            write_weights(encoder, temporary, pickled=True)
 
 
 def _find(folder: Path) -> Iterator[tuple[Path, str, int]]:
     """Yield (file, split, i), by split and i."""
     for split in SPLITS:
         names = (folder / split).iterdir() if (folder / split).is_dir() else ()
-        matches = ((path, _NAME.fullmatch(path.name)) for path in names)
+        matches = ((path, DATAPOINT.fullmatch(path.name)) for path in names)
         numbered = sorted((int(match[1]), path) for path, match in matches if match)
         yield from ((path, split, index) for index, path in numbered)
 
@@ -274,7 +274,7 @@ def _names(dataset: xr.Dataset) -> list[str]:
         if "datapoint" in dataset.coords:
             number = int(dataset["datapoint"].values[position])
         counts[split] += 1
-        names.append(f"{split}/datapoint_{number}.pt")
+        names.append(name_of(split, number))
     if len(set(names)) < len(names):
         raise ValueError("the coordinate 'datapoint' must number each signal of a split once")
     return names
