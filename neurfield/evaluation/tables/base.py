@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from neurfield.atomic import replacing
-from neurfield.datasets._files import require
 from neurfield.evaluation.tables.data import TableData
+from neurfield.optional import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -143,9 +143,9 @@ def run_table(
     ValueError
         If the data has no classes and the table needs them.
     ImportError
-        If matplotlib is not installed.
+        If matplotlib is not installed or cannot be imported.
     """
-    require("matplotlib", "plots")
+    require("matplotlib.figure", "plots")
     if table.needs_classes and not data.has_classes:
         raise ValueError(f"the table {table.name!r} needs signals with labels of two classes")
     store = CellStore(folder / f"{table.name}.jsonl")
