@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from neurfield.datasets import Container
 from neurfield.evaluation.reconstruction import Arrays, as_array, values_of
 
 _HELD_OUT = 0.25  # of signals that come without a division of their own
+_LABEL = "label_"  # how coordinates begin that tell of one label each
 _GROUPS = ("patient", "record")  # coordinates whose members are not to be divided
 
 
@@ -27,10 +29,12 @@ class TableData:
     ----------
     train, test : DataArray or list of DataArray
         Values between 0 and 1 over the range of `train`.
-    train_labels, test_labels : arrays of shape (n_samples,), or None
-        Classes, where the signals have them.
+    train_labels, test_labels : arrays of shape (n_samples,) or (n_samples, n_labels), or None
+        Classes, where the signals have them; or several labels a signal, each of them 0 or 1.
     digest : str
         Tells this data from any other.
+    label_names : tuple of str, default=()
+        Names of the labels, where there are several a signal.
     """
 
     train: xr.DataArray | list[xr.DataArray]
@@ -38,6 +42,7 @@ class TableData:
     train_labels: NDArray[Any] | None
     test_labels: NDArray[Any] | None
     digest: str
+    label_names: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -54,7 +59,11 @@ class TableData:
     def has_classes(self) -> bool:
         """Whether there are classes to tell apart."""
         labels = self.train_labels
-        return labels is not None and self.test_labels is not None and len(np.unique(labels)) > 1
+        return (
+            labels is not None
+            and self.test_labels is not None
+            and bool(np.any(labels != labels[:1]))
+        )
 
     def flat(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return both parts with one row of values per signal.
@@ -125,7 +134,10 @@ def make_data(
     span = max(float(np.nanmax(array)) for array in arrays) - lower
     learn, measure = (_scaled(part, lower, span or 1.0) for part in (first, second))
     digest = _digest((learn, measure))
-    return TableData(learn, measure, _labels(first), _labels(second), digest)
+    names = _label_names(first)
+    if names != _label_names(second):
+        return TableData(learn, measure, None, None, digest)
+    return TableData(learn, measure, _labels(first), _labels(second), digest, names)
 
 
 Part = xr.DataArray | list[xr.DataArray]
@@ -166,11 +178,21 @@ def _divided(part: Part) -> list[Part]:
         splitter = GroupShuffleSplit(1, test_size=_HELD_OUT, random_state=0)
         train, test = next(splitter.split(positions, groups=groups))
     else:
-        rare = labels is None or np.unique(labels, return_counts=True)[1].min() < 2
         train, test = train_test_split(
-            positions, test_size=_HELD_OUT, random_state=0, stratify=None if rare else labels
+            positions,
+            test_size=_HELD_OUT,
+            random_state=0,
+            stratify=labels if _can_be_shared(labels) else None,
         )
     return [_take(part, np.sort(train)), _take(part, np.sort(test))]
+
+
+def _can_be_shared(labels: NDArray[Any] | None) -> bool:
+    """Tell whether both parts of a division can have some of each class."""
+    if labels is None or labels.ndim == 2:
+        return False
+    _, counts = np.unique(labels, return_counts=True)
+    return bool(counts.min() >= 2 and len(counts) <= math.ceil(_HELD_OUT * len(labels)))
 
 
 def _some(part: Part, most: int | None, draw: np.random.Generator) -> Part:
@@ -195,7 +217,22 @@ def _coordinate(part: Part, name: str) -> NDArray[Any]:
 
 
 def _labels(part: Part) -> NDArray[Any] | None:
-    return _coordinate(part, "label") if _has(part, "label") else None
+    """Return the class of each signal, or what labels it has, or None."""
+    if _has(part, "label"):
+        return _coordinate(part, "label")
+    columns = [_coordinate(part, _LABEL + name) for name in _label_names(part)]
+    return np.column_stack(columns).astype(int) if columns else None
+
+
+def _label_names(part: Part) -> tuple[str, ...]:
+    """Return the names of the labels that readers give as columns of 0 and 1, in their order."""
+    if isinstance(part, list) or _has(part, "label"):
+        return ()
+    named = [str(name) for name in part.coords if str(name).startswith(_LABEL)]
+    columns = [name for name in named if _has(part, name) and part[name].dtype.kind in "biu"]
+    if not all(np.isin(part[name], (0, 1)).all() for name in columns):
+        return ()  # they count something
+    return tuple(name.removeprefix(_LABEL) for name in columns)
 
 
 def _scaled(part: Part, lower: float, span: float) -> Part:
