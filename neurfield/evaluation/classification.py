@@ -48,7 +48,7 @@ def classification_scores(
         curve, the mean over classes of each against the rest (NaN where the test samples are of one
         class); ``fit_seconds``; ``parameters``, the weights of a network, 0 for others; and what a
         search such as :func:`neighbors_by_validation` has chosen, by its name. Of several labels,
-        a sample has those whose probability is 0.5 or more; accuracy, F1 and area are means over
+        a sample has those whose probability is over 0.5; accuracy, F1 and area are means over
         labels, and those of each are ``accuracy_<name>`` and ``auc_<name>``.
 
     Raises
@@ -157,7 +157,7 @@ def _label_scores(
     classifier: Any, X: ArrayLike, truth: NDArray[Any], names: Sequence[str]
 ) -> dict[str, float]:
     probabilities = _label_probabilities(classifier, X)
-    found = (probabilities >= 0.5).astype(int)
+    found = (probabilities > 0.5).astype(int)
     accuracies = (found == truth).mean(axis=0)
     areas = areas_under_curves(truth, probabilities)
     return {

@@ -54,7 +54,7 @@ _METRICS: dict[Kind, dict[str, str]] = {
     "multi-class": _AGAINST_THE_REST,
     "multi-label, binary-class": {
         "auc": "mean over labels",
-        "accuracy": "mean over labels, which a sample has where the score is 0.5 or more",
+        "accuracy": "mean over labels, which a sample has where the score is over 0.5",
     },
     "ordinal-regression": _AGAINST_THE_REST,
 }
@@ -162,7 +162,7 @@ def medmnist_scores(name: str, y_true: ArrayLike, y_score: ArrayLike) -> dict[st
         )
     truth = _truth(name, task, y_true, len(scores))
     if task.kind == "multi-label, binary-class":
-        found = scores >= 0.5
+        found = scores > 0.5
         areas = areas_under_curves(truth, scores)
         return {"auc": mean_area(areas), "accuracy": float((found == truth).mean())}
     if task.kind == "binary-class":

@@ -127,12 +127,12 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         array of shape (n_samples,) or (n_samples, n_labels)
-            One of ``classes_`` for each sample; or 1 where a label's probability is 0.5 or more,
+            One of ``classes_`` for each sample; or 1 where a label's probability is over 0.5,
             and 0 elsewhere.
         """
         probabilities = self.predict_proba(X)
         if self.multilabel_:
-            return (probabilities >= 0.5).astype(int)
+            return (probabilities > 0.5).astype(int)
         return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
     def _read(self, X: ArrayLike, y: ArrayLike | None = None) -> tuple[Tensor, NDArray[Any]]:
@@ -163,7 +163,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
                 loss(network(inputs[batch]), targets[batch]).backward()
                 optimizer.step()
             logits = _logits(network.eval(), inputs[held_out])
-            found = (logits >= 0).to(targets.dtype) if self.multilabel_ else logits.argmax(dim=1)
+            found = (logits > 0).to(targets.dtype) if self.multilabel_ else logits.argmax(dim=1)
             curve.append(float((found == targets[held_out]).double().mean()))
             if curve[-1] > max(curve[:-1], default=-1.0):
                 best = copy.deepcopy(network.state_dict())
