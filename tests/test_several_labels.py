@@ -1,6 +1,7 @@
 """Samples with several labels each: classifiers, their measures, and the table of them."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ import xarray as xr
 from scipy.sparse import csr_array
 from sklearn.decomposition import PCA
 from sklearn.metrics import accuracy_score, f1_score, hamming_loss, roc_auc_score
+from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
+from neurfield import FunctaEncoder
 from neurfield.cli import main
 from neurfield.datasets import load_npz
 from neurfield.evaluation import (
@@ -186,6 +189,23 @@ def test_the_table_of_a_file_with_several_labels(chest_like, tmp_path, monkeypat
     assert expected > 0.9
     assert float(rows["pca", "knn"]["auc"]) == pytest.approx(expected)
     assert float(rows["pca", "knn-chosen"]["n_neighbors"]) in (1, 3, 5, 7, 10, 15, 20, 50)
+
+
+def test_a_model_on_a_file_with_several_labels(chest_like, tmp_path, capsys):
+    images = load_npz(chest_like, split="train")
+    encoder = FunctaEncoder(4, hidden_dim=8, n_layers=3, max_iter=2, random_state=0, device="cpu")
+    encoder.fit(images).save(tmp_path / "scans.field")
+    command = ["evaluate", str(tmp_path / "scans.field"), str(chest_like), "--split", "train"]
+    assert main([*command, "--json", str(tmp_path / "out.json")]) == 0
+    found = json.loads((tmp_path / "out.json").read_text())["classification"]
+    truth = np.stack([images[f"label_{place}"] for place in range(14)], axis=1)
+    folds = KFold(5, shuffle=True, random_state=0)
+    latents = encoder.transform(images)
+    by_hand = cross_val_predict(KNeighborsClassifier(5), latents, truth, cv=folds)
+    assert found["accuracy"] == pytest.approx(1 - hamming_loss(truth, by_hand))
+    assert found["macro_f1"] == pytest.approx(f1_score(truth, by_hand, average="macro"))
+    assert found["majority"] == pytest.approx(np.mean([max(c, 1 - c) for c in truth.mean(axis=0)]))
+    assert "5 nearest neighbours, 5 folds, 14 labels" in capsys.readouterr().out
 
 
 def images_with(**coords):

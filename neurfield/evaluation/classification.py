@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
 _NEIGHBORS, _FOLDS = 5, 5
@@ -90,20 +90,23 @@ def classification_scores(
 
 
 def cross_validated_neighbors(latents: NDArray[np.float32], labels: NDArray[Any]) -> dict[str, Any]:
-    """Classify latents by their nearest neighbours, in a stratified cross-validation.
+    """Classify latents by their nearest neighbours, in a cross-validation.
 
     Parameters
     ----------
     latents : array of shape (n_samples, latent_dim)
         One row per signal.
-    labels : array of shape (n_samples,)
-        Class of each signal.
+    labels : array of shape (n_samples,) or (n_samples, n_labels)
+        Class of each signal, by which folds are stratified; or several labels, 0 or 1.
 
     Returns
     -------
     dict
-        Accuracy and macro F1 over all held-out folds, or the reason why there are none.
+        Accuracy and macro F1 over all held-out folds, the mean over labels where a signal has
+        several, or the reason why there are none.
     """
+    if labels.ndim == 2:
+        return _cross_validated_labels(latents, labels)
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2 or counts.min() < 2:
         return {"reason": "it takes two classes or more, of two signals or more each"}
@@ -118,6 +121,24 @@ def cross_validated_neighbors(latents: NDArray[np.float32], labels: NDArray[Any]
         "accuracy": float(accuracy_score(labels, found)),
         "macro_f1": float(f1_score(labels, found, average="macro")),
         "majority": float(counts.max() / len(labels)),
+    }
+
+
+def _cross_validated_labels(latents: NDArray[np.float32], labels: NDArray[Any]) -> dict[str, Any]:
+    if len(labels) < 2:
+        return {"reason": "it takes two signals or more"}
+    folds = KFold(min(_FOLDS, len(labels)), shuffle=True, random_state=0)
+    smallest = len(labels) - -(-len(labels) // folds.get_n_splits())
+    classifier = KNeighborsClassifier(min(_NEIGHBORS, smallest))
+    found = cross_val_predict(classifier, latents, labels, cv=folds)
+    shares = labels.mean(axis=0)
+    return {
+        "neighbors": classifier.n_neighbors,
+        "folds": folds.get_n_splits(),
+        "labels": labels.shape[1],
+        "accuracy": float((found == labels).mean()),
+        "macro_f1": float(f1_score(labels, found, average="macro", zero_division=0.0)),
+        "majority": float(np.maximum(shares, 1 - shares).mean()),
     }
 
 

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
+from torch.optim import AdamW
 
 from neurfield.evaluation.training import NetworkClassifier
 
@@ -61,7 +62,7 @@ class MLPProbe(NetworkClassifier):
     (array([0, 0]), 531459)
     """
 
-    _optimizer = torch.optim.AdamW
+    _optimizer = AdamW
 
     def _read(self, X: ArrayLike, y: ArrayLike | None = None) -> tuple[Tensor, NDArray[Any]]:
         labels: Any = None

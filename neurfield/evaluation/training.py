@@ -16,6 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.optim import Adam, AdamW
 
 from neurfield._compat import Interval, fit_context
 from neurfield.device import resolve_device
@@ -31,7 +32,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
     Subclasses say which network it is and how they read their input, and describe the parameters.
     """
 
-    _optimizer: ClassVar[type[torch.optim.Optimizer]] = torch.optim.Adam
+    _optimizer: ClassVar[type[Adam] | type[AdamW]] = Adam
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "max_iter": [Interval(Integral, 1, None, closed="left")],

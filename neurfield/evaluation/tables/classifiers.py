@@ -121,6 +121,7 @@ def _classifier(settings: Cell, data: TableData) -> Any:
     if name == "knn":
         return KNeighborsClassifier(5)
     if name == "knn-chosen":
+        assert data.train_labels is not None
         return neighbors_by_validation(data.train_labels, random_state=seed)
     if name == "mlp":
         return MLPProbe(random_state=seed)

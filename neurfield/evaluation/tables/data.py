@@ -137,7 +137,7 @@ def make_data(
     names = _label_names(first)
     if names != _label_names(second):
         return TableData(learn, measure, None, None, digest)
-    return TableData(learn, measure, _labels(first), _labels(second), digest, names)
+    return TableData(learn, measure, labels_beside(first), labels_beside(second), digest, names)
 
 
 Part = xr.DataArray | list[xr.DataArray]
@@ -170,7 +170,7 @@ def _resampled_one(signal: xr.DataArray, grid: Sequence[int]) -> xr.DataArray:
 def _divided(part: Part) -> list[Part]:
     n_signals = len(part)
     positions = np.arange(n_signals)
-    labels = _labels(part)
+    labels = labels_beside(part)
     groups = next((_coordinate(part, name) for name in _GROUPS if _has(part, name)), None)
     if n_signals < 2:
         raise ValueError(f"it takes two signals or more to hold some out, got {n_signals}")
@@ -207,24 +207,24 @@ def _take(part: Part, positions: NDArray[np.intp]) -> Part:
     return part.isel(sample=positions)
 
 
-def _has(part: Part, name: str) -> bool:
+def _has(part: Container, name: str) -> bool:
     return not isinstance(part, list) and name in part.coords and part[name].dims == ("sample",)
 
 
-def _coordinate(part: Part, name: str) -> NDArray[Any]:
-    assert isinstance(part, xr.DataArray)
+def _coordinate(part: Container, name: str) -> NDArray[Any]:
+    assert not isinstance(part, list)
     return part[name].values
 
 
-def _labels(part: Part) -> NDArray[Any] | None:
-    """Return the class of each signal, or what labels it has, or None."""
+def labels_beside(part: Container) -> NDArray[Any] | None:
+    """Return the class of each signal, or which labels it has, or None; None for a list."""
     if _has(part, "label"):
         return _coordinate(part, "label")
     columns = [_coordinate(part, _LABEL + name) for name in _label_names(part)]
     return np.column_stack(columns).astype(int) if columns else None
 
 
-def _label_names(part: Part) -> tuple[str, ...]:
+def _label_names(part: Container) -> tuple[str, ...]:
     """Return the names of the labels that readers give as columns of 0 and 1, in their order."""
     if isinstance(part, list) or _has(part, "label"):
         return ()
@@ -249,7 +249,7 @@ def _digest(parts: Sequence[Part]) -> str:
             digest.update(np.ascontiguousarray(signal.values).tobytes())
             for dim in signal.dims:
                 digest.update(np.asarray(signal[dim].values).astype(str).tobytes())
-        labels = _labels(part)
+        labels = labels_beside(part)
         if labels is not None:
             digest.update(labels.astype(str).tobytes())
     return digest.hexdigest()[:16]
