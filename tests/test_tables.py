@@ -378,18 +378,22 @@ def test_the_classification_table(fits, tmp_path, monkeypatch):
     rows = run("classification", data, tmp_path)
     assert [(row["features"], row["classifier"]) for row in rows] == [
         ("varpro", "knn"),
+        ("varpro", "knn-chosen"),
         ("varpro", "mlp"),
         ("pca", "knn"),
+        ("pca", "knn-chosen"),
         ("pca", "mlp"),
         ("pixels", "resnet50"),
         ("pixels", "efficientnet-b0"),
     ]
     assert not any("error" in row for row in rows)
-    assert len(fits) == 1  # both classifiers of the latents share one encoder
+    assert len(fits) == 1  # the classifiers of the latents share one encoder
     for row in rows:
         assert 0 <= row["accuracy"] <= 1
         assert {"macro_f1", "auc", "fit_seconds", "parameters", "encoder_seconds"} <= set(row)
-    assert rows[4]["parameters"] > rows[5]["parameters"] > rows[1]["parameters"] > 0
+    assert rows[6]["parameters"] > rows[7]["parameters"] > rows[2]["parameters"] > 0
+    assert rows[1]["n_neighbors"] in (1, 3, 5, 7, 10, 15, 20)
+    assert "n_neighbors" not in rows[2]
     fits.clear()
     assert run("classification", data, tmp_path) == rows
     assert len(fits) == 0

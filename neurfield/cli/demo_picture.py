@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from neurfield.atomic import replacing
-from neurfield.datasets._files import require
+from neurfield.optional import require
 
 
 def draw(original: xr.DataArray, same: xr.DataArray, large: xr.DataArray, output: Path) -> None:
@@ -28,7 +28,7 @@ def draw(original: xr.DataArray, same: xr.DataArray, large: xr.DataArray, output
     ImportError
         If matplotlib is not installed.
     """
-    require("matplotlib", "plots")
+    require("matplotlib.figure", "plots")
     # A figure of its own, not pyplot's: no window system is needed and no global state is touched.
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine

@@ -14,10 +14,10 @@ import numpy as np
 import xarray as xr
 
 from neurfield.atomic import replacing
-from neurfield.datasets._files import missing
 from neurfield.datasets._numpy_file import MmapMode
 from neurfield.datasets.arrays import load_npz
 from neurfield.errors import FileError, MissingFileError
+from neurfield.optional import broken, missing
 
 CITATION = (
     "J. Yang et al., MedMNIST v2 - A large-scale lightweight benchmark for 2D and 3D biomedical "
@@ -26,6 +26,7 @@ CITATION = (
 
 _SIZES = {2: (28, 64, 128, 224), 3: (28, 64)}
 _COLOURS = ["red", "green", "blue"]
+_INSTALLED_BY = '"neurfield[medmnist]"'
 
 
 def load_medmnist(
@@ -127,13 +128,16 @@ def _facts() -> ModuleType:
     """
     package = importlib.util.find_spec("medmnist")
     if package is None or not package.submodule_search_locations:
-        raise missing("medmnist", "medmnist")
+        raise missing("medmnist", _INSTALLED_BY)
     source = Path(package.submodule_search_locations[0]) / "info.py"
     spec = importlib.util.spec_from_file_location("_neurfield_medmnist_info", source)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise broken("medmnist", _INSTALLED_BY, error) from error
     return module
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,10 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neurfield._compat import StrOptions
-from neurfield.datasets._files import require
 from neurfield.evaluation.training import NetworkClassifier
+from neurfield.optional import require
 
 _DIVISOR = 32  # both networks halve their input five times
+_MODULES = {
+    "resnet50": "monai.networks.nets.resnet",
+    "efficientnet-b0": "monai.networks.nets.efficientnet",
+}
 
 
 class CNNClassifier(NetworkClassifier):
@@ -35,8 +40,8 @@ class CNNClassifier(NetworkClassifier):
     learning_rate : float, default=1e-3
         Step size of Adam.
     validation_fraction : float in [0, 1), default=0.1
-        Fraction of each class held out to choose the best epoch by. Where this leaves none, the
-        training samples serve.
+        Fraction of each class, of several labels a sample that of all samples, held out to choose
+        the best epoch by. Where this leaves none, the training samples serve.
     device : str, default="auto"
         "auto" takes a GPU where there is one.
     random_state : int, RandomState instance or None, default=None
@@ -44,10 +49,12 @@ class CNNClassifier(NetworkClassifier):
 
     Attributes
     ----------
-    classes_ : array of shape (n_classes,)
-        Classes seen in fit.
+    classes_ : array of shape (n_classes,) or (n_labels,)
+        Classes seen in fit; of several labels a sample, their places.
+    multilabel_ : bool
+        Whether fit was given several labels a sample.
     validation_curve_ : list of float
-        Accuracy on the held-out samples after each epoch.
+        Accuracy on the held-out samples after each epoch, the mean over labels.
     n_parameters_ : int
         Weights of the network.
 
@@ -64,7 +71,7 @@ class CNNClassifier(NetworkClassifier):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **NetworkClassifier._parameter_constraints,
-        "architecture": [StrOptions({"resnet50", "efficientnet-b0"})],
+        "architecture": [StrOptions(set(_MODULES))],
         "channel_axis": [Integral, None],
     }
 
@@ -97,7 +104,8 @@ class CNNClassifier(NetworkClassifier):
         if y is None:
             values = check_array(X, **options)
         else:
-            values, labels = check_X_y(X, y, **options)
+            self._library()  # a missing one is told before any work is done
+            values, labels = check_X_y(X, y, multi_output=True, **options)
         if self.channel_axis is None:
             values = values[:, np.newaxis]
         else:
@@ -117,21 +125,18 @@ class CNNClassifier(NetworkClassifier):
         return _padded(torch.from_numpy(np.ascontiguousarray(values))), labels
 
     def _network(self, shape: torch.Size, n_classes: int) -> nn.Module:
-        require("monai", "evaluation")
-        from monai.networks.nets.efficientnet import EfficientNetBN
-        from monai.networks.nets.resnet import resnet50
-
+        library = self._library()
         n_channels, n_axes = shape[0], len(shape) - 1
         network: nn.Module
         if self.architecture == "resnet50":
-            network = resnet50(
+            network = library.resnet50(
                 spatial_dims=n_axes,
                 n_input_channels=n_channels,
                 num_classes=n_classes,
                 conv1_t_stride=2,  # as published; MONAI's own default is 1
             )
         else:
-            network = EfficientNetBN(
+            network = library.EfficientNetBN(
                 self.architecture,
                 pretrained=False,
                 spatial_dims=n_axes,
@@ -139,6 +144,9 @@ class CNNClassifier(NetworkClassifier):
                 num_classes=n_classes,
             )
         return network
+
+    def _library(self) -> ModuleType:
+        return require(_MODULES[self.architecture], "evaluation")
 
 
 def _padded(signals: Tensor) -> Tensor:

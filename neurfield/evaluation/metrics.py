@@ -12,8 +12,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from neurfield.datasets._files import require
 from neurfield.decibels import psnr_of
+from neurfield.optional import require, require_from
 from neurfield.signals.missing import filled
 
 #: Least number of points along each axis for SSIM, half of whose window is mirrored at the edges.
@@ -99,16 +99,14 @@ def ssim(truth: ArrayLike, found: ArrayLike, data_range: float = 1.0) -> NDArray
     ValueError
         If the shapes do not fit.
     ImportError
-        If torchmetrics is not installed.
+        If torchmetrics is not installed or cannot be imported.
 
     References
     ----------
     Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity", IEEE
     Transactions on Image Processing 13(4), 2004, Eq. (13).
     """
-    require("torchmetrics", "evaluation")
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
+    functional = require("torchmetrics.functional.image", "evaluation")
     first, second = _images(truth), _images(found)
     if first.shape != second.shape:
         raise ValueError(
@@ -118,7 +116,7 @@ def ssim(truth: ArrayLike, found: ArrayLike, data_range: float = 1.0) -> NDArray
         raise ValueError(obstacle)
     parts = [
         torch.as_tensor(
-            structural_similarity_index_measure(
+            functional.structural_similarity_index_measure(
                 found_part, truth_part, data_range=data_range, reduction="none"
             )
         ).reshape(-1)
@@ -155,8 +153,8 @@ def lpips(truth: ArrayLike, found: ArrayLike) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If the shape does not fit, or the network's weights are not on this machine. Nothing is
-        downloaded.
+        If the shape does not fit, a library is not installed or cannot be imported, or the
+        network's weights are not on this machine. Nothing is downloaded.
 
     References
     ----------
@@ -165,12 +163,11 @@ def lpips(truth: ArrayLike, found: ArrayLike) -> NDArray[np.float64]:
     """
     if obstacle := lpips_obstacle(np.shape(truth)[1:]):
         raise ValueError(obstacle)
-    from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
-
+    functional = require("torchmetrics.functional.image", "evaluation")
+    distance_of = functional.learned_perceptual_image_patch_similarity
     pairs = zip(_colour(truth), _colour(found), strict=True)
     distances = [
-        learned_perceptual_image_patch_similarity(one[None], other[None], "alex", normalize=True)
-        for one, other in pairs
+        distance_of(one[None], other[None], "alex", normalize=True) for one, other in pairs
     ]
     return np.array([float(distance) for distance in distances])
 
@@ -199,6 +196,11 @@ def _weights_obstacle() -> str | None:
     weights = Path(torch.hub.get_dir()) / "checkpoints" / _ALEXNET_WEIGHTS
     if not weights.is_file():
         return f"LPIPS needs torchvision's weights of AlexNet in {weights}, which are not there"
+    try:
+        require("torchmetrics.functional.image", "evaluation")
+        require_from("torchvision.models", "torch torchvision")
+    except ImportError as error:
+        return f"LPIPS cannot be measured: {error}"
     return None
 
 

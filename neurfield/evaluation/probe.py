@@ -8,6 +8,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
+from torch.optim import AdamW
 
 from neurfield.evaluation.training import NetworkClassifier
 
@@ -18,7 +19,8 @@ _DROPOUT = 0.3
 class MLPProbe(NetworkClassifier):
     """Three linear layers, P → 1024 → 512 → classes, with ReLU and dropout of 0.3 between them.
 
-    The classifier of latents that MedFuncta publishes. Features are taken as they are.
+    The classifier of latents that MedFuncta publishes, trained by AdamW with torch's own weight
+    decay of 0.01, as the paper says; its released code takes Adam. Features are taken as they are.
 
     Parameters
     ----------
@@ -27,10 +29,10 @@ class MLPProbe(NetworkClassifier):
     batch_size : int, default=32
         Samples in a step.
     learning_rate : float, default=1e-3
-        Step size of Adam.
+        Step size of AdamW.
     validation_fraction : float in [0, 1), default=0.1
-        Fraction of each class held out to choose the best epoch by. Where this leaves none, the
-        training samples serve.
+        Fraction of each class, of several labels a sample that of all samples, held out to choose
+        the best epoch by. Where this leaves none, the training samples serve.
     device : str, default="auto"
         "auto" takes a GPU where there is one.
     random_state : int, RandomState instance or None, default=None
@@ -38,10 +40,12 @@ class MLPProbe(NetworkClassifier):
 
     Attributes
     ----------
-    classes_ : array of shape (n_classes,)
-        Classes seen in fit.
+    classes_ : array of shape (n_classes,) or (n_labels,)
+        Classes seen in fit; of several labels a sample, their places.
+    multilabel_ : bool
+        Whether fit was given several labels a sample.
     validation_curve_ : list of float
-        Accuracy on the held-out samples after each epoch.
+        Accuracy on the held-out samples after each epoch, the mean over labels.
     n_parameters_ : int
         Weights of the network.
 
@@ -58,12 +62,14 @@ class MLPProbe(NetworkClassifier):
     (array([0, 0]), 531459)
     """
 
+    _optimizer = AdamW
+
     def _read(self, X: ArrayLike, y: ArrayLike | None = None) -> tuple[Tensor, NDArray[Any]]:
         labels: Any = None
         if y is None:
             values = validate_data(self, X, reset=False, dtype="float32")
         else:
-            values, labels = validate_data(self, X, y, dtype="float32")
+            values, labels = validate_data(self, X, y, dtype="float32", multi_output=True)
         return torch.from_numpy(values), labels
 
     def _network(self, shape: torch.Size, n_classes: int) -> nn.Module:

@@ -9,12 +9,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.optim import Adam, AdamW
 
 from neurfield._compat import Interval, fit_context
 from neurfield.device import resolve_device
@@ -24,10 +26,13 @@ _AT_ONCE = 256  # samples of one forward pass without gradients
 
 
 class NetworkClassifier(ClassifierMixin, BaseEstimator):
-    """Adam on the cross-entropy, with the weights of the best validation accuracy kept.
+    """Training on the cross-entropy, with the weights of the best validation accuracy kept.
 
+    Of several labels a sample, the cross-entropy and the accuracy are means over the labels.
     Subclasses say which network it is and how they read their input, and describe the parameters.
     """
+
+    _optimizer: ClassVar[type[Adam] | type[AdamW]] = Adam
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -55,6 +60,11 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         self.device = device
         self.random_state = random_state
 
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Train on labelled samples.
@@ -63,8 +73,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_samples, ...)
             See the class.
-        y : array-like of shape (n_samples,)
-            Classes.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Classes; or several labels a sample, each of them 0 or 1.
 
         Returns
         -------
@@ -72,11 +82,11 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
             The classifier, trained.
         """
         inputs, labels = self._read(X, y)
-        check_classification_targets(labels)
-        self.classes_, targets = np.unique(labels, return_inverse=True)
+        self.classes_, targets = _targets(labels)
+        self.multilabel_ = targets.ndim == 2
         device = resolve_device(self.device)
         draw = check_random_state(self.random_state)
-        chosen, held_out = _split(targets, self.validation_fraction, draw)
+        chosen, held_out = validation_split(targets, self.validation_fraction, draw)
         # Weights and dropout draw from torch's own numbers, which are left as they were found.
         own = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
         with own, short_waits():
@@ -90,7 +100,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Return the probability of each class.
+        """Return the probability of each class, or of each label.
 
         Parameters
         ----------
@@ -99,15 +109,16 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        float32 array of shape (n_samples, n_classes)
-            One row per sample, which sums to 1, in the order of ``classes_``.
+        float32 array of shape (n_samples, n_classes) or (n_samples, n_labels)
+            One row per sample, in the order of ``classes_``; those of classes sum to 1.
         """
         check_is_fitted(self)
         inputs, _ = self._read(X)
-        return _logits(self.network_, inputs).softmax(dim=1).cpu().numpy()
+        logits = _logits(self.network_, inputs)
+        return (logits.sigmoid() if self.multilabel_ else logits.softmax(dim=1)).cpu().numpy()
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the most probable class of each sample.
+        """Return the most probable class of each sample, or the labels it has.
 
         Parameters
         ----------
@@ -116,11 +127,14 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        array of shape (n_samples,)
-            One of ``classes_`` for each sample.
+        array of shape (n_samples,) or (n_samples, n_labels)
+            One of ``classes_`` for each sample; or 1 where a label's probability is over 0.5,
+            and 0 elsewhere.
         """
-        check_is_fitted(self)
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        probabilities = self.predict_proba(X)
+        if self.multilabel_:
+            return (probabilities > 0.5).astype(int)
+        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
     def _read(self, X: ArrayLike, y: ArrayLike | None = None) -> tuple[Tensor, NDArray[Any]]:
         """Validate the input; return it as the network takes it, and the labels."""
@@ -139,16 +153,18 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         held_out: NDArray[np.intp],
     ) -> list[float]:
         """Train in place; return the validation accuracy after each epoch."""
-        optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
+        optimizer = self._optimizer(network.parameters(), lr=self.learning_rate)
+        loss = binary_cross_entropy_with_logits if self.multilabel_ else cross_entropy
         curve: list[float] = []
         best: dict[str, Tensor] = {}
         for _ in range(self.max_iter):
             network.train()
             for batch in _batches(torch.from_numpy(chosen), self.batch_size):
                 optimizer.zero_grad()
-                cross_entropy(network(inputs[batch]), targets[batch]).backward()
+                loss(network(inputs[batch]), targets[batch]).backward()
                 optimizer.step()
-            found = _logits(network.eval(), inputs[held_out]).argmax(dim=1)
+            logits = _logits(network.eval(), inputs[held_out])
+            found = (logits > 0).to(targets.dtype) if self.multilabel_ else logits.argmax(dim=1)
             curve.append(float((found == targets[held_out]).double().mean()))
             if curve[-1] > max(curve[:-1], default=-1.0):
                 best = copy.deepcopy(network.state_dict())
@@ -156,12 +172,43 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         return curve
 
 
-def _split(
-    targets: NDArray[np.intp], fraction: float, draw: np.random.RandomState
+def _targets(labels: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the classes, and what a network is to learn: places among them, or 0 and 1."""
+    if type_of_target(labels) != "multilabel-indicator":
+        labels = column_or_1d(labels, warn=True)
+        check_classification_targets(labels)
+        classes, places = np.unique(labels, return_inverse=True)
+        return classes, places
+    indicators = labels.toarray() if issparse(labels) else labels
+    if not np.isin(indicators, (0, 1)).all():
+        raise ValueError(f"y must hold 0 and 1 for each label, got {np.unique(indicators)[:5]}")
+    return np.arange(indicators.shape[1]), indicators.astype(np.float32)
+
+
+def validation_split(
+    y: NDArray[Any], fraction: float, draw: np.random.RandomState
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return positions to train on and to choose by, the same fraction of each class."""
-    order = draw.permutation(len(targets))
-    parts = [order[targets[order] == target] for target in np.unique(targets)]
+    """Return positions to train on and to choose by: the same fraction of each class.
+
+    Of several labels a sample, the fraction is one of all samples. Where it leaves none to choose
+    by, both are all samples.
+
+    Parameters
+    ----------
+    y : array of shape (n_samples,) or (n_samples, n_labels)
+        Classes, or labels.
+    fraction : float in [0, 1)
+        Of the samples, to choose by.
+    draw : RandomState
+        Source of the order.
+
+    Returns
+    -------
+    tuple of two int arrays
+        Positions.
+    """
+    order = draw.permutation(len(y))
+    parts = [order] if y.ndim == 2 else [order[y[order] == value] for value in np.unique(y)]
     held_out = np.concatenate([part[: int(fraction * len(part))] for part in parts])
     if len(held_out) == 0:
         return order, order

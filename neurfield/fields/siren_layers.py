@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import warnings
 from dataclasses import dataclass
 from functools import cache
 
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from neurfield.fields.sine import write_sine_and_cosine
+from neurfield.optional import require
 
 
 class SirenTape:
@@ -346,7 +349,11 @@ def layers_for(like: Tensor) -> type[SineLayers]:
 @cache
 def _fused() -> type[SineLayers] | None:
     try:
-        from neurfield.fields.fused import FusedSineLayers
-    except ImportError:  # without Numba
+        require("numba", "fast")
+    except ImportError as error:
+        if importlib.util.find_spec("numba") is not None:
+            warnings.warn(f"sine layers are slower than they could be: {error}", stacklevel=2)
         return None
+    from neurfield.fields.fused import FusedSineLayers
+
     return FusedSineLayers

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import fft
 
 from neurfield.operators.base import GridOperator, spacing_of
+from neurfield.optional import require
 from neurfield.signals.coords import real_array
 
 
@@ -166,12 +167,7 @@ class NonUniformFourier(_OfCoils):
         sensitivities: Any = None,
         is_complex: bool = False,
     ) -> None:
-        try:
-            import finufft
-        except ImportError as error:
-            raise ImportError(
-                'NonUniformFourier needs finufft: pip install "neurfield[mri]"'
-            ) from error
+        finufft = require("finufft", "mri")
         super().__init__(grid, sensitivities, is_complex)
         self.trajectory = real_array(trajectory, "trajectory")
         d = len(self.axes)

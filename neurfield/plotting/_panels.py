@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurfield.datasets._files import require
+from neurfield.optional import require
 from neurfield.signals import Layout
 
 if TYPE_CHECKING:

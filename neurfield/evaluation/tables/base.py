@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from neurfield.atomic import replacing
-from neurfield.datasets._files import require
 from neurfield.evaluation.tables.data import TableData
 from neurfield.evaluation.tables.machine import machine
 from neurfield.evaluation.tables.writing import Origin, write_table
+from neurfield.optional import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -157,9 +157,9 @@ def run_table(
         If the data has no classes and the table needs them, or no cell at all was possible: then
         nothing is written.
     ImportError
-        If matplotlib is not installed.
+        If matplotlib is not installed or cannot be imported.
     """
-    require("matplotlib", "plots")
+    require("matplotlib.figure", "plots")
     if table.needs_classes and not data.has_classes:
         raise ValueError(f"the table {table.name!r} needs signals with labels of two classes")
     store = CellStore(folder / f"{table.name}.jsonl")

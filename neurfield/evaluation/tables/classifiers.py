@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
-from neurfield.evaluation.classification import classification_scores
 from neurfield.evaluation.convolutional import CNNClassifier
+from neurfield.evaluation.neighbors import neighbors_by_validation
 from neurfield.evaluation.probe import MLPProbe
 from neurfield.evaluation.tables.base import Budget, Cell, Figures, Row, Table
 from neurfield.evaluation.tables.data import TableData
@@ -21,6 +21,7 @@ from neurfield.evaluation.tables.fits import (
     check_methods,
     encoder_methods,
     encoder_parameters,
+    labelled_scores,
     latents_of_length,
     make_encoder,
     minute_of,
@@ -30,6 +31,7 @@ from neurfield.evaluation.tables.fits import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_ON_FEATURES = ("knn", "knn-chosen", "mlp")
 _NETWORKS = ("resnet50", "efficientnet-b0")
 _FULL_LATENT_DIM = 256
 REDUCED_EPOCHS = 3
@@ -37,6 +39,9 @@ REDUCED_EPOCHS = 3
 
 class Classifiers(Table):
     """Nearest neighbours and the MLP on latents and on PCA coefficients; networks on signals.
+
+    There are 5 neighbours, and as many as do best on a part of the training signals. Signals may
+    have several labels each, which the data has as columns of 0 and 1.
 
     The MLP sees features divided by one number, their standard deviation over the training set, so
     that the scale of a representation is no advantage. In the reduced form encoders train for 60
@@ -65,11 +70,11 @@ class Classifiers(Table):
                 )
                 cells += [
                     {"features": method, "parameters": parameters, "classifier": name, "seed": seed}
-                    for name in ("knn", "mlp")
+                    for name in _ON_FEATURES
                 ]
             cells += [
                 {"features": "pca", "latent_dim": latent_dim, "classifier": name, "seed": seed}
-                for name in ("knn", "mlp")
+                for name in _ON_FEATURES
             ]
             cells += [
                 {"features": "pixels", "classifier": name, "epochs": epochs, "seed": seed}
@@ -78,7 +83,7 @@ class Classifiers(Table):
         return cells
 
     def compute(self, settings: Cell, data: TableData) -> Figures:
-        classifier = _classifier(settings)
+        classifier = _classifier(settings, data)
         if settings["features"] == "pixels":
             train, test = data.stacked()
             seconds = 0.0
@@ -87,10 +92,7 @@ class Classifiers(Table):
             if settings["classifier"] == "mlp":
                 scale = float(train.std()) or 1.0
                 train, test = train / scale, test / scale
-        assert data.train_labels is not None
-        assert data.test_labels is not None
-        scores = classification_scores(classifier, train, data.train_labels, test, data.test_labels)
-        return {**scores, "encoder_seconds": seconds}
+        return {**labelled_scores(classifier, train, test, data), "encoder_seconds": seconds}
 
     def _features(
         self, settings: Cell, data: TableData
@@ -115,10 +117,13 @@ class Classifiers(Table):
         points(figure, rows, labels, {"accuracy": "accuracy", "macro_f1": "macro F1", "auc": "AUC"})
 
 
-def _classifier(settings: Cell) -> Any:
+def _classifier(settings: Cell, data: TableData) -> Any:
     name, seed = settings["classifier"], settings["seed"]
     if name == "knn":
         return KNeighborsClassifier(5)
+    if name == "knn-chosen":
+        assert data.train_labels is not None
+        return neighbors_by_validation(data.train_labels, random_state=seed)
     if name == "mlp":
         return MLPProbe(random_state=seed)
     return CNNClassifier(name, channel_axis=-1, max_iter=settings["epochs"], random_state=seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from neurfield.datasets import Container
 from neurfield.evaluation.reconstruction import Arrays, as_array, values_of
 
 _HELD_OUT = 0.25  # of signals that come without a division of their own
+_LABEL = "label_"  # how coordinates begin that tell of one label each
 _GROUPS = ("patient", "record")  # coordinates whose members are not to be divided
 
 
@@ -28,10 +30,12 @@ class TableData:
     ----------
     train, test : DataArray or list of DataArray
         Values between 0 and 1 over the range of `train`.
-    train_labels, test_labels : arrays of shape (n_samples,), or None
-        Classes, where the signals have them.
+    train_labels, test_labels : arrays of shape (n_samples,) or (n_samples, n_labels), or None
+        Classes, where the signals have them; or several labels a signal, each of them 0 or 1.
     digest : str
         Tells this data from any other.
+    label_names : tuple of str, default=()
+        Names of the labels, where there are several a signal.
     """
 
     train: xr.DataArray | list[xr.DataArray]
@@ -39,6 +43,7 @@ class TableData:
     train_labels: NDArray[Any] | None
     test_labels: NDArray[Any] | None
     digest: str
+    label_names: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,7 +60,11 @@ class TableData:
     def has_classes(self) -> bool:
         """Whether there are classes to tell apart."""
         labels = self.train_labels
-        return labels is not None and self.test_labels is not None and len(np.unique(labels)) > 1
+        return (
+            labels is not None
+            and self.test_labels is not None
+            and bool(np.any(labels != labels[:1]))
+        )
 
     def described(self) -> tuple[str, str]:
         """Return what both parts are, a line each."""
@@ -138,7 +147,10 @@ def make_data(
     span = max(float(np.nanmax(array)) for array in arrays) - lower
     learn, measure = (_scaled(part, lower, span or 1.0) for part in (first, second))
     digest = _digest((learn, measure))
-    return TableData(learn, measure, _labels(first), _labels(second), digest)
+    names = _label_names(first)
+    if names != _label_names(second):
+        return TableData(learn, measure, None, None, digest)
+    return TableData(learn, measure, labels_beside(first), labels_beside(second), digest, names)
 
 
 def resized(data: TableData, shape: tuple[int, ...]) -> TableData:
@@ -195,7 +207,7 @@ def _resampled_one(signal: xr.DataArray, grid: Sequence[int]) -> xr.DataArray:
 def _divided(part: Part) -> list[Part]:
     n_signals = len(part)
     positions = np.arange(n_signals)
-    labels = _labels(part)
+    labels = labels_beside(part)
     groups = next((_coordinate(part, name) for name in _GROUPS if _has(part, name)), None)
     if n_signals < 2:
         raise ValueError(f"it takes two signals or more to hold some out, got {n_signals}")
@@ -203,11 +215,21 @@ def _divided(part: Part) -> list[Part]:
         splitter = GroupShuffleSplit(1, test_size=_HELD_OUT, random_state=0)
         train, test = next(splitter.split(positions, groups=groups))
     else:
-        rare = labels is None or np.unique(labels, return_counts=True)[1].min() < 2
         train, test = train_test_split(
-            positions, test_size=_HELD_OUT, random_state=0, stratify=None if rare else labels
+            positions,
+            test_size=_HELD_OUT,
+            random_state=0,
+            stratify=labels if _can_be_shared(labels) else None,
         )
     return [_take(part, np.sort(train)), _take(part, np.sort(test))]
+
+
+def _can_be_shared(labels: NDArray[Any] | None) -> bool:
+    """Tell whether both parts of a division can have some of each class."""
+    if labels is None or labels.ndim == 2:
+        return False
+    _, counts = np.unique(labels, return_counts=True)
+    return bool(counts.min() >= 2 and len(counts) <= math.ceil(_HELD_OUT * len(labels)))
 
 
 def _some(part: Part, most: int | None, draw: np.random.Generator) -> Part:
@@ -222,17 +244,32 @@ def _take(part: Part, positions: NDArray[np.intp]) -> Part:
     return part.isel(sample=positions)
 
 
-def _has(part: Part, name: str) -> bool:
+def _has(part: Container, name: str) -> bool:
     return not isinstance(part, list) and name in part.coords and part[name].dims == ("sample",)
 
 
-def _coordinate(part: Part, name: str) -> NDArray[Any]:
-    assert isinstance(part, xr.DataArray)
+def _coordinate(part: Container, name: str) -> NDArray[Any]:
+    assert not isinstance(part, list)
     return part[name].values
 
 
-def _labels(part: Part) -> NDArray[Any] | None:
-    return _coordinate(part, "label") if _has(part, "label") else None
+def labels_beside(part: Container) -> NDArray[Any] | None:
+    """Return the class of each signal, or which labels it has, or None; None for a list."""
+    if _has(part, "label"):
+        return _coordinate(part, "label")
+    columns = [_coordinate(part, _LABEL + name) for name in _label_names(part)]
+    return np.column_stack(columns).astype(int) if columns else None
+
+
+def _label_names(part: Container) -> tuple[str, ...]:
+    """Return the names of the labels that readers give as columns of 0 and 1, in their order."""
+    if isinstance(part, list) or _has(part, "label"):
+        return ()
+    named = [str(name) for name in part.coords if str(name).startswith(_LABEL)]
+    columns = [name for name in named if _has(part, name) and part[name].dtype.kind in "biu"]
+    if not all(np.isin(part[name], (0, 1)).all() for name in columns):
+        return ()  # they count something
+    return tuple(name.removeprefix(_LABEL) for name in columns)
 
 
 def _scaled(part: Part, lower: float, span: float) -> Part:
@@ -249,7 +286,7 @@ def _digest(parts: Sequence[Part]) -> str:
             digest.update(np.ascontiguousarray(signal.values).tobytes())
             for dim in signal.dims:
                 digest.update(np.asarray(signal[dim].values).astype(str).tobytes())
-        labels = _labels(part)
+        labels = labels_beside(part)
         if labels is not None:
             digest.update(labels.astype(str).tobytes())
     return digest.hexdigest()[:16]

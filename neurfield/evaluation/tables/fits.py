@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
-from sklearn.metrics import accuracy_score, f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from neurfield import FunctaEncoder, list_presets
+from neurfield.evaluation.classification import classification_scores
 from neurfield.evaluation.reconstruction import Arrays, Scores, compare, decoded, values_of
 from neurfield.evaluation.tables.base import Budget, Figures
 from neurfield.evaluation.tables.data import TableData, in_range
@@ -169,9 +169,8 @@ def measure_encoder(encoder: FunctaEncoder, data: TableData, neighbors: bool = F
     }
     if neighbors and data.has_classes:
         classifier = KNeighborsClassifier(min(5, len(data.train)))
-        classes = classifier.fit(encoder.transform(data.train), data.train_labels).predict(latents)
-        figures["knn_accuracy"] = float(accuracy_score(data.test_labels, classes))
-        figures["knn_macro_f1"] = float(f1_score(data.test_labels, classes, average="macro"))
+        scores = labelled_scores(classifier, encoder.transform(data.train), latents, data)
+        figures |= {f"knn_{name}": scores[name] for name in ("accuracy", "macro_f1")}
     return figures
 
 
@@ -194,6 +193,20 @@ def measure_cost(encoder: FunctaEncoder, data: TableData, n_steps: int = 3) -> F
         "parameters": encoder.field_.n_parameters,
         "seconds_per_100_steps": clock.per_step() * 100,
     }
+
+
+def labelled_scores(classifier: Any, train: Any, test: Any, data: TableData) -> Figures:
+    """Return how well a classifier tells the classes of the data apart by features of its parts."""
+    assert data.train_labels is not None
+    assert data.test_labels is not None
+    return classification_scores(
+        classifier,
+        train,
+        data.train_labels,
+        test,
+        data.test_labels,
+        label_names=data.label_names or None,
+    )
 
 
 def measure_pca(n_components: int, data: TableData, seed: int) -> Figures:
