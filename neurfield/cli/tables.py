@@ -11,7 +11,8 @@ from neurfield.cli.inputs import describe, read_input
 
 #: Names and contents, told here so that help texts need no import of what computes the tables.
 NAMES = {
-    "methods": "presets, learners, networks of single signals, PCA, the mean",
+    "methods": "presets, learners, defaults, single networks, PCA, autoencoders, the mean",
+    "gaps": "what is hidden of signals: the default, PPCA, imputer, GP, interpolation",
     "classification": "k-NN and MLP on latents and PCA, CNNs on the signals",
     "gamma": "context ratio: PSNR, SSIM, memory, time",
     "omega": "heat map of PSNR over ω_1 and δ = ω_K/ω_1",
