@@ -36,6 +36,9 @@ REDUCED_META_LR = 3e-4
 #: Encoders that nothing is chosen for but what is named here, by the name of the method.
 LEFT_ALONE: dict[str, dict[str, Any]] = {"default": {}, "lapped": {"field": "lapped"}}
 
+#: Parameters that mean the same for whatever is trained.
+OF_TRAINING = {"batch_size", "device", "max_iter", "max_time"}
+
 _PUBLISHED = {1: "medfuncta-1d", 2: "medfuncta-2d-64", 3: "medfuncta-3d-32"}
 
 
@@ -138,18 +141,20 @@ def encoder_parameters(
 def default_parameters(method: str, budget: Budget, latent_dim: int) -> dict[str, Any]:
     """Return what is set of an encoder that is left alone: its latent size, and its time.
 
-    Of the caller's parameters, options of the field and the learner are left out, which these
-    encoders choose by themselves.
+    Of the caller's parameters those of :data:`OF_TRAINING` hold; network and learner are what the
+    encoder itself chooses.
 
     Raises
     ------
     ValueError
         If the encoder has no parameter of a name.
     """
-    own = {name: value for name, value in budget.parameters.items() if "__" not in name}
+    plain = {name: value for name, value in budget.parameters.items() if "__" not in name}
     minute = {} if budget.full else {"max_time": REDUCED_SECONDS}
-    alone = replace(budget, full=True, parameters=own)
-    return encoder_parameters(method, alone, **minute, latent_dim=latent_dim)
+    alone = replace(budget, full=True, parameters=plain)
+    parameters = encoder_parameters(method, alone, **minute, latent_dim=latent_dim)
+    kept = {"latent_dim", *OF_TRAINING}
+    return {name: value for name, value in parameters.items() if name in kept}
 
 
 def published(n_axes: int) -> str:

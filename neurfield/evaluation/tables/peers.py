@@ -9,7 +9,7 @@ from typing import Any
 from neurfield.evaluation.peers import BlockPCA, ConvAutoencoder
 from neurfield.evaluation.tables.base import Budget, Figures
 from neurfield.evaluation.tables.data import TableData
-from neurfield.evaluation.tables.fits import REDUCED_SECONDS, measured
+from neurfield.evaluation.tables.fits import OF_TRAINING, REDUCED_SECONDS, measured
 
 PEERS = ("block-pca", "autoencoder", "vae")
 _FULL_SECONDS = 3600.0  # of training of what has no published number of steps
@@ -19,15 +19,15 @@ _BETA = 1e-3  # of the variational one; the code is for reconstruction, not for 
 def peer_settings(method: str, budget: Budget, latent_dim: int) -> dict[str, Any]:
     """Return a peer's latent size, and what it is made with.
 
-    Parameters of the caller hold where a network that is trained has one of that name.
+    Of the caller's parameters those that mean the same for whatever is trained hold.
     """
     chosen: dict[str, Any] = {}
     if method != "block-pca":
         chosen["max_time"] = _FULL_SECONDS if budget.full else REDUCED_SECONDS
         if budget.max_time is not None:
             chosen["max_time"] = budget.max_time
-        known = {"max_time", "max_iter", "batch_size", "device"}
-        chosen |= {name: value for name, value in budget.parameters.items() if name in known}
+        own = budget.parameters.items()
+        chosen |= {name: value for name, value in own if name in OF_TRAINING}
     return {"latent_dim": latent_dim, "parameters": chosen}
 
 
