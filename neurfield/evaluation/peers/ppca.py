@@ -83,6 +83,8 @@ class ProbabilisticPCA(TransformerMixin, BaseEstimator):
     array([1.6, 1.5])
     """
 
+    noise_variance_: float
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -231,9 +233,9 @@ class ProbabilisticPCA(TransformerMixin, BaseEstimator):
             products = (rows[:, :, None] * rows[:, None, :]).reshape(len(rows), q * q)
             inner += mask[:, start : start + step] @ products
         inner = inner.reshape(n_signals, q, q) + noise * np.eye(q)
-        covariance = noise * np.linalg.inv(inner)
+        covariance: Array = np.asarray(noise * np.linalg.inv(inner), dtype=np.float64)
         projected = residual @ self.components_.T
-        mean = np.einsum("nij,nj->ni", covariance, projected) / noise
+        mean: Array = np.einsum("nij,nj->ni", covariance, projected) / noise
         n_observed = mask.sum(axis=1)
         squares = np.square(residual).sum(axis=1) - (projected * mean).sum(axis=1)
         log_det = np.linalg.slogdet(inner)[1] + (n_observed - q) * np.log(noise)

@@ -150,7 +150,7 @@ def default_parameters(method: str, budget: Budget, latent_dim: int) -> dict[str
         If the encoder has no parameter of a name.
     """
     plain = {name: value for name, value in budget.parameters.items() if "__" not in name}
-    minute = {} if budget.full else {"max_time": REDUCED_SECONDS}
+    minute: dict[str, Any] = {} if budget.full else {"max_time": REDUCED_SECONDS}
     alone = replace(budget, full=True, parameters=plain)
     parameters = encoder_parameters(method, alone, **minute, latent_dim=latent_dim)
     kept = {"latent_dim", *OF_TRAINING}

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from neurfield.evaluation.peers import BlockPCA, ConvAutoencoder
 from neurfield.evaluation.tables.base import Budget, Figures
 from neurfield.evaluation.tables.data import TableData
@@ -56,8 +58,9 @@ def measure_peer(peer: BlockPCA | ConvAutoencoder, data: TableData) -> Figures:
     start = time.perf_counter()
     codes = peer.transform(test)
     encoding = time.perf_counter() - start
+    found = peer.inverse_transform(codes).astype(np.float64)
     return {
-        **measured(data, peer.inverse_transform(codes)).means(),
+        **measured(data, found).means(),
         "latent_dim": codes.shape[1],
         "parameters": peer.n_parameters_,
         "fit_seconds": seconds,
