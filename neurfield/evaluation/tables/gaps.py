@@ -52,10 +52,10 @@ Outcome = tuple[Arrays, Figures]
 class Gaps(Table):
     """The default encoder and what else fills gaps, by the PSNR of what was hidden and of all.
 
-    Half of the points of each signal are hidden at random, or a box of a quarter of them: of
-    signals to measure on, and of those to learn from. Encoder and probabilistic PCA have the latent
-    size P, and describe observed values too; interpolation, the Gaussian process and the imputer
-    keep these as they are.
+    Half of the points of each signal are hidden at random, or a box of a quarter of the extent
+    along each axis: of signals to measure on, and of those to learn from. Encoder and probabilistic
+    PCA have the latent size P, and describe observed values too; interpolation, the Gaussian
+    process and the imputer keep these as they are.
     """
 
     name = "gaps"

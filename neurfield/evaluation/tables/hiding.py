@@ -12,9 +12,10 @@ from neurfield.evaluation.metrics import psnr
 from neurfield.evaluation.reconstruction import Arrays, values_of
 from neurfield.evaluation.tables.data import Part, TableData
 
-#: What is hidden of each signal: half of its points at random, or a box of a quarter of them.
+#: What is hidden of each signal: half of its points at random, or a box somewhere in it.
 GAPS = ("scattered", "block")
-_SCATTERED, _BLOCK = 0.5, 0.25
+_SCATTERED = 0.5  # of all points
+_BLOCK = 0.25  # of each axis; were it half, no signal would show what others have in the middle
 
 
 def with_gaps(data: TableData, gap: str, seed: int) -> TableData:
@@ -86,7 +87,7 @@ def _scattered(shape: tuple[int, ...], draw: np.random.Generator) -> NDArray[np.
 
 def _box(shape: tuple[int, ...], draw: np.random.Generator) -> NDArray[np.bool_]:
     is_hidden = np.zeros(shape, dtype=bool)
-    sides = [max(1, round(n * _BLOCK ** (1 / len(shape)))) for n in shape]
+    sides = [max(1, round(n * _BLOCK)) for n in shape]
     starts = [draw.integers(n - side + 1) for n, side in zip(shape, sides, strict=True)]
     is_hidden[tuple(slice(a, a + side) for a, side in zip(starts, sides, strict=True))] = True
     return is_hidden
