@@ -206,7 +206,7 @@ def main() -> None:
             small = encoder
         elif small is not None and name in ("smears-128-4096", "smears-224-11760"):
             found["crops of 64"] = of_crops(small, data.held_out)
-        if not args.without_autoencoder and "brain" not in name:  # a single volume
+        if not args.without_autoencoder and "brain" not in name:  # one volume, no training set
             found["autoencoder"] = autoencoder(data, row, args.seconds, args.seed)
         print({"signals": name, **found}, flush=True)
         table.append({"signals": name, **found})

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from elsewhere import elsewhere
 from scipy.stats import multivariate_normal
 from sklearn.base import clone
 from sklearn.decomposition import PCA
@@ -142,6 +143,14 @@ def test_time_ends_the_training(rng):
     assert peer.n_iter_ >= 1
     with pytest.raises(ValueError, match="max_time or max_iter must end the training"):
         trained(max_iter=None).fit(signals)
+
+
+def test_training_on_another_device(rng):
+    signals = waves(rng, (23,), 10)[..., 0]
+    with elsewhere() as name:
+        peer = trained(max_iter=2, beta=1e-3, device=name).fit(signals)
+        found = peer.inverse_transform(peer.transform(signals))
+    assert np.isfinite(found).all()
 
 
 def test_large_signals_are_seen_in_crops_and_encoded_whole(rng):
