@@ -17,11 +17,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from scale import cut, mean_psnr
+from scale import mean_psnr
 from signals import smears
 from sklearn.decomposition import PCA
 
 from neurfield import FunctaEncoder
+from neurfield.evaluation.peers import from_blocks, to_blocks
 
 _SIZE, _SHOWN = 64, 128
 _PER_32 = {16: 32, 64: 16, 256: 8}  # latents per 32×32 pixels, and the side of cells and blocks
@@ -29,10 +30,10 @@ _PER_32 = {16: 32, 64: 16, 256: 8}  # latents per 32×32 pixels, and the side of
 
 def of_blocks(train: np.ndarray, picture: np.ndarray, side: int, n_latents: int) -> np.ndarray:
     """Return a picture described block by block."""
-    fitted = PCA(n_latents, svd_solver="randomized", random_state=0).fit(cut(train, 2, side))
-    found = fitted.inverse_transform(fitted.transform(cut(picture[None], 2, side)))
-    n = len(picture) // side
-    return found.reshape(n, n, side, side, 3).transpose(0, 2, 1, 3, 4).reshape(picture.shape)
+    size = (side, side)
+    fitted = PCA(n_latents, svd_solver="randomized", random_state=0).fit(to_blocks(train, size))
+    found = fitted.inverse_transform(fitted.transform(to_blocks(picture[None], size)))
+    return from_blocks(found, picture.shape, size)[0]
 
 
 def main() -> None:

@@ -30,18 +30,17 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from large import forget_peak, resident
-from peers.conv_autoencoder import fit_and_score
 from signals import Split, brain, ecg12, pneumonia, slices, smears
 from sklearn.decomposition import PCA
 from tables import report
 
 from neurfield import FunctaEncoder
+from neurfield.evaluation.peers import BlockPCA, ConvAutoencoder
 from neurfield.fields import FieldSpec
 
 _BLOCKS = (4, 8, 16, 32, 64, 125, 250)  # sides that are tried
 Measured = tuple[FunctaEncoder, dict[str, object]]
 _REPEATS, _LONG = 3, 10.0  # of an encoding, unless it takes so many seconds
-_MOST_VALUES = 2**27  # of blocks that PCA is fitted to
 
 
 @dataclass(frozen=True)
@@ -100,36 +99,25 @@ def pca(train: np.ndarray, held_out: np.ndarray, n_components: int) -> float:
     return mean_psnr(held_out, fitted.inverse_transform(latents).reshape(held_out.shape))
 
 
-def blocks(train: np.ndarray, held_out: np.ndarray, n_axes: int, latent_dim: int) -> str:
+def blocks(
+    train: np.ndarray, held_out: np.ndarray, channel_axis: int | None, latent_dim: int
+) -> str:
     """Return the PSNR of PCA of blocks of the best side, and that side."""
     best = (-math.inf, 0)
-    shape = train.shape[1 : 1 + n_axes]
+    shape = train.shape[1:channel_axis]
+    n_channels = 1 if channel_axis is None else train.shape[channel_axis]
     for side in _BLOCKS:
         n_blocks = math.prod(n // side for n in shape)
-        size = side**n_axes * (train.size // len(train) // math.prod(shape))
+        size = side ** len(shape) * n_channels
         k = latent_dim // max(n_blocks, 1)
         if any(n % side for n in shape) or not 1 <= k < size or size > 8192:
             continue
-        parts = cut(train, n_axes, side)
-        parts = parts[:: max(1, parts.size // _MOST_VALUES)]
-        if k >= len(parts):
+        if k >= len(train) * n_blocks:
             continue
-        fitted = PCA(k, svd_solver="randomized", random_state=0).fit(parts)
-        of_signals = cut(held_out, n_axes, side)
-        found = fitted.inverse_transform(fitted.transform(of_signals))
-        wanted = of_signals.reshape(len(held_out), -1)
-        best = max(best, (mean_psnr(wanted, found.reshape(wanted.shape)), side))
+        peer = BlockPCA(latent_dim, block_size=side, channel_axis=channel_axis, random_state=0)
+        found = peer.inverse_transform(peer.fit(train).transform(held_out))
+        best = max(best, (mean_psnr(held_out, found), side))
     return f"{best[0]:.2f} ({best[1]})" if best[1] else ""
-
-
-def cut(signals: np.ndarray, n_axes: int, side: int) -> np.ndarray:
-    """Return blocks as rows, those of one signal together."""
-    shape = [len(signals)]
-    for n in signals.shape[1 : 1 + n_axes]:
-        shape += [n // side, side]
-    cut = signals.reshape(*shape, -1)
-    order = [0, *range(1, 2 * n_axes, 2), *range(2, 2 * n_axes + 1, 2), 2 * n_axes + 1]
-    return np.ascontiguousarray(cut.transpose(order)).reshape(-1, side**n_axes * cut.shape[-1])
 
 
 def measured(row: Row, data: Split, seconds: float, seed: int) -> Measured:
@@ -162,10 +150,9 @@ def measured(row: Row, data: Split, seconds: float, seed: int) -> Measured:
         found[name] = round(mean_psnr(held_out, decoded.values), 2)
         found[f"{name} / s"] = round(rate, 1)
     found["GiB"] = round(resident(most=True) / 1024, 2)
-    n_axes = len([d for d in data.train.dims if d not in ("sample", "channel")])
     train = data.train.values
     found["PCA"] = round(pca(train, held_out, row.latent_dim), 2)
-    found["PCA of blocks"] = blocks(train, held_out, n_axes, row.latent_dim)
+    found["PCA of blocks"] = blocks(train, held_out, channels(data.train), row.latent_dim)
     return encoder, found
 
 
@@ -181,13 +168,20 @@ def of_crops(encoder: FunctaEncoder, held_out: xr.DataArray) -> float:
     return round(mean_psnr(held_out.values, decoded.values), 2)
 
 
+def channels(signals: xr.DataArray) -> int | None:
+    """Return the axis of channels, which is the last, or None where there is none."""
+    return -1 if "channel" in signals.dims else None
+
+
 def autoencoder(data: Split, row: Row, seconds: float, seed: int) -> float:
     """Return the PSNR of a convolutional autoencoder after as many seconds of training."""
     assert isinstance(data.train, xr.DataArray)
     assert isinstance(data.held_out, xr.DataArray)
-    n_axes = len([d for d in data.train.dims if d not in ("sample", "channel")])
-    parts = data.train.values, data.held_out.values
-    return round(fit_and_score(*parts, row.latent_dim, n_axes, seconds, seed), 2)
+    train, held_out = data.train, data.held_out.values
+    peer = ConvAutoencoder(
+        row.latent_dim, max_time=seconds, channel_axis=channels(train), random_state=seed
+    ).fit(train.values)
+    return round(mean_psnr(held_out, peer.inverse_transform(peer.transform(held_out))), 2)
 
 
 def main() -> None:
@@ -212,7 +206,7 @@ def main() -> None:
             small = encoder
         elif small is not None and name in ("smears-128-4096", "smears-224-11760"):
             found["crops of 64"] = of_crops(small, data.held_out)
-        if not args.without_autoencoder and "brain" not in name:  # which has no 3-D one
+        if not args.without_autoencoder and "brain" not in name:  # one volume, no training set
             found["autoencoder"] = autoencoder(data, row, args.seconds, args.seed)
         print({"signals": name, **found}, flush=True)
         table.append({"signals": name, **found})

@@ -17,7 +17,7 @@ from neurfield.datasets import digits
 from neurfield.evaluation import psnr
 from neurfield.evaluation.tables import TABLES, Budget, CellStore, Table, make_data, run_table
 from neurfield.evaluation.tables.base import summarise
-from neurfield.evaluation.tables.fits import encoder_methods, kept_mebibytes
+from neurfield.evaluation.tables.fits import encoder_methods, kept_mebibytes, make_encoder
 from neurfield.evaluation.tables.machine import machine
 from neurfield.evaluation.tables.singles import SINGLES, measure_single, single_settings
 from neurfield.learning import Cavia, Learner
@@ -33,6 +33,7 @@ TINY = {
     "device": "cpu",
 }
 BUDGET = Budget(latent_dim=4, parameters=TINY)
+OTHERS = ("block-pca", "autoencoder", "vae", "default", "lapped")
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +265,37 @@ def test_equal_latent_size_and_time(data):
     ]
 
 
+def test_peers_have_the_latent_size_and_the_time_of_encoders(data, tmp_path):
+    budget = Budget(latent_dim=8, max_time=5.0, parameters={**TINY, "omega": 3.0}, methods=OTHERS)
+    cells = {cell["method"]: cell for cell in TABLES["methods"]().cells(data, budget)}
+    for method in ("autoencoder", "vae", "default", "lapped"):
+        chosen = {**cells[method]["parameters"], "latent_dim": 8}
+        assert chosen == {  # nothing of the network
+            "latent_dim": 8,
+            "max_time": 5.0,
+            "max_iter": 2,
+            "batch_size": 8,
+            "device": "cpu",
+        }
+    rows = run_table(TABLES["methods"](), data, budget, tmp_path, quiet)
+    assert [row["method"] for row in rows] == list(OTHERS)
+    assert {row["latent_dim"] for row in rows} == {8}
+    assert np.isfinite([[row["psnr"], row["parameters"], row["encode_ms"]] for row in rows]).all()
+    minute = TABLES["methods"]().cells(data, Budget(methods=OTHERS[1:]))
+    assert {cell["parameters"]["max_time"] for cell in minute} == {60.0}
+    full = TABLES["methods"]().cells(data, Budget(full=True, methods=["default", "vae"]))
+    assert [cell["parameters"] for cell in full] == [{"max_time": 3600.0}, {"latent_dim": 256}]
+
+
+def test_the_defaults_choose_for_themselves(data):
+    auto, lapped = (make_encoder(name, {"latent_dim": 8}, 3) for name in ("default", "lapped"))
+    expected = FunctaEncoder(8, random_state=3).get_params(deep=False)
+    assert auto.get_params(deep=False) == expected
+    assert lapped.get_params(deep=False) == {**expected, "field": "lapped"}
+    with pytest.raises(ValueError, match="'default' has no parameter 'depth'"):
+        TABLES["methods"]().cells(data, Budget(methods=["default"], parameters={"depth": 3}))
+
+
 def test_latents_longer_than_the_published_rank(data):
     long = TABLES["methods"]().cells(data, Budget(latent_dim=300, methods=["lrm-functa"]))
     assert [cell["parameters"]["field__intermediate_dim"] for cell in long] == [300]
@@ -340,9 +372,10 @@ def test_signals_on_grids_of_their_own(rng, tmp_path):
         for i in range(8)
     ]
     data = make_data(volumes)
-    budget = Budget(latent_dim=3, parameters=TINY, methods=["pca", "inr-siren", "varpro"])
-    pca, single, varpro = run_table(TABLES["methods"](), data, budget, tmp_path, quiet)
+    budget = Budget(latent_dim=3, parameters=TINY, methods=["pca", "vae", "inr-siren", "varpro"])
+    pca, vae, single, varpro = run_table(TABLES["methods"](), data, budget, tmp_path, quiet)
     assert "grids of their own" in pca["error"]
+    assert "grids of their own" in vae["error"]
     assert np.isfinite([single["psnr"], varpro["psnr"]]).all()
     assert "classes" in str(error_of(lambda: run("classification", data, tmp_path)))
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 #: Names and contents, told here so that help texts need no import of what computes the tables.
 NAMES = {
-    "methods": "presets, learners, networks of single signals, PCA, the mean",
+    "methods": "presets, learners, defaults, single networks, PCA, autoencoders, the mean",
+    "gaps": "what is hidden of signals: the default, PPCA, imputer, GP, interpolation",
     "curves": "quality after fits of ever more seconds",
     "panels": "signals, what methods make of them, and the errors, as pictures",
     "classification": "k-NN and MLP on latents and PCA, CNNs on the signals",

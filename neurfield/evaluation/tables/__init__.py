@@ -5,6 +5,7 @@ from neurfield.evaluation.tables.base import Budget, CellStore, Table, run_table
 from neurfield.evaluation.tables.classifiers import Classifiers
 from neurfield.evaluation.tables.curves import Curves
 from neurfield.evaluation.tables.data import TableData, make_data
+from neurfield.evaluation.tables.gaps import Gaps
 from neurfield.evaluation.tables.ladder import Ladder
 from neurfield.evaluation.tables.methods import Methods
 from neurfield.evaluation.tables.panels import Panels
@@ -15,6 +16,7 @@ TABLES: dict[str, type[Table]] = {
     table.name: table
     for table in (
         Methods,
+        Gaps,
         Curves,
         Panels,
         Classifiers,

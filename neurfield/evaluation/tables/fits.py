@@ -6,10 +6,12 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -24,11 +26,18 @@ from neurfield.presets import preset_parameters
 from neurfield.signals import read_signals
 
 REDUCED_LATENT_DIM = 64
+REDUCED_SECONDS = 60.0  # of training
 #: Size of all networks in the reduced form.
 REDUCED_NETWORK = {"hidden_dim": 64, "n_layers": 5}
 #: The published learning rate needs 10⁶ steps to show anything; the reduced form takes this one for
 #: whatever CAVIA trains.
 REDUCED_META_LR = 3e-4
+
+#: Encoders that nothing is chosen for but what is named here, by the name of the method.
+LEFT_ALONE: dict[str, dict[str, Any]] = {"default": {}, "lapped": {"field": "lapped"}}
+
+#: Parameters that mean the same for whatever is trained.
+OF_TRAINING = {"batch_size", "device", "max_iter", "max_time"}
 
 _PUBLISHED = {1: "medfuncta-1d", 2: "medfuncta-2d-64", 3: "medfuncta-3d-32"}
 
@@ -61,8 +70,10 @@ def check_methods(chosen: Sequence[str] | None, known: Sequence[str]) -> None:
 
 
 def make_encoder(method: str, parameters: Mapping[str, Any], seed: int) -> FunctaEncoder:
-    """Return an unfitted encoder: a preset or a learner by name, with other parameters."""
+    """Return an unfitted encoder: a preset, a learner or a default by name, with parameters."""
     chosen = {name: _pair(value) for name, value in parameters.items()}
+    if method in LEFT_ALONE:
+        return FunctaEncoder(**LEFT_ALONE[method], random_state=seed).set_params(**chosen)
     if method in list_presets():
         return FunctaEncoder.from_preset(method, **chosen, random_state=seed)
     # Learners are compared on one family of fields, whatever size the signals have.
@@ -71,7 +82,7 @@ def make_encoder(method: str, parameters: Mapping[str, Any], seed: int) -> Funct
 
 def minute_of(method: str) -> dict[str, float]:
     """Return what lets a method train for a minute."""
-    minute = {"max_time": 60.0}
+    minute = {"max_time": REDUCED_SECONDS}
     if isinstance(Learner.of(make_encoder(method, {}, 0).learner), Cavia):
         minute["meta_lr"] = REDUCED_META_LR
     return minute
@@ -127,6 +138,25 @@ def encoder_parameters(
     return parameters
 
 
+def default_parameters(method: str, budget: Budget, latent_dim: int) -> dict[str, Any]:
+    """Return what is set of an encoder that is left alone: its latent size, and its time.
+
+    Of the caller's parameters those of :data:`OF_TRAINING` hold; network and learner are what the
+    encoder itself chooses.
+
+    Raises
+    ------
+    ValueError
+        If the encoder has no parameter of a name.
+    """
+    plain = {name: value for name, value in budget.parameters.items() if "__" not in name}
+    minute: dict[str, Any] = {} if budget.full else {"max_time": REDUCED_SECONDS}
+    alone = replace(budget, full=True, parameters=plain)
+    parameters = encoder_parameters(method, alone, **minute, latent_dim=latent_dim)
+    kept = {"latent_dim", *OF_TRAINING}
+    return {name: value for name, value in parameters.items() if name in kept}
+
+
 def published(n_axes: int) -> str:
     """Return the name of the published configuration for signals of so many axes."""
     return _PUBLISHED[min(n_axes, 3)]
@@ -149,6 +179,25 @@ def measure_encoder(encoder: FunctaEncoder, data: TableData, neighbors: bool = F
     dict
         Size, times, and the means of the measures of reconstruction.
     """
+    found, latents, figures = reconstructed(encoder, data)
+    figures = {**measured(data, found).means(), **figures}
+    if neighbors and data.has_classes:
+        classifier = KNeighborsClassifier(min(5, len(data.train)))
+        scores = labelled_scores(classifier, encoder.transform(data.train), latents, data)
+        figures |= {f"knn_{name}": scores[name] for name in ("accuracy", "macro_f1")}
+    return figures
+
+
+def reconstructed(
+    encoder: FunctaEncoder, data: TableData
+) -> tuple[Arrays, NDArray[np.float32], Figures]:
+    """Fit an encoder in place, and encode and decode the signals to measure on.
+
+    Returns
+    -------
+    tuple
+        Decoded values, latents, and the encoder's size and times.
+    """
     clock = _StepClock()
     encoder.set_params(callbacks=[clock])
     start = time.perf_counter()
@@ -157,9 +206,7 @@ def measure_encoder(encoder: FunctaEncoder, data: TableData, neighbors: bool = F
     start = time.perf_counter()
     latents = encoder.transform(data.test)
     encoding = time.perf_counter() - start
-    found = values_of(decoded(encoder, data.test, latents))
     figures: Figures = {
-        **measured(data, found).means(),
         "latent_dim": latents.shape[1],
         "parameters": encoder.field_.n_parameters,
         "fit_seconds": seconds,
@@ -167,11 +214,7 @@ def measure_encoder(encoder: FunctaEncoder, data: TableData, neighbors: bool = F
         "seconds_per_100_steps": clock.per_step() * 100,
         "encode_ms": 1000 * encoding / len(latents),
     }
-    if neighbors and data.has_classes:
-        classifier = KNeighborsClassifier(min(5, len(data.train)))
-        scores = labelled_scores(classifier, encoder.transform(data.train), latents, data)
-        figures |= {f"knn_{name}": scores[name] for name in ("accuracy", "macro_f1")}
-    return figures
+    return values_of(decoded(encoder, data.test, latents)), latents, figures
 
 
 def measure_cost(encoder: FunctaEncoder, data: TableData, n_steps: int = 3) -> Figures:

@@ -9,8 +9,10 @@ from neurfield.evaluation.tables.base import Budget, Cell, Figures, Row, Table
 from neurfield.evaluation.tables.data import TableData
 from neurfield.evaluation.tables.drawing import MEASURES, points
 from neurfield.evaluation.tables.fits import (
+    LEFT_ALONE,
     REDUCED_LATENT_DIM,
     check_methods,
+    default_parameters,
     encoder_methods,
     encoder_parameters,
     latents_of_length,
@@ -20,6 +22,7 @@ from neurfield.evaluation.tables.fits import (
     measure_pca,
     minute_of,
 )
+from neurfield.evaluation.tables.peers import PEERS, make_peer, measure_peer, peer_settings
 from neurfield.evaluation.tables.singles import SINGLES, measure_single, single_settings
 
 if TYPE_CHECKING:
@@ -29,12 +32,14 @@ _FULL_LATENT_DIM = 256
 
 
 class Methods(Table):
-    """Every preset and learner, networks of single signals, PCA and the mean signal.
+    """Every preset and learner, the defaults, other ways to few numbers, and the mean signal.
 
-    Presets, learners and PCA have the latent size P. In the reduced form encoders also have one
-    network size and 60 seconds of training each, and those trained by CAVIA one learning rate; in
-    full, each has its published network, learning rate and number of steps. Networks of single
-    signals have no latent: ``latent_dim`` is the number of their weights.
+    Presets, learners, PCA, PCA of blocks and autoencoders have the latent size P. In the reduced
+    form encoders and autoencoders also have 60 seconds of training each, presets and learners one
+    network size, and those trained by CAVIA one learning rate; in full, each has its published
+    network, learning rate and number of steps. Of ``default`` and ``lapped`` nothing is set but
+    latent size and time. Networks of single signals have no latent: ``latent_dim`` is the number of
+    their weights.
     """
 
     name = "methods"
@@ -44,18 +49,23 @@ class Methods(Table):
     def cells(self, data: TableData, budget: Budget) -> list[Cell]:
         latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
         encoders = encoder_methods(data.n_axes)
-        check_methods(budget.methods, ["mean", "pca", *SINGLES, *encoders])
+        check_methods(budget.methods, ["mean", "pca", *PEERS, *SINGLES, *LEFT_ALONE, *encoders])
         cells: list[Cell] = [{"method": "mean", "seed": 0}]
         cells += [{"method": "pca", "latent_dim": latent_dim, "seed": 0}]
+        for method in PEERS:
+            settings = peer_settings(method, budget, latent_dim)
+            cells += [{"method": method, **settings, "seed": seed} for seed in budget.seeds]
         for method in SINGLES:
             settings = single_settings(method, budget, data)
             cells += [{"method": method, **settings, "seed": seed} for seed in budget.seeds]
-        for method in encoders:
+        for method in (*LEFT_ALONE, *encoders):
             if budget.methods is not None and method not in budget.methods:
                 continue  # it need not have the caller's parameters
-            parameters = encoder_parameters(
-                method, budget, minute_of(method), **latents_of_length(method, latent_dim, data)
-            )
+            if method in LEFT_ALONE:
+                parameters = default_parameters(method, budget, latent_dim)
+            else:
+                length = latents_of_length(method, latent_dim, data)
+                parameters = encoder_parameters(method, budget, minute_of(method), **length)
             cells += [
                 {"method": method, "parameters": parameters, "seed": seed} for seed in budget.seeds
             ]
@@ -76,6 +86,9 @@ def _measure(settings: Cell, data: TableData) -> Figures:
         return measure_mean(data)
     if method == "pca":
         return measure_pca(settings["latent_dim"], data, seed)
+    if method in PEERS:
+        peer = make_peer(method, settings["latent_dim"], settings["parameters"], seed)
+        return measure_peer(peer, data)
     if method in SINGLES:
         return measure_single(method, settings["signals"], settings["parameters"], data, seed)
     return measure_encoder(make_encoder(method, settings["parameters"], seed), data)
