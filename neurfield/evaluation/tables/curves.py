@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,13 +12,13 @@ from neurfield.evaluation.tables.base import Budget, Cell, Figures, Row, Table
 from neurfield.evaluation.tables.data import TableData
 from neurfield.evaluation.tables.drawing import lines
 from neurfield.evaluation.tables.fits import (
+    LEFT_ALONE,
+    REDUCED_LATENT_DIM,
     check_methods,
     encoder_methods,
-    encoder_parameters,
-    latents_of_length,
     make_encoder,
     measure_encoder,
-    minute_of,
+    method_parameters,
     published,
 )
 
@@ -41,17 +42,17 @@ class Curves(Table):
     row_keys = ("method", "seconds")
 
     def cells(self, data: TableData, budget: Budget) -> list[Cell]:
-        known = encoder_methods(data.n_axes)
-        check_methods(budget.methods, known)
-        methods = budget.methods or ["varpro", "functa", "coin++", published(data.n_axes)]
+        check_methods(budget.methods, [*LEFT_ALONE, *encoder_methods(data.n_axes)])
+        methods = budget.methods or ["default", "functa", "coin++", published(data.n_axes)]
+        latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
         longest = budget.max_time or _SECONDS
         cells: list[Cell] = []
         for method in methods:
-            own = latents_of_length(method, budget.latent_dim or _FULL_LATENT_DIM, data)
             for mark in np.geomspace(_FIRST * longest, longest, _N_MARKS):
                 seconds = float(f"{mark:.3g}")
-                parameters = encoder_parameters(method, budget, minute_of(method), **own)
-                parameters["max_time"] = seconds
+                parameters = method_parameters(
+                    method, replace(budget, max_time=seconds), latent_dim, data
+                )
                 cells += [
                     {"method": method, "seconds": seconds, "parameters": parameters, "seed": seed}
                     for seed in budget.seeds

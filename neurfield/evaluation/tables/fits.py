@@ -157,6 +157,22 @@ def default_parameters(method: str, budget: Budget, latent_dim: int) -> dict[str
     return {name: value for name, value in parameters.items() if name in kept}
 
 
+def method_parameters(
+    method: str, budget: Budget, latent_dim: int, data: TableData
+) -> dict[str, Any]:
+    """Return what a cell sets of any encoder, so that its latents have the same length.
+
+    Raises
+    ------
+    ValueError
+        If the encoder has no parameter of a name.
+    """
+    if method in LEFT_ALONE:
+        return default_parameters(method, budget, latent_dim)
+    length = latents_of_length(method, latent_dim, data)
+    return encoder_parameters(method, budget, minute_of(method), **length)
+
+
 def published(n_axes: int) -> str:
     """Return the name of the published configuration for signals of so many axes."""
     return _PUBLISHED[min(n_axes, 3)]

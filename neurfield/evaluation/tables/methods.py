@@ -12,15 +12,12 @@ from neurfield.evaluation.tables.fits import (
     LEFT_ALONE,
     REDUCED_LATENT_DIM,
     check_methods,
-    default_parameters,
     encoder_methods,
-    encoder_parameters,
-    latents_of_length,
     make_encoder,
     measure_encoder,
     measure_mean,
     measure_pca,
-    minute_of,
+    method_parameters,
 )
 from neurfield.evaluation.tables.peers import PEERS, make_peer, measure_peer, peer_settings
 from neurfield.evaluation.tables.singles import SINGLES, measure_single, single_settings
@@ -61,11 +58,7 @@ class Methods(Table):
         for method in (*LEFT_ALONE, *encoders):
             if budget.methods is not None and method not in budget.methods:
                 continue  # it need not have the caller's parameters
-            if method in LEFT_ALONE:
-                parameters = default_parameters(method, budget, latent_dim)
-            else:
-                length = latents_of_length(method, latent_dim, data)
-                parameters = encoder_parameters(method, budget, minute_of(method), **length)
+            parameters = method_parameters(method, budget, latent_dim, data)
             cells += [
                 {"method": method, "parameters": parameters, "seed": seed} for seed in budget.seeds
             ]

@@ -13,13 +13,12 @@ from neurfield.evaluation.reconstruction import decoded, values_of
 from neurfield.evaluation.tables.base import Budget, Cell, Figures, Row, Table
 from neurfield.evaluation.tables.data import TableData, in_range
 from neurfield.evaluation.tables.fits import (
+    LEFT_ALONE,
     REDUCED_LATENT_DIM,
     check_methods,
     encoder_methods,
-    encoder_parameters,
-    latents_of_length,
     make_encoder,
-    minute_of,
+    method_parameters,
     published,
 )
 
@@ -47,14 +46,12 @@ class Panels(Table):
     row_keys = ("method",)
 
     def cells(self, data: TableData, budget: Budget) -> list[Cell]:
-        known = encoder_methods(data.n_axes)
-        check_methods(budget.methods, known)
-        methods = budget.methods or [published(data.n_axes), "functa", "varpro"]
+        check_methods(budget.methods, [*LEFT_ALONE, *encoder_methods(data.n_axes)])
+        methods = budget.methods or [published(data.n_axes), "functa", "default"]
         latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
         cells: list[Cell] = [{"method": _ORIGINAL}]
         for method in methods:
-            own = latents_of_length(method, latent_dim, data)
-            parameters = encoder_parameters(method, budget, minute_of(method), **own)
+            parameters = method_parameters(method, budget, latent_dim, data)
             seed = budget.seeds[0]
             cells.append({"method": method, "parameters": parameters, "seed": seed})
         return cells

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,13 @@ from neurfield.device import resolve_device
 from neurfield.evaluation.tables.base import Budget, Cell, Figures, Row, Table
 from neurfield.evaluation.tables.data import TableData, resized
 from neurfield.evaluation.tables.drawing import points
-from neurfield.evaluation.tables.fits import make_encoder, measure_cost, measure_encoder
+from neurfield.evaluation.tables.fits import (
+    default_parameters,
+    encoder_parameters,
+    make_encoder,
+    measure_cost,
+    measure_encoder,
+)
 from neurfield.memory import held
 
 if TYPE_CHECKING:
@@ -48,18 +55,17 @@ class Resolutions(Table):
 
     def cells(self, data: TableData, budget: Budget) -> list[Cell]:
         seconds = budget.max_time or (None if budget.full else _SECONDS)
+        timed = replace(budget, max_time=seconds)
         cells: list[Cell] = []
         for preset, size in _SIZES[min(data.n_axes, 3)].items():
-            parameters = {"max_time": seconds, **budget.parameters}
             latent_dim = make_encoder(preset, {}, 0).latent_dim
-            for method, own in ((preset, {}), ("default", {"latent_dim": latent_dim})):
+            by_method = {
+                preset: encoder_parameters(preset, replace(timed, full=True)),
+                "default": default_parameters("default", timed, budget.latent_dim or latent_dim),
+            }
+            for method, parameters in by_method.items():
                 cells += [
-                    {
-                        "size": size,
-                        "method": method,
-                        "parameters": {**own, **parameters},
-                        "seed": seed,
-                    }
+                    {"size": size, "method": method, "parameters": parameters, "seed": seed}
                     for seed in budget.seeds
                 ]
         return cells
@@ -71,7 +77,7 @@ class Resolutions(Table):
             return make_encoder(settings["method"], settings["parameters"], settings["seed"])
 
         figures: Figures = {}
-        seconds = settings["parameters"]["max_time"]
+        seconds = settings["parameters"].get("max_time")
         with _PeakMemory() as memory:
             if settings["method"] != "default":
                 figures = measure_cost(encoder(), sized)
