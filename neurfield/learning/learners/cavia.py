@@ -312,12 +312,14 @@ class Cavia(Learner):
         step.draw_inner_lr(generator)
 
     def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
-        context = store.draw(self.settings.batch_size, None, generator)
+        positions = store.drawn(self.settings.batch_size, generator)
+        context = store.batch(positions)
         if self.context_selection == "gradient":
-            return MetaBatch(context)  # the meta-step selects
+            return MetaBatch(context, positions=positions)  # the meta-step selects
         assert self.context_ratio is not None
         n_kept = max(1, int(self.context_ratio * context.n_points))
-        return MetaBatch(context, random_subsets(context, n_kept, self.inner_steps, generator))
+        subsets = random_subsets(context, n_kept, self.inner_steps, generator)
+        return MetaBatch(context, subsets, positions)
 
     def footprint(self, field: Field, store: ContextStore) -> float:
         by_hand = field.has_sweeps and not self.settings.compile
