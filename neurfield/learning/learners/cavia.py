@@ -296,16 +296,19 @@ class Cavia(Learner):
         return {"inner_lr": step_size, "context_ratio": 1.0 if problem.n_axes == 1 else 0.25}
 
     def meta_step(self, field: Field) -> CaviaStep:
+        return CaviaStep(field, **self.step_options())
+
+    def step_options(self) -> dict[str, Any]:
+        """Return what the meta-step is made with beside the field, for learners derived from it."""
         selects = self.context_selection == "gradient"
-        return CaviaStep(
-            field,
-            self.inner_steps,
-            _INNER_LR if self.inner_lr is None else self.inner_lr,
-            self.recompute,
-            self.learn_inner_lr,
-            self.second_order,
-            self.context_ratio if selects else None,
-        )
+        return {
+            "inner_steps": self.inner_steps,
+            "inner_lr": _INNER_LR if self.inner_lr is None else self.inner_lr,
+            "recompute": self.recompute,
+            "learn_inner_lr": self.learn_inner_lr,
+            "second_order": self.second_order,
+            "selected_ratio": self.context_ratio if selects else None,
+        }
 
     def initialise(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> None:
         assert isinstance(step, CaviaStep)

@@ -49,10 +49,53 @@ def gradient_step(
     Li et al., "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning", arXiv 1707.09835,
     equation 2 (one step size for each entry).
     """
+    descent = _descent(field, context, latents)
+    return latents + inner_lr * (descent if second_order else descent.detach())
+
+
+def _descent(field: Field, context: Context, latents: Tensor) -> Tensor:
+    """Return −∇_φ MSE of each signal, of shape (B, P)."""
     linearization = field.linearize(context.coords, latents)
     residual = context.residual(linearization.values)
-    descent = linearization.vjp(2.0 * residual / context.counts()[:, None, None])
-    return latents + inner_lr * (descent if second_order else descent.detach())
+    return linearization.vjp(2.0 * residual / context.counts()[:, None, None])
+
+
+class LatentGradients:
+    """Gradients ∇_φ MSE of signals, at one set of latents after another and without a graph.
+
+    Parameters
+    ----------
+    field : Field
+        The network f, its θ fixed.
+    context : Context
+        Of B signals, over whose observed values the mean squared error is.
+    workspace : Workspace, optional
+        Buffers that are kept from one call to the next, of one thread; None = fresh ones.
+    """
+
+    def __init__(self, field: Field, context: Context, workspace: Workspace | None = None) -> None:
+        self._field, self._context = field, context
+        if field.has_sweeps:
+            self._workspace = Workspace() if workspace is None else workspace
+            self._sweeps, self._rows = self._workspace.sweeps_over(field, context)
+            self._tape, self._counts = self._workspace.tape("descent"), context.counts()
+
+    @torch.no_grad()
+    def __call__(self, latents: Tensor) -> Tensor:
+        """Return the gradients, of shape (B, P).
+
+        Parameters
+        ----------
+        latents : Tensor of shape (B, P)
+            Where they are taken.
+        """
+        if not self._field.has_sweeps:
+            return -_descent(self._field, self._context, latents)
+        shifts = self._workspace.of_rows(self._sweeps.shifts, latents)
+        slopes = torch.zeros_like(shifts)
+        for signals, block in blocks(self._context, self._counts, self._rows):
+            slopes[signals] += self._sweeps.descend(self._tape, block, shifts[signals])[1]
+        return self._workspace.of_rows(self._sweeps.pull, slopes)
 
 
 class GradientDescent(InnerSolver):
@@ -80,19 +123,9 @@ class GradientDescent(InnerSolver):
         workspace: Workspace | None = None,
     ) -> Tensor:
         latents = field.zero_latents(len(context))
-        if not field.has_sweeps:
-            for _ in range(self.steps):
-                latents = gradient_step(field, context, latents, self.inner_lr)
-            return latents
-        workspace = Workspace() if workspace is None else workspace
-        sweeps, rows = workspace.sweeps_over(field, context)
-        tape, counts = workspace.tape("descent"), context.counts()
+        gradients = LatentGradients(field, context, workspace)
         for _ in range(self.steps):
-            shifts = workspace.of_rows(sweeps.shifts, latents)
-            slopes = torch.zeros_like(shifts)
-            for signals, block in blocks(context, counts, rows):
-                slopes[signals] += sweeps.descend(tape, block, shifts[signals])[1]
-            latents = latents - self.inner_lr * workspace.of_rows(sweeps.pull, slopes)
+            latents = latents - self.inner_lr * gradients(latents)
         return latents
 
     def together(self, field: Field, context: Context, shared: Any) -> int:
