@@ -5,11 +5,12 @@ from neurfield.evaluation.tables.base import Budget, CellStore, Table, run_table
 from neurfield.evaluation.tables.classifiers import Classifiers
 from neurfield.evaluation.tables.data import TableData, make_data
 from neurfield.evaluation.tables.methods import Methods
+from neurfield.evaluation.tables.variants import Variants
 
 #: Every table by its name on the command line.
 TABLES: dict[str, type[Table]] = {
     table.name: table
-    for table in (Methods, Classifiers, ContextRatios, Omegas, Schedules, Components)
+    for table in (Methods, Classifiers, ContextRatios, Omegas, Schedules, Components, Variants)
 }
 
 __all__ = [
