@@ -18,6 +18,7 @@ from neurfield.evaluation.variants import (
     Pyramid,
     PyramidSiren,
     QuantisedCavia,
+    QuantisedDescent,
     quantised,
     supervised_contrastive,
 )
@@ -150,6 +151,12 @@ def test_each_signal_needs_a_label(images, labels):
         FunctaEncoder(**TINY, learner=ContrastiveCavia(labels)).fit(images)
 
 
+def test_labels_are_of_all_signals(images):
+    learner = ContrastiveCavia([0, 1] * 20, **FEW_STEPS)
+    with pytest.raises(ValueError, match=r"labels of 40 .* 36 .* early_stopping must be False"):
+        FunctaEncoder(**TINY, learner=learner, early_stopping=True).fit(images)
+
+
 def test_labels_change_what_is_learnt(images):
     found = []
     for labels in ([0] * 40, [0, 1] * 20):
@@ -228,6 +235,15 @@ def test_the_codebook_starts_from_latents_and_is_learnt(images):
         ends[n_steps] = encoder.fit(images).codec_.solver.codebook
     assert 0 < ends[1].abs().max() < 1
     assert not torch.equal(ends[1], ends[3])
+
+
+@pytest.mark.parametrize(
+    "codebook", [torch.ones(5, 3), torch.ones(4), 1.0, torch.full((5, 2), torch.nan)]
+)
+def test_a_damaged_codebook_is_refused(codebook):
+    QuantisedDescent(2, 0.1, torch.ones(5, 2)).check(4)
+    with pytest.raises(ValueError, match="codebook must"):
+        QuantisedDescent(2, 0.1, codebook).check(4)
 
 
 def test_chunks_fill_the_latent(images):

@@ -28,7 +28,7 @@ from torch.nn import functional
 from neurfield._compat import Interval
 from neurfield.evaluation.variants.by_autograd import LatentCavia, LatentStep
 from neurfield.fields import Field
-from neurfield.learning import MetaBatch, Problem
+from neurfield.learning import ContextStore, MetaBatch, Problem
 
 
 def supervised_contrastive(latents: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -93,7 +93,7 @@ class ContrastiveStep(LatentStep):
 class ContrastiveCavia(LatentCavia):
     """The published learner with latents of one class drawn together and those of others apart.
 
-    All signals of a fit are trained on, so that ``early_stopping`` must be False.
+    Labels are of all signals of a fit, none of which ``early_stopping`` may hold out.
 
     Parameters
     ----------
@@ -171,6 +171,29 @@ class ContrastiveCavia(LatentCavia):
                 f"{n_labels}"
             )
         return super().options(problem)
+
+    def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
+        """Draw the batch of one meta-step.
+
+        Parameters
+        ----------
+        store : ContextStore
+            Training signals.
+        generator : torch.Generator
+            On the CPU, so that every device draws the same.
+
+        Raises
+        ------
+        ValueError
+            If it is not known which labels are theirs, as some signals were held out.
+        """
+        assert self.labels is not None
+        if len(store) != len(self.labels):
+            raise ValueError(
+                f"labels of {len(self.labels)} signals cannot be told apart by the {len(store)} "
+                "that are trained on: early_stopping must be False"
+            )
+        return super().draw(store, generator)
 
     def meta_step(self, field: Field) -> ContrastiveStep:
         labels = np.asarray(self.labels)

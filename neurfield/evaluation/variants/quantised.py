@@ -93,12 +93,12 @@ class QuantisedDescent(GradientDescent):
 
     def check(self, n_latents: int) -> None:
         super().check(n_latents)
-        check_numbers("codebook", self.codebook, tuple(self.codebook.shape))
-        if n_latents % self.codebook.shape[1]:
+        shape = tuple(getattr(self.codebook, "shape", ()))
+        if len(shape) != 2 or not all(shape) or n_latents % shape[1]:
             raise ValueError(
-                f"codebook must have rows whose length divides {n_latents}, got "
-                f"{self.codebook.shape[1]}"
+                f"codebook must have rows whose length divides {n_latents}, got the shape {shape}"
             )
+        check_numbers("codebook", self.codebook, shape)
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "codebook": self.codebook}
