@@ -129,6 +129,19 @@ def test_draws_and_initial_weights_repeat_with_the_generator(name, case):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_a_batch_says_which_signals_it_holds(name, inner_steps):
+    _, _, store, generator = setting(name, "one grid")
+    learner = Learner.named(name)(inner_steps=inner_steps).for_problem(
+        Problem(8, 1, 20, 1, 1, 3), CHOSEN
+    )
+    batch = learner.draw(store, generator)
+    assert len(set(batch.positions)) == len(batch.context) == 5
+    same = store.batch(batch.positions)
+    torch.testing.assert_close(batch.context.values, same.values, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_meta_step_reports_the_error_of_the_field_and_changes_no_weight(name):
     learner, field, store, generator = setting(name, "one grid")
     before = copy.deepcopy(field.state_dict())

@@ -25,6 +25,7 @@ NAMES = {
     "schedule": "constant against cosine learning rate",
     "ladder": "the published recipe, one part after the other",
     "components": "each learner with one of its parts taken away",
+    "variants": "the published learner, what papers found no better, an auto-decoder",
     "resolution": "cost and quality at the published sizes, and by default",
 }
 _REDUCED_LIMITS = (4000, 1000)  # signals to learn from and to measure on, unless in full

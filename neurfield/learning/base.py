@@ -167,10 +167,14 @@ class MetaBatch:
     subsets : int Tensor of shape (G, M), optional
         Points of the reduced contexts, by their index: of each inner step, or of each loss of the
         full field. None = the whole context.
+    positions : int array of shape (B,), optional
+        Which signals of the store these are, for what is known of each of them beside its values;
+        None where pieces of signals are drawn.
     """
 
     context: Context
     subsets: torch.Tensor | None = None
+    positions: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -299,7 +303,8 @@ class Learner(Spec, ABC):
         generator : torch.Generator
             On the CPU, so that every device draws the same.
         """
-        return MetaBatch(store.draw(self.settings.batch_size, None, generator))
+        positions = store.drawn(self.settings.batch_size, generator)
+        return MetaBatch(store.batch(positions), positions=positions)
 
     @abstractmethod
     def solver(self, step: MetaStep, store: ContextStore) -> InnerSolver:

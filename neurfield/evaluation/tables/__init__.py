@@ -10,6 +10,7 @@ from neurfield.evaluation.tables.ladder import Ladder
 from neurfield.evaluation.tables.methods import Methods
 from neurfield.evaluation.tables.panels import Panels
 from neurfield.evaluation.tables.resolution import Resolutions
+from neurfield.evaluation.tables.variants import Variants
 
 #: Every table by its name on the command line.
 TABLES: dict[str, type[Table]] = {
@@ -25,6 +26,7 @@ TABLES: dict[str, type[Table]] = {
         Omegas,
         Schedules,
         Components,
+        Variants,
         Resolutions,
     )
 }

@@ -310,29 +310,34 @@ class Cavia(Learner):
         return {"inner_lr": step_size, "context_ratio": 1.0 if problem.n_axes == 1 else 0.25}
 
     def meta_step(self, field: Field) -> CaviaStep:
+        return CaviaStep(field, **self.step_options())
+
+    def step_options(self) -> dict[str, Any]:
+        """Return what the meta-step is made with beside the field, for learners derived from it."""
         selects = self.context_selection == "gradient"
-        return CaviaStep(
-            field,
-            self.inner_steps,
-            _INNER_LR if self.inner_lr is None else self.inner_lr,
-            self.recompute,
-            self.learn_inner_lr,
-            self.second_order,
-            self.context_ratio if selects else None,
-        )
+        return {
+            "inner_steps": self.inner_steps,
+            "inner_lr": _INNER_LR if self.inner_lr is None else self.inner_lr,
+            "recompute": self.recompute,
+            "learn_inner_lr": self.learn_inner_lr,
+            "second_order": self.second_order,
+            "selected_ratio": self.context_ratio if selects else None,
+        }
 
     def initialise(self, step: MetaStep, store: ContextStore, generator: torch.Generator) -> None:
         assert isinstance(step, CaviaStep)
         step.draw_inner_lr(generator)
 
     def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
-        context = store.draw(self.settings.batch_size, None, generator)
+        positions = store.drawn(self.settings.batch_size, generator)
+        context = store.batch(positions)
         if self.context_selection == "gradient":
-            return MetaBatch(context)  # the meta-step selects
+            return MetaBatch(context, positions=positions)  # the meta-step selects
         assert self.context_ratio is not None
         n_kept = kept_points(context.n_points, self.context_ratio)
-        subsets = sequential_subsets if self.context_selection == "sequential" else random_subsets
-        return MetaBatch(context, subsets(context, n_kept, self.inner_steps, generator))
+        drawn = sequential_subsets if self.context_selection == "sequential" else random_subsets
+        subsets = drawn(context, n_kept, self.inner_steps, generator)
+        return MetaBatch(context, subsets, positions)
 
     def footprint(self, field: Field, store: ContextStore) -> float:
         by_hand = field.has_sweeps and not self.settings.compile

@@ -243,14 +243,16 @@ class VarPro(Learner):
         assert self.context_ratio is not None
         most = int(store.points_per_signal.max())
         n_points = kept_points(most, self.context_ratio)
-        context = store.draw(self.settings.batch_size, n_points, generator)
+        positions = store.drawn(self.settings.batch_size, generator)
+        context = store.batch(positions, n_points, generator)
         if self.augmentation:
             coords = deform(context.coords, store.finest_spacing, self.augmentation, generator)
             context = replace(context, coords=coords)
         if self.inner_steps == 1:
-            return MetaBatch(context, random_subsets(context, _FULL_FIELD_POINTS, 1, generator))
+            subsets = random_subsets(context, _FULL_FIELD_POINTS, 1, generator)
+            return MetaBatch(context, subsets, positions)
         orders = [random_points(context.n_points, context.n_points, generator) for _ in range(2)]
-        return MetaBatch(context, torch.stack(orders).to(context.values.device))
+        return MetaBatch(context, torch.stack(orders).to(context.values.device), positions)
 
     def solver(self, step: MetaStep, store: ContextStore) -> LevenbergMarquardt:
         return self._solver(step.field, store, self.settings.transform_steps)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -59,25 +57,56 @@ def gradient_step(
     Li et al., "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning", arXiv 1707.09835,
     equation 2 (one step size for each entry).
     """
-    gradient = mse_gradient(field, context, latents)
+    gradient = _gradient(field, context, latents)
     return latents - inner_lr * (gradient if second_order else gradient.detach())
 
 
-def mse_gradient(field: Field, context: Context, latents: Tensor) -> Tensor:
-    """Return ∇_φ MSE of each signal, of shape (B, P), by one backward sweep.
+def _gradient(field: Field, context: Context, latents: Tensor) -> Tensor:
+    """Return ∇_φ MSE of each signal, of shape (B, P), by one backward sweep."""
+    linearization = field.linearize(context.coords, latents)
+    residual = context.residual(linearization.values)
+    return linearization.vjp(-2.0 * residual / context.counts()[:, None, None])
+
+
+class LatentGradients:
+    """Gradients ∇_φ MSE of signals, at one set of latents after another and without a graph.
 
     Parameters
     ----------
     field : Field
-        The network f.
+        The network f, its θ fixed.
     context : Context
         Of B signals, over whose observed values the mean squared error is.
-    latents : Tensor of shape (B, P) or (1, P)
-        Where the gradient is taken.
+    workspace : Workspace, optional
+        Buffers that are kept from one call to the next, of one thread; None = fresh ones.
     """
-    linearization = field.linearize(context.coords, latents)
-    residual = context.residual(linearization.values)
-    return linearization.vjp(-2.0 * residual / context.counts()[:, None, None])
+
+    def __init__(self, field: Field, context: Context, workspace: Workspace | None = None) -> None:
+        self._field, self._context = field, context
+        if field.has_sweeps:
+            self._workspace = Workspace() if workspace is None else workspace
+            self._sweeps, _ = self._workspace.sweeps_over(field, context)
+            self._tape = self._workspace.tape("descent")
+
+    @torch.no_grad()
+    def __call__(self, latents: Tensor, part: Context | None = None) -> Tensor:
+        """Return the gradients, of shape (B, P).
+
+        Parameters
+        ----------
+        latents : Tensor of shape (B, P)
+            Where they are taken.
+        part : Context, optional
+            Some points of the signals, over which the error is in place of all.
+        """
+        context = self._context if part is None else part
+        if not self._field.has_sweeps:
+            return _gradient(self._field, context, latents)
+        shifts = self._workspace.of_rows(self._sweeps.shifts, latents)
+        slopes, rows = torch.zeros_like(shifts), self._workspace.rows_over(self._field, context)
+        for signals, block in blocks(context, context.counts(), rows):
+            slopes[signals] += self._sweeps.descend(self._tape, block, shifts[signals])[1]
+        return self._workspace.of_rows(self._sweeps.pull, slopes)
 
 
 class GradientDescent(InnerSolver):
@@ -116,14 +145,12 @@ class GradientDescent(InnerSolver):
     ) -> Tensor:
         latents = field.zero_latents(len(context))
         workspace = Workspace() if workspace is None else workspace
-        gradient: Callable[[Context, Tensor], Tensor] = partial(mse_gradient, field)
-        if field.has_sweeps:
-            gradient = _gradient_by_sweeps(field, context, workspace)
+        gradients = LatentGradients(field, context, workspace)
         subsets = RandomSubsets(context, self.scaling_ratio) if self._scales else None
         for _ in range(self.steps):
-            slope = gradient(context, latents)
+            slope = gradients(latents)
             if subsets is not None:
-                of_part = workspace.of_rows(_norm, gradient(subsets.draw(), latents))
+                of_part = workspace.of_rows(_norm, gradients(latents, subsets.draw()))
                 slope = of_part / (workspace.of_rows(_norm, slope) + _LEAST_NORM) * slope
             latents = latents - self.inner_lr * slope
         return latents
@@ -170,23 +197,6 @@ class GradientDescent(InnerSolver):
             "inner_lr": self.inner_lr,
             "scaling_ratio": self.scaling_ratio,
         }
-
-
-def _gradient_by_sweeps(
-    field: Field, whole: Context, workspace: Workspace
-) -> Callable[[Context, Tensor], Tensor]:
-    """Return what :func:`mse_gradient` is for one field, of a context and of parts of it."""
-    sweeps, _ = workspace.sweeps_over(field, whole)
-    tape = workspace.tape("descent")
-
-    def gradient(context: Context, latents: Tensor) -> Tensor:
-        shifts = workspace.of_rows(sweeps.shifts, latents)
-        slopes, rows = torch.zeros_like(shifts), workspace.rows_over(field, context)
-        for signals, block in blocks(context, context.counts(), rows):
-            slopes[signals] += sweeps.descend(tape, block, shifts[signals])[1]
-        return workspace.of_rows(sweeps.pull, slopes)
-
-    return gradient
 
 
 def _norm(rows: Tensor) -> Tensor:
