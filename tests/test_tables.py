@@ -41,12 +41,13 @@ def data():
 
 @pytest.fixture
 def fits(monkeypatch):
-    """Count the fits of encoders."""
+    """Count the fits of encoders and of networks of one signal."""
     counted = []
-    fit = FunctaEncoder.fit
-    monkeypatch.setattr(
-        FunctaEncoder, "fit", lambda self, X, *rest: (counted.append(1), fit(self, X))[1]
-    )
+    for kind in (FunctaEncoder, NeuralField):
+        fit = kind.fit
+        monkeypatch.setattr(
+            kind, "fit", lambda self, X, *rest, fit=fit: (counted.append(1), fit(self, X))[1]
+        )
     return counted
 
 

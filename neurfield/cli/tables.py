@@ -17,6 +17,7 @@ NAMES = {
     "omega": "heat map of PSNR over ω_1 and δ = ω_K/ω_1",
     "schedule": "constant against cosine learning rate",
     "components": "each learner with one of its parts taken away",
+    "convergence": "five kinds of networks of one signal: PSNR over seconds",
 }
 _REDUCED_LIMITS = (4000, 1000)  # signals to learn from and to measure on, unless in full
 
