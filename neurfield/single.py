@@ -74,7 +74,7 @@ class NeuralField(BaseEstimator):
         ω_1 → ω_K of sine layers and wavelets, rising linearly; one float is a constant ω. None =
         30 ("siren") and 10 ("wire").
     scale : float, default=None
-        Standard deviation a of Gaussians exp(-z²/2a²) ("gaussian"; None = 0.05), or s of the
+        Standard deviation a of Gaussians exp(-z²/2a²) ("gaussian"; None = 0.07), or s of the
         envelope exp(-|s z|²) of wavelets ("wire"; None = 10).
     sigma : float, default=None
         Standard deviation of the random frequencies, in cycles per extent of the signal
@@ -87,7 +87,7 @@ class NeuralField(BaseEstimator):
         sixteenth of the points, at least 1024.
     lr : float, default=None
         Peak learning rate of Adam; it rises over 20 iterations and follows a cosine to zero. None =
-        1e-3, 3e-3 for "wire" and 3e-2 for "hash-grid".
+        1e-3, 2e-3 for "gaussian", 5e-3 for "wire" and 2e-2 for "hash-grid".
     max_iter : int, default=500
         Iterations.
     batch_points : int, default=4096

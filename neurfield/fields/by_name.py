@@ -75,9 +75,9 @@ COORDINATE_FIELDS = {
     "siren": CoordinateOptions(128, 5, lr=1e-3),
     "fourier": CoordinateOptions(128, 5, lr=1e-3),
     "positional": CoordinateOptions(128, 5, lr=1e-3),
-    "wire": CoordinateOptions(90, 4, lr=3e-3, omega=10.0, scale=10.0),
-    "gaussian": CoordinateOptions(128, 5, lr=1e-3, scale=0.05),
-    "hash-grid": CoordinateOptions(64, 3, lr=3e-2),
+    "wire": CoordinateOptions(90, 4, lr=5e-3, omega=10.0, scale=10.0),
+    "gaussian": CoordinateOptions(128, 5, lr=2e-3, scale=0.07),
+    "hash-grid": CoordinateOptions(64, 3, lr=2e-2),
 }
 
 

@@ -152,7 +152,7 @@ class HashGrid(CoordinateField):
                 raise ValueError(f"{name} must be at least 1, got {number}")
         if any(a > b for a, b in zip(first, finest, strict=True)):
             raise ValueError(
-                f"coarsest must not exceed finest, {tuple(finest)}, got {tuple(first)}"
+                f"coarsest must not exceed finest, which is {tuple(finest)}, got {tuple(first)}"
             )
         self.in_dim, self.out_dim, self.hidden_dim = d, out_dim, hidden_dim
         self.table_size = table_size
