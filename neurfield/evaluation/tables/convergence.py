@@ -31,8 +31,9 @@ class Convergence(Table):
     """PSNR over the seconds of a fit to one signal, the first to measure on.
 
     Each kind of network has at most as many weights as the signal has values, and is what
-    ``NeuralField`` makes of it otherwise. Weights are set aside at each mark, and evaluated on the
-    whole signal after the fit, so that measuring takes none of its time. ``psnr`` and the other
+    ``NeuralField`` makes of it otherwise. Weights are set aside by the first iteration that ends at
+    a mark or later, and evaluated on the whole signal after the fit, so that measuring takes none
+    of its time. ``psnr`` and the other
     measures are those at the end.
     """
 
