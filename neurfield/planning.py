@@ -25,6 +25,7 @@ from neurfield.fields.schedule import check_omega
 from neurfield.fitting import FitPlan, problem_of
 from neurfield.lapped import LappedCodec
 from neurfield.learning import EarlyStopping, Learner, OuterLoop
+from neurfield.learning.callbacks import check_callbacks
 from neurfield.learning.checkpoint import fingerprint_of
 from neurfield.learning.distributed import World
 from neurfield.learning.solvers import MOST_STEPS
@@ -126,9 +127,7 @@ def check_parameters(encoder: FunctaEncoder) -> None:
         early_stopping.check()
     # Where one of these is given, the field that is chosen is that of whole signals.
     _check_effects(encoder, Siren() if isinstance(field, Auto) else field)
-    for callback in encoder.callbacks or ():
-        if not callable(callback):
-            raise ValueError(f"callbacks must be callable, got {callback!r}")
+    check_callbacks(encoder.callbacks)
     if encoder.checkpoint is not None:
         path = Path(encoder.checkpoint)
         if path.is_dir() or not path.absolute().parent.is_dir():

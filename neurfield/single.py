@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
@@ -19,14 +18,9 @@ from sklearn.utils.validation import check_is_fitted
 from neurfield._compat import Interval, StrOptions, fit_context
 from neurfield.decoding import decode
 from neurfield.device import resolve_device
-from neurfield.fields import (
-    CoordinateField,
-    FourierFeatureMLP,
-    PlainSiren,
-    gaussian_frequencies,
-    positional_frequencies,
-)
+from neurfield.fields.by_name import COORDINATE_FIELDS, make_coordinate_field
 from neurfield.fields.schedule import check_omega
+from neurfield.learning.callbacks import Callback, check_callbacks
 from neurfield.learning.measured_signal import MeasuredSignal, check_measured, rough_signal
 from neurfield.learning.regression import (
     Learnable,
@@ -36,13 +30,23 @@ from neurfield.learning.regression import (
 )
 from neurfield.memory import at_once
 from neurfield.signals import SignalGroup, Signals, Units, read_signals
-from neurfield.signals.accepted import as_container, real
+from neurfield.signals.arrays import one_array
 from neurfield.signals.labelled import is_xarray
 from neurfield.signals.layout import SAMPLE, Layout
-from neurfield.signals.missing import filled, holds_masks, unobserved
+from neurfield.signals.missing import holds_masks, unobserved
 from neurfield.waiting import short_waits
 
-_PART_OF_NYQUIST = 0.25  # highest frequency by default; the network makes higher ones of it
+# Parameters that a kind of network has values of its own for, where the caller gives none.
+_OPTIONS = (
+    "hidden_dim",
+    "n_layers",
+    "omega",
+    "scale",
+    "sigma",
+    "n_frequencies",
+    "table_size",
+    "lr",
+)
 
 
 class NeuralField(BaseEstimator):
@@ -55,23 +59,35 @@ class NeuralField(BaseEstimator):
 
     Parameters
     ----------
-    field : {"siren", "fourier", "positional"}, default="siren"
+    field : {"siren", "fourier", "positional", "wire", "gaussian", "hash-grid"}, default="siren"
         "siren": sine network. "fourier": ReLU network on sines and cosines of random frequencies.
-        "positional": ReLU network on sines and cosines of powers of two along each axis.
-    hidden_dim : int, default=128
-        Width of the hidden layers.
-    n_layers : int, default=5
-        Number of linear layers, the output layer included.
-    omega : float or (float, float), default=(30.0, 30.0)
-        ω_1 → ω_K of the sine layers, rising linearly; one float is a constant ω ("siren").
+        "positional": ReLU network on sines and cosines of powers of two along each axis. "wire":
+        network of complex Gabor wavelets. "gaussian": network of Gaussians. "hash-grid": small ReLU
+        network on learnt features of grids of many sizes, for one to three axes.
+    hidden_dim : int, default=None
+        Width of the hidden layers; None = 128, 90 for "wire", whose features are complex, and 64
+        for "hash-grid".
+    n_layers : int, default=None
+        Number of linear layers, the output layer included; None = 5, 4 for "wire" and 3 for
+        "hash-grid".
+    omega : float or (float, float), default=None
+        ω_1 → ω_K of sine layers and wavelets, rising linearly; one float is a constant ω. None =
+        30 ("siren") and 10 ("wire").
+    scale : float, default=None
+        Standard deviation a of Gaussians exp(-z²/2a²) ("gaussian"; None = 0.07), or s of the
+        envelope exp(-|s z|²) of wavelets ("wire"; None = 10).
     sigma : float, default=None
         Standard deviation of the random frequencies, in cycles per extent of the signal
         ("fourier"). By default, along each axis, an eighth of the Nyquist frequency of the points.
     n_frequencies : int, default=None
         Number of random frequencies ("fourier"; by default ``hidden_dim``), or of octaves along
         each axis ("positional"; by default up to a quarter of the Nyquist frequency).
-    lr : float, default=1e-3
-        Peak learning rate of Adam; it rises over 20 iterations and follows a cosine to zero.
+    table_size : int, default=None
+        Most entries of a level of a hash grid; finer levels are hashed ("hash-grid"). By default a
+        sixteenth of the points, at least 1024.
+    lr : float, default=None
+        Peak learning rate of Adam; it rises over 20 iterations and follows a cosine to zero. None =
+        1e-3, 2e-3 for "gaussian", 5e-3 for "wire" and 2e-2 for "hash-grid".
     max_iter : int, default=500
         Iterations.
     batch_points : int, default=4096
@@ -85,6 +101,8 @@ class NeuralField(BaseEstimator):
     max_time : float, default=None
         Seconds after which fit ends early; the learning rate follows. Results then depend on the
         machine's speed.
+    callbacks : sequence of callables, default=None
+        Each gets a :class:`neurfield.learning.Progress` after every iteration; true ends the fit.
     channel_axis : int, default=None
         Which axis of an array holds channels; None = one channel.
     device : str, default="auto"
@@ -117,7 +135,11 @@ class NeuralField(BaseEstimator):
     Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions",
     NeurIPS 2020, Eq. (5); Tancik et al., "Fourier Features Let Networks Learn High Frequency
     Functions in Low Dimensional Domains", NeurIPS 2020, Section 6; Mildenhall et al., "NeRF:
-    Representing Scenes as Neural Radiance Fields for View Synthesis", ECCV 2020, Eq. (4).
+    Representing Scenes as Neural Radiance Fields for View Synthesis", ECCV 2020, Eq. (4); Saragadam
+    et al., "WIRE: Wavelet Implicit Neural Representations", CVPR 2023; Ramasinghe and Lucey,
+    "Beyond Periodicity: Towards a Unifying Framework for Activations in Coordinate-MLPs", ECCV
+    2022; Müller et al., "Instant Neural Graphics Primitives with a Multiresolution Hash Encoding",
+    ACM Transactions on Graphics 41 (2022).
 
     Examples
     --------
@@ -132,18 +154,21 @@ class NeuralField(BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "field": [StrOptions({"siren", "fourier", "positional"})],
-        "hidden_dim": [Interval(Integral, 1, None, closed="left")],
-        "n_layers": [Interval(Integral, 2, None, closed="left")],
-        "omega": [Interval(Real, 0, None, closed="neither"), tuple, list],
+        "field": [StrOptions(set(COORDINATE_FIELDS))],
+        "hidden_dim": [Interval(Integral, 1, None, closed="left"), None],
+        "n_layers": [Interval(Integral, 2, None, closed="left"), None],
+        "omega": [Interval(Real, 0, None, closed="neither"), tuple, list, None],
+        "scale": [Interval(Real, 0, None, closed="neither"), None],
         "sigma": [Interval(Real, 0, None, closed="neither"), None],
         "n_frequencies": [Interval(Integral, 1, None, closed="left"), None],
-        "lr": [Interval(Real, 0, None, closed="neither")],
+        "table_size": [Interval(Integral, 1, None, closed="left"), None],
+        "lr": [Interval(Real, 0, None, closed="neither"), None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "batch_points": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left"), None],
         "early_stopping": ["boolean"],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "callbacks": [list, tuple, None],
         "channel_axis": [Integral, None],
         "device": [str],
         "random_state": ["random_state"],
@@ -154,17 +179,20 @@ class NeuralField(BaseEstimator):
         self,
         field: str = "siren",
         *,
-        hidden_dim: int = 128,
-        n_layers: int = 5,
-        omega: float | tuple[float, float] = (30.0, 30.0),
+        hidden_dim: int | None = None,
+        n_layers: int | None = None,
+        omega: float | tuple[float, float] | None = None,
+        scale: float | None = None,
         sigma: float | None = None,
         n_frequencies: int | None = None,
-        lr: float = 1e-3,
+        table_size: int | None = None,
+        lr: float | None = None,
         max_iter: int = 500,
         batch_points: int = 4096,
         tol: float | None = None,
         early_stopping: bool = False,
         max_time: float | None = None,
+        callbacks: Sequence[Callback] | None = None,
         channel_axis: int | None = None,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
@@ -174,14 +202,17 @@ class NeuralField(BaseEstimator):
         self.hidden_dim = hidden_dim
         self.n_layers = n_layers
         self.omega = omega
+        self.scale = scale
         self.sigma = sigma
         self.n_frequencies = n_frequencies
+        self.table_size = table_size
         self.lr = lr
         self.max_iter = max_iter
         self.batch_points = batch_points
         self.tol = tol
         self.early_stopping = early_stopping
         self.max_time = max_time
+        self.callbacks = callbacks
         self.channel_axis = channel_axis
         self.device = device
         self.random_state = random_state
@@ -219,7 +250,10 @@ class NeuralField(BaseEstimator):
             If the signal or a parameter is not usable, before any work is done; or if the loss
             becomes infinite.
         """
-        check_omega(self.omega)
+        given = {name: getattr(self, name) for name in _OPTIONS}
+        options = COORDINATE_FIELDS[self.field].but(given)
+        check_omega(options.omega)
+        check_callbacks(self.callbacks)
         device = resolve_device(self.device)
         if self.early_stopping and operator is None:
             raise ValueError("early_stopping=True holds out measurements: give operator= with it")
@@ -239,13 +273,16 @@ class NeuralField(BaseEstimator):
             self.layout_ = replace(layout, masked=unobserved(signals, layout)[0])
         self.units_ = Units.of(signals)
         self.device_ = str(device)
-        self.field_ = self._make_field(group, generator).to(device)
+        self.field_ = make_coordinate_field(
+            self.field, options, group.nyquist, layout.n_channels, generator
+        ).to(device)
         schedule = RegressionLoop(
-            lr=self.lr,
+            lr=options.lr,
             max_iter=self.max_iter,
             batch_points=self.batch_points,
             tol=self.tol,
             max_time=self.max_time,
+            callbacks=tuple(self.callbacks or ()),
             verbose=bool(self.verbose),
         )
         known: Learnable
@@ -352,7 +389,7 @@ class NeuralField(BaseEstimator):
             signal: Any = X.compute().expand_dims(SAMPLE)
             axis = None
         else:
-            array, axis = _check_array(X, channel_axis)
+            array, axis = one_array(X, channel_axis)
             signal = array[None]
         signals = read_signals(signal, axis, expected)
         signals.check()
@@ -364,23 +401,6 @@ class NeuralField(BaseEstimator):
                     f"got {tuple(shapes[0])}; labelled signals may stand on other grids"
                 )
         return signals
-
-    def _make_field(self, group: SignalGroup, generator: torch.Generator) -> CoordinateField:
-        d, c = self.layout_.n_axes, self.layout_.n_channels
-        shape = {"hidden_dim": self.hidden_dim, "n_layers": self.n_layers}
-        if self.field == "siren":
-            return PlainSiren(d, c, omega=self.omega, **shape, generator=generator)
-        highest = [_PART_OF_NYQUIST * nyquist for nyquist in _nyquist_frequencies(group)]
-        if self.field == "fourier":  # 95 % of a normal distribution lie within 2 σ
-            sigma = [h / 2 if self.sigma is None else self.sigma for h in highest]
-            m = self.hidden_dim if self.n_frequencies is None else self.n_frequencies
-            frequencies = gaussian_frequencies(m, sigma, generator)
-        else:
-            octaves = [1 + max(0, math.floor(math.log2(h))) for h in highest]
-            frequencies = positional_frequencies(
-                octaves if self.n_frequencies is None else [self.n_frequencies] * d
-            )
-        return FourierFeatureMLP(frequencies, c, **shape, generator=generator)
 
     def _observations(self, group: SignalGroup) -> Observations:
         """Return what was observed of the signal, normalised."""
@@ -404,40 +424,7 @@ class NeuralField(BaseEstimator):
     def _evaluate(self, coords: np.ndarray) -> np.ndarray:
         """Return values in the signal's units at normalised points: (M, d) to (M, c)."""
         where = torch.as_tensor(coords, dtype=torch.float32, device=self.device_)
-        n_points = max(1, at_once("signals", where.device) // self.field_.hidden_dim)
+        n_points = max(1, at_once("signals", where.device) // self.field_.numbers_per_point)
         blocks = [self.field_(block).cpu().double().numpy() for block in where.split(n_points)]
         values = self.units_.invert_values(np.concatenate(blocks))
         return values if self.units_.needs_double else values.astype(np.float32)
-
-
-def _nyquist_frequencies(group: SignalGroup) -> list[float]:
-    """Return the highest frequency along each axis that the points can hold, in cycles per extent.
-
-    Scattered points are taken as dense as a grid of as many.
-    """
-    if group.is_scattered:
-        sizes = [group.n_points ** (1 / len(group.axes))] * len(group.axes)
-    else:
-        sizes = [float(len(axis)) for axis in group.axes]
-    return [max(1.0, (size - 1) / 2) for size in sizes]
-
-
-def _check_array(X: Any, channel_axis: int | None) -> tuple[np.ndarray, int | None]:
-    """Return the array and its channel axis, counted with a sample axis in front."""
-    try:
-        array = real(np.asarray(filled(as_container(X))), "values of X")
-    except ValueError as error:
-        raise ValueError(f"X must be one signal, an array of numbers: {error}") from error
-    least = 1 if channel_axis is None else 2
-    if array.ndim < least:
-        raise ValueError(
-            f"X must be one signal: real numbers along at least {least} axis/axes, "
-            f"got dtype {array.dtype} and shape {array.shape}"
-        )
-    if channel_axis is None:
-        return array, None
-    if not -array.ndim <= channel_axis < array.ndim:
-        raise ValueError(
-            f"channel_axis must name one of the {array.ndim} axes of X, got {channel_axis}"
-        )
-    return array, channel_axis + (1 if channel_axis >= 0 else 0)

@@ -7,7 +7,7 @@ from elsewhere import elsewhere
 from sklearn.datasets import load_digits
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from neurfield import FunctaEncoder
+from neurfield import FunctaEncoder, NeuralField
 from neurfield.fields import Lapped, LowRank, Siren, Spatial
 from neurfield.learning import Cavia
 from neurfield.operators import Blur, Mask
@@ -180,3 +180,13 @@ def test_fit_from_what_operators_measured(place):
     measured = MASK.apply(load_digits().images[:40].reshape(40, 64, 1))
     there = encoder(place).fit(measured, operator=MASK)
     assert np.isfinite(there.transform(measured[:2], operator=MASK)).all()
+
+
+@pytest.mark.parametrize("field", ["siren", "fourier", "wire", "gaussian", "hash-grid"])
+def test_networks_of_one_signal_are_what_they_are_on_a_cpu(place, field):
+    image = images()[0]
+    there, here = (
+        NeuralField(field, max_iter=2, table_size=20, random_state=0, device=device).fit(image)
+        for device in (place, "cpu")
+    )
+    np.testing.assert_allclose(there.predict(), here.predict(), rtol=1e-5, atol=1e-5)

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from neurfield import NeuralField
 from neurfield.datasets import phantoms
 
-FIELDS = ("siren", "fourier", "positional")
+FIELDS = ("siren", "fourier", "positional", "wire", "gaussian", "hash-grid")
 
 
 def tiny(field="siren", **parameters):
@@ -20,11 +20,16 @@ def tiny(field="siren", **parameters):
 
 
 RATES = {"siren": 1e-3, "fourier": 3e-3, "positional": 3e-3}
+OWN = {
+    "wire": {"hidden_dim": 16, "omega": 5.0, "scale": 5.0},
+    "gaussian": {"scale": 0.2, "lr": 3e-3},
+    "hash-grid": {"lr": 2e-3},
+}
 
 
 def small(field="siren", **parameters):
-    longer = {"hidden_dim": 32, "max_iter": 300, "omega": 15.0, "lr": RATES[field]}
-    return tiny(field, **(longer | parameters))
+    longer = {"hidden_dim": 32, "max_iter": 300, "omega": 15.0, "lr": RATES.get(field)}
+    return tiny(field, **(longer | OWN.get(field, {}) | parameters))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,14 @@ def blob(size):
 
 @pytest.mark.parametrize(
     ("field", "series", "image", "volume"),
-    [("siren", 40, 20, 24), ("fourier", 40, 21, 16), ("positional", 27, 14, 14)],
+    [
+        ("siren", 40, 20, 24),
+        ("fourier", 40, 21, 16),
+        ("positional", 27, 14, 14),
+        ("wire", 35, 20, 20),
+        ("gaussian", 27, 17, 20),
+        ("hash-grid", 60, 35, 35),
+    ],
 )
 def test_series_image_and_volume_are_fitted(field, series, image, volume, wave, head):
     assert small(field).fit(wave).score(wave) > series
@@ -163,6 +175,44 @@ def test_fit_ends_early_once_it_gains_too_little(wave):
     assert tiny(max_iter=10**6, max_time=1e-9).fit(wave).n_iter_ == 1
 
 
+def test_callbacks_see_each_iteration_and_may_end_the_fit(wave):
+    seen = []
+
+    def enough(progress):
+        seen.append((progress.iteration, progress.loss, progress.psnr))
+        assert progress.max_iter == 30
+        return progress.iteration == 7
+
+    fitted = tiny(callbacks=[enough, seen.append]).fit(wave)
+    assert fitted.n_iter_ == 7
+    assert seen[::2] == [(n + 1, fitted.loss_curve_[n], fitted.psnr_curve_[n]) for n in range(7)]
+    assert all(progress.field is fitted.field_ for progress in seen[1::2])
+    elapsed = [progress.elapsed for progress in seen[1::2]]
+    assert elapsed == sorted(elapsed)
+
+
+def test_networks_are_as_large_as_their_kind_does_well_with(wave, head):
+    layers = {
+        field: NeuralField(field, max_iter=1).fit(wave).field_.layers
+        for field in ("siren", "fourier", "positional", "gaussian", "hash-grid")
+    }
+    widths = {field: [layer.out_features for layer in layers[field]] for field in layers}
+    assert widths.pop("hash-grid") == [64, 64, 1]
+    assert set(map(tuple, widths.values())) == {(128, 128, 128, 128, 1)}
+    wire = NeuralField("wire", max_iter=1).fit(wave).field_
+    assert (wire.hidden_dim, len(wire.inner), wire.scale) == (90, 2, 10.0)
+    grid = NeuralField("hash-grid", max_iter=1).fit(head).field_
+    assert grid.sizes[[0, -1]].tolist() == [[4, 4], [27, 27]]
+    assert grid.n_dense == len(grid.sizes) == 8
+    hashed = NeuralField("hash-grid", table_size=50, max_iter=1).fit(head).field_
+    assert len(hashed.table) == 25 + 36 + 49 + 5 * 50
+
+
+def test_hash_grids_have_at_most_three_axes():
+    with pytest.raises(ValueError, match="takes signals of one to three axes, got 4"):
+        NeuralField("hash-grid").fit(np.zeros((2, 2, 2, 2)))
+
+
 @pytest.mark.parametrize("n_frequencies", [None, 3])
 def test_frequencies_follow_the_parameters_or_the_grid(n_frequencies, head):
     octaves = tiny("positional", n_frequencies=n_frequencies, max_iter=1).fit(head).field_
@@ -174,8 +224,9 @@ def test_frequencies_follow_the_parameters_or_the_grid(n_frequencies, head):
     assert float(wide.frequencies.std()) == pytest.approx(5.0, rel=0.05)
 
 
-def test_clone_and_pickle(wave):
-    fitted = tiny("fourier", omega=(10.0, 20.0)).fit(wave)
+@pytest.mark.parametrize("field", FIELDS)
+def test_clone_and_pickle(field, wave):
+    fitted = tiny(field, omega=(10.0, 20.0)).fit(wave)
     assert clone(fitted).get_params() == fitted.get_params()
     assert not hasattr(clone(fitted), "field_")
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict(), fitted.predict())
@@ -186,6 +237,9 @@ def test_clone_and_pickle(wave):
     [
         ({"field": "relu"}, "'field' parameter"),
         ({"n_layers": 1}, "'n_layers' parameter"),
+        ({"scale": 0.0}, "'scale' parameter"),
+        ({"table_size": 0}, "'table_size' parameter"),
+        ({"callbacks": ["print"]}, "callbacks must be callable, got 'print'"),
         ({"omega": (1.0, 2.0, 3.0)}, "omega must be one positive number"),
         ({"channel_axis": 0}, "at least 2 axis/axes"),
         ({"device": "abacus"}, "device='abacus' names no device"),

@@ -48,10 +48,11 @@ def test_a_picture_is_found_from_what_was_measured(name, picture):
     assert field.score(picture) == pytest.approx(psnr(found, picture), abs=2.0)
 
 
-def test_values_as_they_are_give_the_field_that_they_give_without_an_operator(picture):
+@pytest.mark.parametrize("field", ["siren", "wire", "gaussian", "hash-grid"])
+def test_values_as_they_are_give_the_field_that_they_give_without_an_operator(field, picture):
     operator = Mask(SHAPE, np.ones(SHAPE, bool))
-    through = small(max_iter=30).fit(picture.ravel(), operator=operator)
-    plain = small(max_iter=30).fit(picture)
+    through = small(field=field, max_iter=30).fit(picture.ravel(), operator=operator)
+    plain = small(field=field, max_iter=30).fit(picture)
     np.testing.assert_allclose(through.predict(), plain.predict(), atol=1e-2 * np.ptp(picture))
 
 

@@ -1,6 +1,7 @@
 """Tables of comparisons: their cells, what is computed again, and what is written."""
 
 import csv
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -43,12 +44,13 @@ def data():
 
 @pytest.fixture
 def fits(monkeypatch):
-    """Count the fits of encoders."""
+    """Count the fits of encoders and of networks of one signal."""
     counted = []
-    fit = FunctaEncoder.fit
-    monkeypatch.setattr(
-        FunctaEncoder, "fit", lambda self, X, *rest: (counted.append(1), fit(self, X))[1]
-    )
+    for kind in (FunctaEncoder, NeuralField):
+        fit = kind.fit
+        monkeypatch.setattr(
+            kind, "fit", lambda self, X, *rest, fit=fit: (counted.append(1), fit(self, X))[1]
+        )
     return counted
 
 
@@ -378,6 +380,52 @@ def test_signals_on_grids_of_their_own(rng, tmp_path):
     assert "grids of their own" in vae["error"]
     assert np.isfinite([single["psnr"], varpro["psnr"]]).all()
     assert "classes" in str(error_of(lambda: run("classification", data, tmp_path)))
+
+
+# --- Convergence ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(400,), (28, 28), (20, 20, 3), (8, 12, 8)])
+def test_networks_have_as_many_weights_as_the_signal_has_values(rng, shape):
+    dims = ("sample", "z", "y", "x")[: len(shape) + 1]
+    dims = ("sample", "y", "x", "channel") if shape == (20, 20, 3) else dims
+    data = make_data(xr.DataArray(rng.random((4, *shape)), dims=dims))
+    cells = TABLES["convergence"]().cells(data, Budget(parameters={"max_iter": 1}))
+    assert [cell["field"] for cell in cells] == list(TABLES["convergence"].fields)
+    for cell in cells:
+        weights = TABLES["convergence"]().compute(cell, data)["parameters"]
+        assert 0.8 * np.prod(shape) < weights <= np.prod(shape)
+
+
+def test_seconds_and_fields_of_a_convergence_table_are_the_callers(data):
+    def cells(**budget):
+        return TABLES["convergence"]().cells(data, Budget(**budget))
+
+    assert {cell["parameters"]["max_time"] for cell in cells()} == {10.0}
+    assert {cell["parameters"]["max_time"] for cell in cells(full=True)} == {600.0}
+    assert {cell["parameters"]["max_time"] for cell in cells(max_time=3.0)} == {3.0}
+    assert [cell["field"] for cell in cells(methods=["wire"], seeds=(0, 1))] == ["wire"] * 2
+    with pytest.raises(ValueError, match=r"methods must be some of .*got \['pca'\]"):
+        cells(methods=["pca"])
+
+
+def test_marks_of_convergence_are_what_the_field_was_then(data, monkeypatch, tmp_path):
+    # A clock that ticks once at each look makes iterations equally long: it is looked at when the
+    # fit begins, at each iteration's beginning and at its end.
+    ticks = itertools.count()
+    monkeypatch.setattr("neurfield.learning.regression.time.perf_counter", lambda: next(ticks))
+    budget = Budget(methods=["siren"], max_time=200.0, parameters={"device": "cpu"})
+    (row,) = run_table(TABLES["convergence"](), data, budget, tmp_path, quiet)
+    assert row["iterations"] == 100
+    image = data.test[0]
+    for mark, psnr_then in ((0.13, row["psnr_at_0.13"]), (1.0, row["psnr"])):
+        ticks = itertools.count()
+        (cell,) = TABLES["convergence"]().cells(data, budget)
+        stop = [lambda progress, mark=mark: progress.elapsed >= mark * 200]
+        field = NeuralField("siren", **cell["parameters"], callbacks=stop, random_state=0)
+        found = np.clip(field.fit(image).predict().values, 0, 1)
+        assert psnr_then == pytest.approx(psnr(image.values[None], found[None])[0], abs=1e-3)
+    assert row["psnr_at_1"] == row["psnr"] > row["psnr_at_0.13"] > row["psnr_at_0.01"]
 
 
 def error_of(function):

@@ -26,6 +26,7 @@ NAMES = {
     "ladder": "the published recipe, one part after the other",
     "components": "each learner with one of its parts taken away",
     "variants": "the published learner, what papers found no better, an auto-decoder",
+    "convergence": "five kinds of networks of one signal: PSNR over seconds",
     "resolution": "cost and quality at the published sizes, and by default",
 }
 _REDUCED_LIMITS = (4000, 1000)  # signals to learn from and to measure on, unless in full

@@ -8,6 +8,8 @@ from neurfield.fields.fourier import (
     gaussian_frequencies,
     positional_frequencies,
 )
+from neurfield.fields.gaussian_mlp import GaussianMLP
+from neurfield.fields.hash_grid import HashGrid
 from neurfield.fields.lapped import Lapped, LappedField
 from neurfield.fields.low_rank import LowRank, LowRankSiren
 from neurfield.fields.plain_siren import PlainSiren
@@ -16,6 +18,7 @@ from neurfield.fields.siren import ModulatedSiren, Siren
 from neurfield.fields.spatial import Spatial, SpatialSiren
 from neurfield.fields.spec import FieldSpec
 from neurfield.fields.sweeps import Linearization
+from neurfield.fields.wire import Wire
 
 __all__ = [
     "Auto",
@@ -23,6 +26,8 @@ __all__ = [
     "Field",
     "FieldSpec",
     "FourierFeatureMLP",
+    "GaussianMLP",
+    "HashGrid",
     "Lapped",
     "LappedField",
     "Linearization",
@@ -33,6 +38,7 @@ __all__ = [
     "Siren",
     "Spatial",
     "SpatialSiren",
+    "Wire",
     "gaussian_frequencies",
     "omega_schedule",
     "positional_frequencies",

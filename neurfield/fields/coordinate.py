@@ -41,3 +41,8 @@ class CoordinateField(nn.Module, ABC):
     def n_parameters(self) -> int:
         """Number of weights that are learnt."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def numbers_per_point(self) -> int:
+        """How many numbers the widest step of the field has at each point."""
+        return self.hidden_dim

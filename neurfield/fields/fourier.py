@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from neurfield.fields.coordinate import CoordinateField
-from neurfield.fields.linears import blank_stack, check_n_layers
+from neurfield.fields.linears import (
+    blank_stack,
+    check_n_layers,
+    draw_for_relus,
+    through_relus,
+)
 
 
 def gaussian_frequencies(
@@ -141,7 +146,6 @@ class FourierFeatureMLP(CoordinateField):
         self.layers = blank_stack(widths)
         self.reset_parameters(generator)
 
-    @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew; B stays.
 
@@ -150,11 +154,7 @@ class FourierFeatureMLP(CoordinateField):
         generator : torch.Generator, optional
             Source of the draws; torch's global one by default.
         """
-        for layer in self.layers:
-            gain = 1.0 if layer is self.layers[-1] else math.sqrt(2.0)
-            bound = gain * math.sqrt(3.0 / layer.in_features)
-            layer.weight.uniform_(-bound, bound, generator=generator)
-            layer.bias.zero_()
+        draw_for_relus(self.layers, generator)
 
     def features(self, coords: Tensor) -> Tensor:
         """Return γ of points, of shape (N, 2m), cosines first.
@@ -168,7 +168,4 @@ class FourierFeatureMLP(CoordinateField):
         return torch.cat([phase.cos(), phase.sin()], dim=-1)
 
     def forward(self, coords: Tensor) -> Tensor:
-        hidden, output = self.features(coords), self.layers[-1]
-        for layer in self.layers[:-1]:
-            hidden = torch.relu(layer(hidden))
-        return output(hidden)
+        return through_relus(self.features(coords), self.layers)

@@ -1,13 +1,14 @@
-"""Stacks of linear layers that no weights have been drawn for yet."""
+"""Stacks of linear layers, without weights or with those of networks of one signal."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def blank_linear(n_in: int, n_out: int) -> nn.Linear:
@@ -52,3 +53,57 @@ def check_n_layers(n_layers: int, hidden: str = "sine") -> None:
     """
     if n_layers < 2:
         raise ValueError(f"n_layers must be at least 2 ({hidden} and output), got {n_layers}")
+
+
+@torch.no_grad()
+def draw_uniform(layers: Sequence[nn.Linear], generator: torch.Generator | None = None) -> None:
+    """Draw weights and biases of ±1/√(features before), as torch does by default.
+
+    Parameters
+    ----------
+    layers : sequence of nn.Linear
+        Filled in place.
+    generator : torch.Generator, optional
+        Source of the draws; torch's global one by default.
+    """
+    for layer in layers:
+        bound = 1.0 / math.sqrt(layer.in_features)
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.uniform_(-bound, bound, generator=generator)
+
+
+@torch.no_grad()
+def draw_for_relus(layers: Sequence[nn.Linear], generator: torch.Generator | None = None) -> None:
+    """Draw weights that keep the size of features through ReLUs; biases are zero.
+
+    Parameters
+    ----------
+    layers : sequence of nn.Linear
+        Filled in place; no ReLU follows the last.
+    generator : torch.Generator, optional
+        Source of the draws; torch's global one by default.
+
+    References
+    ----------
+    He et al., "Delving Deep into Rectifiers", ICCV 2015, Section 2.2.
+    """
+    for layer in layers:
+        gain = 1.0 if layer is layers[-1] else math.sqrt(2.0)
+        bound = gain * math.sqrt(3.0 / layer.in_features)
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.zero_()
+
+
+def through_relus(features: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
+    """Return what a ReLU network makes of features; no ReLU follows its last layer.
+
+    Parameters
+    ----------
+    features : Tensor of shape (N, n)
+        One point a row.
+    layers : sequence of nn.Linear
+        From n features to c values.
+    """
+    for layer in layers[:-1]:
+        features = torch.relu(layer(features))
+    return layers[-1](features)

@@ -144,7 +144,7 @@ class MeasuredSignal:
         return Misfit(error, float(psnr_of(float(error.detach()))), held_out)
 
     def _read(self, network: CoordinateField) -> Tensor:
-        blocks = self.coords.split(max(1, at_once("derivatives") // network.hidden_dim))
+        blocks = self.coords.split(max(1, at_once("derivatives") // network.numbers_per_point))
         if len(blocks) == 1:
             return network(self.coords)
         # Of many points, hidden values are computed again on the way back.

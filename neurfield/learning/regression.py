@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from neurfield.decibels import psnr_of
 from neurfield.fields import CoordinateField
+from neurfield.learning.callbacks import Callback, Progress
 from neurfield.learning.optimizers import Optimizers, lr_factor
 
 _LOOK_BACK = 100  # iterations whose mean PSNR is compared with that of as many before them
@@ -136,6 +137,8 @@ class RegressionLoop:
         Least gain in dB from 100 iterations to the next 100; None = learn to the end.
     max_time : float or None
         Seconds after which to end.
+    callbacks : sequence of callables
+        Called after each iteration; a true return value ends the fit.
     verbose : bool
         Whether to show a progress bar.
     """
@@ -145,6 +148,7 @@ class RegressionLoop:
     batch_points: int
     tol: float | None
     max_time: float | None
+    callbacks: Sequence[Callback]
     verbose: bool
 
 
@@ -226,6 +230,17 @@ def fit_regression(
         optimizers.scale_lr(lr_factor("cosine", progress, iteration))
         optimizers.step()
         bar.set_postfix_str(f"PSNR {history.psnr_curve[-1]:.2f} dB", refresh=False)
+        state = Progress(
+            iteration=iteration + 1,
+            max_iter=schedule.max_iter,
+            loss=history.loss_curve[-1],
+            psnr=history.psnr_curve[-1],
+            validation_psnr=None,
+            elapsed=time.perf_counter() - started,
+            field=network,
+        )
+        if any([callback(state) for callback in schedule.callbacks]):
+            break
     if best is not None:
         network.load_state_dict(best)
     return history

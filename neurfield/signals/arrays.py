@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from neurfield.signals.accepted import as_container, real
 from neurfield.signals.groups import SignalGroup, Signals
 from neurfield.signals.labelled import axes_of
 from neurfield.signals.layout import SAMPLE, Layout
+from neurfield.signals.missing import filled
 
 
 def read_array(
@@ -82,6 +84,27 @@ def _channels_last(X: np.ndarray, channel_axis: int | None) -> np.ndarray:
             f"got {channel_axis}"
         )
     return np.moveaxis(X, channel_axis, -1)
+
+
+def one_array(X: Any, channel_axis: int | None) -> tuple[np.ndarray, int | None]:
+    """Return one signal as an array, and its channel axis, counted with a sample axis in front."""
+    try:
+        array = real(np.asarray(filled(as_container(X))), "values of X")
+    except ValueError as error:
+        raise ValueError(f"X must be one signal, an array of numbers: {error}") from error
+    least = 1 if channel_axis is None else 2
+    if array.ndim < least:
+        raise ValueError(
+            f"X must be one signal: real numbers along at least {least} axis/axes, "
+            f"got dtype {array.dtype} and shape {array.shape}"
+        )
+    if channel_axis is None:
+        return array, None
+    if not -array.ndim <= channel_axis < array.ndim:
+        raise ValueError(
+            f"channel_axis must name one of the {array.ndim} axes of X, got {channel_axis}"
+        )
+    return array, channel_axis + (1 if channel_axis >= 0 else 0)
 
 
 def _array_axes(shape: Iterable[int], unit_axes: bool) -> tuple[np.ndarray, ...]:

@@ -39,6 +39,18 @@ class SignalGroup:
             return len(self.axes[0])
         return int(np.prod([len(axis) for axis in self.axes]))
 
+    @property
+    def nyquist(self) -> list[float]:
+        """Highest frequency along each axis that the points can hold, in cycles per extent.
+
+        Scattered points are taken as dense as a grid of as many.
+        """
+        if self.is_scattered:
+            sizes = [self.n_points ** (1 / len(self.axes))] * len(self.axes)
+        else:
+            sizes = [float(len(axis)) for axis in self.axes]
+        return [max(1.0, (size - 1) / 2) for size in sizes]
+
     @cached_property
     def observed(self) -> np.ndarray:
         """Number of observed values of each signal, of shape (n,); lazy values are read once.

@@ -3,6 +3,7 @@
 from neurfield.evaluation.tables.ablations import Components, ContextRatios, Omegas, Schedules
 from neurfield.evaluation.tables.base import Budget, CellStore, Table, run_table
 from neurfield.evaluation.tables.classifiers import Classifiers
+from neurfield.evaluation.tables.convergence import Convergence
 from neurfield.evaluation.tables.curves import Curves
 from neurfield.evaluation.tables.data import TableData, make_data
 from neurfield.evaluation.tables.gaps import Gaps
@@ -27,6 +28,7 @@ TABLES: dict[str, type[Table]] = {
         Schedules,
         Components,
         Variants,
+        Convergence,
         Resolutions,
     )
 }

@@ -297,3 +297,18 @@ def in_range(values: Arrays) -> Arrays:
     if isinstance(values, list):
         return [np.clip(one, 0.0, 1.0) for one in values]
     return np.clip(np.asarray(values), 0.0, 1.0)
+
+
+def signal_at(data: TableData, position: int) -> xr.DataArray:
+    """Return one of the signals to measure on.
+
+    Parameters
+    ----------
+    data : TableData
+        Signals to learn from and to measure on.
+    position : int
+        Which one, from 0.
+    """
+    if isinstance(data.test, list):
+        return data.test[position]
+    return data.test.isel(sample=position, drop=True)

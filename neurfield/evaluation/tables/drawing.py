@@ -138,5 +138,39 @@ def heat_map(axis: Axes, values: NDArray[np.float64]) -> AxesImage:
     return image
 
 
+def courses(
+    figure: Figure,
+    rows: Sequence[Row],
+    labels: Sequence[str],
+    places: Mapping[str, float],
+    titles: tuple[str, str],
+) -> None:
+    """Draw one panel with a curve for each row, over a logarithmic axis, and its spread over seeds.
+
+    Parameters
+    ----------
+    figure : Figure
+        Drawn into.
+    rows : sequence of dict
+        Rows of the table.
+    labels : sequence of str
+        Their names.
+    places : mapping of str to float
+        Columns to draw, and where on the abscissa each stands.
+    titles : (str, str)
+        What abscissa and ordinate are called.
+    """
+    figure.set_size_inches(6.0, 3.6)
+    axis = figure.subplots()
+    for row, label in zip(rows, labels, strict=True):
+        values = [row.get(name, math.nan) for name in places]
+        spread = [row.get(f"{name}_std", 0.0) for name in places]
+        axis.errorbar(list(places.values()), values, spread, marker="o", label=label)
+    axis.set(xscale="log", xlabel=titles[0], ylabel=titles[1])
+    axis.spines[["top", "right"]].set_visible(False)
+    if rows:
+        axis.legend(frameon=False)
+
+
 def _spread(rows: Sequence[Row], name: str) -> list[Any]:
     return [row.get(f"{name}_std", 0.0) for row in rows]

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from neurfield import NeuralField
 from neurfield.evaluation.reconstruction import compare, values_of
 from neurfield.evaluation.tables.base import Budget, Figures
-from neurfield.evaluation.tables.data import TableData, in_range
+from neurfield.evaluation.tables.data import TableData, in_range, signal_at
+from neurfield.evaluation.tables.weights import sizes_within
 
 #: What ``NeuralField(field=...)`` is called, by the name of the method.
 SINGLES = {"inr-siren": "siren", "inr-fourier": "fourier"}
 REDUCED_SIGNALS = 8
 REDUCED_SECONDS = 60.0  # of all signals together
-_N_LAYERS = 3
-_LEAST_WIDTH = 4
 _PART_OF_VALUES = 0.25
 
 
@@ -38,15 +35,18 @@ def single_settings(method: str, budget: Budget, data: TableData) -> dict[str, A
         n_signals = min(n_signals, REDUCED_SIGNALS)
         seconds = seconds or REDUCED_SECONDS
         chosen = {
-            "hidden_dim": _width(SINGLES[method], data),
-            "n_layers": _N_LAYERS,
+            **_sizes(SINGLES[method], data),
             "max_iter": 1_000_000,
         }
     if seconds is not None:
         chosen["max_time"] = seconds / n_signals
+    return {"signals": n_signals, "parameters": chosen | known_parameters(budget)}
+
+
+def known_parameters(budget: Budget) -> dict[str, Any]:
+    """Return the caller's parameters of those names that ``NeuralField`` has too."""
     known = set(NeuralField().get_params()) - {"field", "random_state"}
-    chosen |= {name: value for name, value in budget.parameters.items() if name in known}
-    return {"signals": n_signals, "parameters": chosen}
+    return {name: value for name, value in budget.parameters.items() if name in known}
 
 
 def measure_single(
@@ -61,7 +61,7 @@ def measure_single(
         both ``latent_dim`` and ``parameters`` count; encoding is the whole fit.
     """
     positions = np.sort(np.random.default_rng(seed).permutation(len(data.test))[:n_signals])
-    signals = [_signal(data, int(position)) for position in positions]
+    signals = [signal_at(data, int(position)) for position in positions]
     found, seconds, n_weights = [], 0.0, 0
     for signal in signals:
         network = NeuralField(SINGLES[method], **parameters, random_state=seed)
@@ -80,18 +80,7 @@ def measure_single(
     }
 
 
-def _signal(data: TableData, position: int) -> xr.DataArray:
-    if isinstance(data.test, list):
-        return data.test[position]
-    return data.test.isel(sample=position, drop=True)
-
-
-def _width(field: str, data: TableData) -> int:
-    """Return the largest width with weights for at most a quarter of a signal's values."""
-    signal = _signal(data, 0)
+def _sizes(field: str, data: TableData) -> dict[str, Any]:
+    signal = signal_at(data, 0)
     n_channels = signal.sizes.get("channel", 1)
-    # With as many frequencies as the width L, of which sine and cosine go in, weights and biases
-    # are a L² + b L + c: a counts square matrices, b what is in proportion to the width.
-    a, b = (3, 2 + n_channels) if field == "fourier" else (1, data.n_axes + 2 + n_channels)
-    room = max(0.0, _PART_OF_VALUES * signal.size - n_channels)
-    return max(_LEAST_WIDTH, math.floor((math.sqrt(b * b + 4 * a * room) - b) / (2 * a)))
+    return sizes_within(field, data.shape, n_channels, _PART_OF_VALUES * signal.size)
