@@ -18,6 +18,7 @@ from neurfield.datasets import digits
 from neurfield.evaluation import psnr
 from neurfield.evaluation.tables import TABLES, Budget, CellStore, Table, make_data, run_table
 from neurfield.evaluation.tables.base import summarise
+from neurfield.evaluation.tables.data import resized
 from neurfield.evaluation.tables.fits import encoder_methods, kept_mebibytes, make_encoder
 from neurfield.evaluation.tables.machine import machine
 from neurfield.evaluation.tables.singles import SINGLES, measure_single, single_settings
@@ -34,6 +35,10 @@ TINY = {
     "device": "cpu",
 }
 BUDGET = Budget(latent_dim=4, parameters=TINY)
+# Batches and contexts are what the ladder sets.
+BUDGET_OF_BATCHES = replace(
+    BUDGET, parameters={name: TINY[name] for name in TINY if name != "batch_size"}
+)
 OTHERS = ("block-pca", "autoencoder", "vae", "default", "lapped")
 
 
@@ -71,7 +76,8 @@ def test_the_command_line_knows_every_table():
 
 
 @pytest.mark.parametrize("name", sorted(set(TABLES) - {"classification"}))
-def test_finished_cells_are_not_computed_again(data, fits, tmp_path, name):
+def test_finished_cells_are_not_computed_again(data, fits, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(TABLES["resolution"], "sizes", {2: {"medfuncta-2d-64": 12}})
     table = TABLES[name]()
     rows = run_table(table, data, BUDGET, tmp_path, quiet)
     assert len(fits) > 0
@@ -229,6 +235,39 @@ def test_a_figure_that_one_seed_has_not_reached_is_not_a_number_in_the_mean():
     (row,) = summarise(results, ["m"])
     assert math.isnan(row["psnr"])
     assert math.isnan(row["psnr_std"])
+
+
+def test_memory_is_what_reduced_contexts_save_and_a_larger_batch_spends(data, tmp_path):
+    rows = run_table(TABLES["ladder"](), data, BUDGET_OF_BATCHES, tmp_path, quiet)
+    assert [row["parts"][:1] for row in rows] == ["b", "+", "+", "+", "+"]
+    kept = [row["kept_mib"] for row in rows]
+    assert kept[0] == pytest.approx(kept[2], rel=0.01)
+    assert kept[3] < 0.6 * kept[2]
+    assert kept[4] > 2 * kept[3]
+
+
+def test_sizes_are_resampled_by_means_and_cost_is_told_where_time_is_short(data, tmp_path):
+    table = TABLES["resolution"]()
+    table.sizes = {2: {"medfuncta-2d-64": 4}}
+    budget = replace(BUDGET, max_time=1e-9)
+    published, default = run_table(table, data, budget, tmp_path, quiet)
+    assert published["method"] == "medfuncta-2d-64"
+    assert published["seconds_per_100_steps"] > 0
+    assert "psnr" not in published
+    assert default["psnr"] > 0
+    assert default["latent_dim"] == 4
+    halved = resized(data, (4, 4))
+    expected = np.asarray(data.train).reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4))
+    np.testing.assert_allclose(halved.train.values[..., 0], expected, rtol=1e-6)
+
+
+def test_pictures_carry_their_values_and_tables_do_not(data, tmp_path):
+    (row,) = run_table(
+        TABLES["panels"](), data, replace(BUDGET, methods=["default"]), tmp_path, quiet
+    )
+    assert row["_values"]["shape"] == [3, 8, 8, 1]
+    assert "_values" not in (tmp_path / "panels.csv").read_text()
+    assert "float16" not in (tmp_path / "panels.md").read_text()
 
 
 # --- The methods ---------------------------------------------------------------------------------

@@ -406,6 +406,7 @@ ROWS = [
     "as published",
     "first-order gradients",
     "selected context",
+    "successive portions",
     "contrastive loss",
     "quantised latents",
     "narrowing layers",
@@ -417,7 +418,7 @@ ROWS = [
 def run(data, folder):
     pytest.importorskip("matplotlib")
     chosen = {name: TINY[name] for name in ("hidden_dim", "n_layers", "batch_size", "device")}
-    chosen |= {"max_iter": 2, "learner__inner_steps": 1, "transform_steps": 2}
+    chosen |= {"max_iter": 2, "learner__inner_steps": 2, "transform_steps": 2}
     budget = Budget(latent_dim=4, parameters=chosen)
     return run_table(TABLES["variants"](), data, budget, folder, lambda line: None)
 

@@ -49,7 +49,7 @@ class Panels(Table):
         check_methods(budget.methods, [*LEFT_ALONE, *encoder_methods(data.n_axes)])
         methods = budget.methods or [published(data.n_axes), "functa", "default"]
         latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
-        cells: list[Cell] = [{"method": _ORIGINAL}]
+        cells: list[Cell] = []
         for method in methods:
             parameters = method_parameters(method, budget, latent_dim, data)
             seed = budget.seeds[0]
@@ -60,22 +60,25 @@ class Panels(Table):
         n_signals = _N_CURVES if data.n_axes == 1 else _N_SIGNALS
         some = data.test[:n_signals]
         truth = np.stack(list(values_of(some)))
-        if settings["method"] == _ORIGINAL:
-            return {"_values": _packed(truth)}
         encoder = make_encoder(settings["method"], settings["parameters"], settings["seed"])
         latents = encoder.fit(data.train).transform(some)
         found = np.stack(list(in_range(values_of(decoded(encoder, some, latents)))))
         axes = tuple(range(1, truth.ndim))
         errors = np.square(found - truth).mean(axis=axes)
         each = -10.0 * np.log10(np.maximum(errors, 1e-12))
-        return {"psnr": float(each.mean()), "_psnr": each.tolist(), "_values": _packed(found)}
+        return {
+            "psnr": float(each.mean()),
+            "_psnr": each.tolist(),
+            "_values": _packed(found),
+            "_original": _packed(truth),
+        }
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
-        values = {row["method"]: _unpacked(row["_values"]) for row in rows}
-        truth = values.get(_ORIGINAL)
-        if truth is None:
+        if not rows:
             return
-        each = {row["method"]: row.get("_psnr") for row in rows}
+        truth = _unpacked(rows[0]["_original"])
+        values = {row["method"]: _unpacked(row["_values"]) for row in rows}
+        each = {row["method"]: row["_psnr"] for row in rows}
         if truth.ndim == 3:  # samples, points, channels
             _draw_curves(figure, values, truth, each)
         else:
@@ -83,10 +86,9 @@ class Panels(Table):
 
 
 def _draw_curves(figure: Figure, values: dict[str, Any], truth: Any, each: dict[str, Any]) -> None:
-    methods = [name for name in values if name != _ORIGINAL]
-    figure.set_size_inches(2.6 * len(truth), 1.5 * len(methods) + _LABEL)
-    panels = figure.subplots(len(methods), len(truth), squeeze=False, sharex=True, sharey=True)
-    for row, method in zip(panels, methods, strict=True):
+    figure.set_size_inches(2.6 * len(truth), 1.5 * len(values) + _LABEL)
+    panels = figure.subplots(len(values), len(truth), squeeze=False, sharex=True, sharey=True)
+    for row, method in zip(panels, values, strict=True):
         row[0].set_ylabel(method, fontsize="small")
         for k, panel in enumerate(row):
             panel.plot(truth[k, :, 0], color="0.6", linewidth=2.5, label=_ORIGINAL)
@@ -98,6 +100,7 @@ def _draw_curves(figure: Figure, values: dict[str, Any], truth: Any, each: dict[
 
 
 def _draw_images(figure: Figure, values: dict[str, Any], truth: Any, each: dict[str, Any]) -> None:
+    values = {_ORIGINAL: truth, **values}
     n_signals, width = len(truth), len(values)
     figure.set_size_inches(_PANEL * width, 2 * _PANEL * n_signals + _LABEL)
     panels = figure.subplots(2 * n_signals, width, squeeze=False)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -26,12 +26,6 @@ from neurfield.memory import held
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The published configurations by the number of axes, and the points along each of them.
-_SIZES: dict[int, dict[str, int]] = {
-    1: {"medfuncta-1d": 187},
-    2: {"medfuncta-2d-64": 64, "medfuncta-2d-128": 128, "medfuncta-2d-224": 224},
-    3: {"medfuncta-3d-32": 32},
-}
 _SECONDS, _FEWEST = 60.0, 10  # of training; meta-steps that are worth it
 _PERIOD = 0.02  # seconds between two looks at the memory
 _MEASURES = {
@@ -52,16 +46,23 @@ class Resolutions(Table):
     name = "resolution"
     title = "Larger signals"
     row_keys = ("size", "method")
+    #: The published configurations by the number of axes, and the points along each of these.
+    sizes: ClassVar[dict[int, dict[str, int]]] = {
+        1: {"medfuncta-1d": 187},
+        2: {"medfuncta-2d-64": 64, "medfuncta-2d-128": 128, "medfuncta-2d-224": 224},
+        3: {"medfuncta-3d-32": 32},
+    }
 
     def cells(self, data: TableData, budget: Budget) -> list[Cell]:
         seconds = budget.max_time or (None if budget.full else _SECONDS)
         timed = replace(budget, max_time=seconds)
         cells: list[Cell] = []
-        for preset, size in _SIZES[min(data.n_axes, 3)].items():
-            latent_dim = make_encoder(preset, {}, 0).latent_dim
+        for preset, size in self.sizes[min(data.n_axes, 3)].items():
+            parameters = encoder_parameters(preset, replace(timed, full=True))
+            latent_dim = make_encoder(preset, parameters, 0).latent_dim
             by_method = {
-                preset: encoder_parameters(preset, replace(timed, full=True)),
-                "default": default_parameters("default", timed, budget.latent_dim or latent_dim),
+                preset: parameters,
+                "default": default_parameters("default", timed, latent_dim),
             }
             for method, parameters in by_method.items():
                 cells += [

@@ -60,6 +60,7 @@ _CHANGES: dict[str, _Change] = {
     "as published": _with(),
     "first-order gradients": _with(learner__second_order=False),
     "selected context": _with(learner__context_selection="gradient"),
+    "successive portions": _with(learner__context_selection="sequential"),
     "contrastive loss": _contrastive,
     "quantised latents": _quantised,
     "narrowing layers": _tapered(0.5),

@@ -103,7 +103,9 @@ class ContrastiveCavia(LatentCavia):
         w, how much the contrastive loss counts beside the mean squared error.
     temperature : float, default=0.1
         τ.
-    inner_steps, inner_lr, learn_inner_lr, second_order, context_ratio, context_selection, recompute
+    inner_steps, inner_lr, learn_inner_lr, second_order, context_ratio, context_selection
+        As :class:`~neurfield.learning.Cavia` takes them.
+    recompute, gradient_scaling
         As :class:`~neurfield.learning.Cavia` takes them.
 
     References
@@ -137,6 +139,7 @@ class ContrastiveCavia(LatentCavia):
         context_ratio: float | None = None,
         context_selection: str = "random",
         recompute: bool = False,
+        gradient_scaling: bool = False,
     ) -> None:
         super().__init__(
             inner_steps,
@@ -146,6 +149,7 @@ class ContrastiveCavia(LatentCavia):
             context_ratio,
             context_selection,
             recompute,
+            gradient_scaling,
         )
         self.labels = labels
         self.weight = weight

@@ -73,12 +73,16 @@ class QuantisedDescent(GradientDescent):
         Step size α, one for all or one for each entry of the latents.
     codebook : Tensor of shape (M, C)
         What chunks of the latents may be.
+    scaling_ratio : float in (0, 1], default=1.0
+        γ, as :class:`~neurfield.learning.solvers.GradientDescent` takes it.
     """
 
     name: ClassVar[str] = "quantised_descent"
 
-    def __init__(self, steps: int, inner_lr: float | Tensor, codebook: Tensor) -> None:
-        super().__init__(steps, inner_lr)
+    def __init__(
+        self, steps: int, inner_lr: float | Tensor, codebook: Tensor, scaling_ratio: float = 1.0
+    ) -> None:
+        super().__init__(steps, inner_lr, scaling_ratio)
         self.codebook = codebook
 
     def solve(
@@ -157,7 +161,9 @@ class QuantisedCavia(LatentCavia):
         and 4 have in common.
     commitment : float, default=0.25
         β, how much latents that are far from their rows count.
-    inner_steps, inner_lr, learn_inner_lr, second_order, context_ratio, context_selection, recompute
+    inner_steps, inner_lr, learn_inner_lr, second_order, context_ratio, context_selection
+        As :class:`~neurfield.learning.Cavia` takes them.
+    recompute, gradient_scaling
         As :class:`~neurfield.learning.Cavia` takes them.
 
     References
@@ -191,6 +197,7 @@ class QuantisedCavia(LatentCavia):
         context_ratio: float | None = None,
         context_selection: str = "random",
         recompute: bool = False,
+        gradient_scaling: bool = False,
     ) -> None:
         super().__init__(
             inner_steps,
@@ -200,6 +207,7 @@ class QuantisedCavia(LatentCavia):
             context_ratio,
             context_selection,
             recompute,
+            gradient_scaling,
         )
         self.n_codes = n_codes
         self.chunk = chunk
@@ -254,4 +262,4 @@ class QuantisedCavia(LatentCavia):
         assert isinstance(step, QuantisedStep)
         descent = super().solver(step, store)
         codebook = step.codebook.detach().clone()
-        return QuantisedDescent(descent.steps, descent.inner_lr, codebook)
+        return QuantisedDescent(descent.steps, descent.inner_lr, codebook, descent.scaling_ratio)
