@@ -43,12 +43,46 @@ class Study:
         return f"{self.table}-{self.source}"
 
 
+_FEW = (600, 150)
+#: Rows where signals are too large for all methods to have a turn.
+_MAIN = (
+    "mean",
+    "pca",
+    "block-pca",
+    "autoencoder",
+    "vae",
+    "functa",
+    "coin++",
+    "spatial-functa-linear",
+    "default",
+    "lapped",
+)
+_OF_PICTURES = (*_MAIN, "medfuncta-2d-64")
+_OF_VOLUMES = (*_MAIN, "medfuncta-3d-32")
+_OF_CURVES = ("mean", "pca", "block-pca", "autoencoder", "vae", "medfuncta-1d", "functa", "coin++")
+
 STUDIES: tuple[Study, ...] = (
-    Study("methods", "beats", max_time=15.0),
-    Study("methods", "xrays", max_time=15.0),
-    Study("methods", "volumes", max_time=10.0),
-    Study("gamma", "xrays"),
-    Study("omega", "xrays"),
+    Study("methods", "beats", max_time=8.0),
+    Study("methods", "xrays", max_time=8.0),
+    Study("methods", "volumes", 10.0, 256, _OF_VOLUMES),
+    Study("methods", "smears", 12.0, 512, _OF_PICTURES, (1000, 100)),
+    Study("methods", "slices", 15.0, 512, _OF_PICTURES, (1000, 60)),
+    Study("methods", "leads", 12.0, 256, (*_OF_CURVES, "default", "lapped"), (900, 100)),
+    Study("gaps", "xrays", max_time=12.0, limits=_FEW),
+    Study("curves", "xrays", max_time=16.0, limits=(4000, 200)),
+    Study("panels", "smears", 15.0, 512),
+    Study("panels", "beats", 10.0, 16),
+    Study("panels", "volumes", 15.0, 256),
+    Study("classification", "xrays", max_time=20.0, limits=(1500, 400)),
+    Study("ladder", "xrays", limits=(4000, 200)),
+    Study("gamma", "xrays", limits=(4000, 200)),
+    Study("omega", "xrays", limits=(4000, 100), parameters={"max_iter": 60}),
+    Study("schedule", "xrays", limits=(4000, 200)),
+    Study("components", "xrays", limits=(4000, 200), parameters={"max_iter": 60}),
+    Study("variants", "xrays", limits=_FEW),
+    Study("convergence", "smears", max_time=10.0),
+    Study("convergence", "volumes", max_time=10.0),
+    Study("resolution", "pictures", max_time=30.0, limits=(300, 8)),
 )
 
 

@@ -14,7 +14,7 @@ from neurfield.datasets import Container, open_signals
 
 Parts = tuple[Container, Container | None]
 
-_CROP, _N_TRAIN, _N_TEST = 64, 1000, 200
+_CROP, _LARGE_CROP, _N_TRAIN, _N_TEST = 64, 224, 1000, 200
 _BYTE = np.float32(255)
 
 
@@ -113,6 +113,11 @@ SOURCES: dict[str, Source] = {
         "Blood smears in colour",
         "blood_smear",
         lambda path: smear_crops(path, _CROP, _N_TRAIN, _N_TEST),
+    ),
+    "pictures": Source(
+        "Larger crops of blood smears",
+        "blood_smear",
+        lambda path: smear_crops(path, _LARGE_CROP, _N_TRAIN // 2, _N_TEST // 10),
     ),
     "slices": Source("Brain slices", "brain_slices.npz", _splits("train", "test")),
     "leads": Source("ECGs of twelve leads", "ecg12.npz", _leads),

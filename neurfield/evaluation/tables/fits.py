@@ -233,7 +233,7 @@ def reconstructed(
     return values_of(decoded(encoder, data.test, latents)), latents, figures
 
 
-def measure_cost(encoder: FunctaEncoder, data: TableData, n_steps: int = 3) -> Figures:
+def measure_cost(encoder: FunctaEncoder, data: TableData, n_steps: int = 2) -> Figures:
     """Return what a few meta-steps of an encoder cost, without what comes after them.
 
     Parameters
@@ -242,7 +242,7 @@ def measure_cost(encoder: FunctaEncoder, data: TableData, n_steps: int = 3) -> F
         Fitted in place.
     data : TableData
         Signals to learn from.
-    n_steps : int, default=3
+    n_steps : int, default=2
         How many, of which the first warms up and does not count.
     """
     clock = _StepClock()
