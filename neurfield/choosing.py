@@ -62,7 +62,7 @@ def choose_field(
 
     Signals that are small, or stand on no common even grid, get a latent of the whole, and so do
     those whose latent cells cannot share equally: of a SIREN, or of one cell where small pictures
-    or volumes have long latents and are many. Few signals get one too, or cells of the usual
+    or volumes have long latents and are many, or latents are as long as signals. Few signals get one too, or cells of the usual
     size where their latents are too many for a SIREN. Otherwise both are tried on a sample:
     principal components of whole signals, and the linear part of lapped fields.
 
@@ -87,6 +87,9 @@ def choose_field(
     shape, why_not = _common_grid(signals)
     n_values = math.prod(shape) * signals.layout.n_channels
     sides = sides_of_cells(shape, latent_dim) if why_not is None else []
+    if why_not is None and latent_dim >= n_values:
+        # The sensitivities of a SIREN leave such latents undetermined, and it hardly learns.
+        return Choice(Lapped(cell=shape), "lapped, one cell, as latents are as long as signals")
     if why_not is None and n_values < _SMALL:
         why_not = f"{n_values} values are few"
         is_long = latent_dim >= max(_MANY_LATENTS, n_values / _FEW_VALUES)

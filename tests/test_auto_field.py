@@ -80,7 +80,7 @@ def test_mixtures_get_a_latent_of_the_whole(mixtures, capsys):
 def small_signals():
     rng = np.random.default_rng(0)
     return {
-        "few values": rng.random((30, 8, 8)),
+        "few values": rng.random((30, 12, 12)),
         "several grids": [rng.random((48, 48 + i % 2)) for i in range(24)],
         "few signals": rng.random((6, 48, 48)),
     }
@@ -102,6 +102,15 @@ def test_long_latents_of_many_small_pictures_are_those_of_one_cell(capsys):
     assert "one cell, as 144 values are few for as many latents" in capsys.readouterr().err
     assert family(FunctaEncoder(latent_dim=96, **TINY).fit(X[:767])) == "siren"
     assert family(FunctaEncoder(latent_dim=96, **TINY).fit(X.reshape(768, 144))) == "siren"
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (60,)])
+def test_latents_as_long_as_signals_hold_all_of_them(shape, capsys):
+    X = np.random.default_rng(0).random((200, *shape)).astype(np.float32)
+    for latent_dim in (64, 90):
+        encoder = FunctaEncoder(latent_dim=latent_dim, max_iter=20, random_state=0, verbose=1)
+        assert encoder.fit(X[:150]).score(X[150:]) > 60
+        assert "lapped, one cell, as latents are as long as signals" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", GIVEN)
