@@ -62,9 +62,10 @@ def choose_field(
 
     Signals that are small, or stand on no common even grid, get a latent of the whole, and so do
     those whose latent cells cannot share equally: of a SIREN, or of one cell where small pictures
-    or volumes have long latents and are many, or latents are as long as signals. Few signals get one too, or cells of the usual
-    size where their latents are too many for a SIREN. Otherwise both are tried on a sample:
-    principal components of whole signals, and the linear part of lapped fields.
+    or volumes have long latents and are many, or latents are as long as signals. Few signals get
+    one too, or cells of the usual size where their latents are too many for a SIREN. Otherwise both
+    are tried on a sample: principal components of whole signals, and the linear part of lapped
+    fields.
 
     Parameters
     ----------

@@ -15,9 +15,9 @@ pytest.importorskip("matplotlib")
 
 TINY = {"hidden_dim": 8, "n_layers": 3, "max_iter": 2, "batch_size": 8, "device": "cpu"}
 SMALL = {
-    "digits": Source("Digits", "digits", lambda path: (digits()[:60], None)),
-    "more": Source("More digits", "more", lambda path: (digits()[60:120], None)),
-    "absent": Source("Nothing", "absent", lambda path: 1 / 0),
+    "digits": Source("Digits", "digits", "All of us", lambda path: (digits()[:60], None)),
+    "more": Source("More digits", "more", "All of us", lambda path: (digits()[60:120], None)),
+    "absent": Source("Nothing", "absent", "Nobody", lambda path: 1 / 0),
 }
 ROWS = {"latent_dim": 4, "methods": ("mean", "pca", "varpro"), "parameters": TINY}
 
@@ -44,7 +44,7 @@ def test_a_page_has_every_table_with_its_command(folder, tmp_path):
     text, lines = studied(folder, tmp_path / "out", *studies)
     assert text.startswith("# Results\n")
     assert text.count("## Reconstruction\n") == 1  # one heading for both
-    assert "### Digits: methods\n" in text
+    assert "### Digits: methods\n\nAll of us.\n" in text
     assert "### More digits: methods\n" in text
     command = f"do all {folder} --budget small --only methods-more -o {tmp_path / 'out'}"
     assert f"```sh\n{command}\n```" in text

@@ -64,7 +64,7 @@ _OF_CURVES = ("mean", "pca", "block-pca", "autoencoder", "vae", "medfuncta-1d", 
 STUDIES: tuple[Study, ...] = (
     Study("methods", "beats", max_time=8.0),
     Study("methods", "xrays", max_time=8.0),
-    Study("methods", "volumes", 10.0, 256, _OF_VOLUMES),
+    Study("methods", "volumes", 30.0, 256, _OF_VOLUMES),
     Study("methods", "smears", 12.0, 512, _OF_PICTURES, (1000, 100)),
     Study("methods", "slices", 15.0, 512, _OF_PICTURES, (1000, 60)),
     Study("methods", "leads", 12.0, 256, (*_OF_CURVES, "default", "lapped"), (900, 100)),

@@ -100,6 +100,7 @@ def run_studies(
             parts.append(table.about())
         latest = study.table
         parts.append(f"### {source.title}: {study.table}")
+        parts.append(f"{source.credit}.")
         parts.append(body(place / f"{table.name}.md", f"{PARTS}/{study.name}/"))
     left_out = [study.name for study in studies if study.source not in there]
     if left_out:

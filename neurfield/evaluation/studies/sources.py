@@ -28,6 +28,8 @@ class Source:
         What they are.
     path : str
         File or folder in the folder of all data.
+    credit : str
+        Whose they are, and under which licence.
     read : callable
         Takes the path, returns both parts; None for one that is to be held out.
     grid : tuple of int, optional
@@ -36,6 +38,7 @@ class Source:
 
     title: str
     path: str
+    credit: str
     read: Callable[[Path], Parts]
     grid: tuple[int, ...] | None = None
 
@@ -100,25 +103,50 @@ def _crops(
     return xr.DataArray(crops, dims=("sample", "y", "x", "channel"))
 
 
+_BCCD = "BCCD (Shenggan), MIT"
+
 SOURCES: dict[str, Source] = {
-    "beats": Source("ECG beats", "mitbih", _splits("DS1", "DS2")),
-    "xrays": Source("Chest X-rays", "pneumoniamnist.npz", _splits("train", "test")),
+    "beats": Source(
+        "ECG beats",
+        "mitbih",
+        "MIT-BIH Arrhythmia Database, PhysioNet (Moody and Mark 2001), ODC-By 1.0",
+        _splits("DS1", "DS2"),
+    ),
+    "xrays": Source(
+        "Chest X-rays",
+        "pneumoniamnist.npz",
+        "PneumoniaMNIST, MedMNIST v2 (Yang et al. 2023, Kermany et al. 2018), CC BY 4.0",
+        _splits("train", "test"),
+    ),
     "volumes": Source(
         "Hippocampus volumes",
         "hippocampus/images",
+        "Medical Segmentation Decathlon, Task04 (Antonelli et al. 2022), CC BY-SA 4.0",
         lambda path: (open_signals(path), None),
         grid=(16, 24, 16),
     ),
     "smears": Source(
         "Blood smears in colour",
         "blood_smear",
+        _BCCD,
         lambda path: smear_crops(path, _CROP, _N_TRAIN, _N_TEST),
     ),
     "pictures": Source(
         "Larger crops of blood smears",
         "blood_smear",
+        _BCCD,
         lambda path: smear_crops(path, _LARGE_CROP, _N_TRAIN // 2, _N_TEST // 10),
     ),
-    "slices": Source("Brain slices", "brain_slices.npz", _splits("train", "test")),
-    "leads": Source("ECGs of twelve leads", "ecg12.npz", _leads),
+    "slices": Source(
+        "Brain slices",
+        "brain_slices.npz",
+        "Brain Tumor Classification (MRI) (Bhuvaji et al. 2020), without a licence: figures alone",
+        _splits("train", "test"),
+    ),
+    "leads": Source(
+        "ECGs of twelve leads",
+        "ecg12.npz",
+        "PTB-XL, PhysioNet (Wagner et al. 2020), CC BY 4.0",
+        _leads,
+    ),
 }
