@@ -10,33 +10,13 @@ import pytest
 import torch
 from inner_loops import problem
 
-from neurfield.fields import ModulatedSiren
+from neurfield.datasets import digits
+from neurfield.evaluation.tables import TABLES, Budget, make_data, run_table
+from neurfield.evaluation.tables.equivalence import at_other_omegas
 from neurfield.learning.learners.cavia import CaviaStep
 
 RATE, N_STEPS = 0.01, 6
 SCHEDULE, OTHERS = (3.0, 6.0), [4.0, (2.0, 11.0)]
-
-
-def at_other_omegas(field, omega):
-    """Return the same function with other ω, and the rate of each parameter that keeps it so."""
-    arguments = {**field.config(), "omega": omega}
-    twin = ModulatedSiren(**arguments).double()
-    twin.load_state_dict(field.state_dict())
-    rates = {name: RATE for name, _ in twin.named_parameters()}
-    sines = len(field.layers)
-    ratio = torch.tensor(field.omegas[:sines], dtype=torch.float64)
-    ratio /= torch.tensor(twin.omegas[:sines], dtype=torch.float64)
-    of_shifts = ratio.repeat_interleave(field.hidden_dim)
-    with torch.no_grad():
-        for k, layer in enumerate(twin.layers):
-            for part in ("weight", "bias"):
-                getattr(layer, part).mul_(ratio[k])
-                rates[f"layers.{k}.{part}"] = RATE * ratio[k] ** 2
-        twin.modulation.weight.mul_(of_shifts[:, None])
-        twin.modulation.bias.mul_(of_shifts)
-    rates["modulation.weight"] = RATE * of_shifts[:, None] ** 2
-    rates["modulation.bias"] = RATE * of_shifts**2
-    return twin, rates
 
 
 def regression(field, batch):
@@ -74,7 +54,7 @@ def trajectory(field, batch, loss_of, rates):
 def test_rates_make_up_for_omega(skips, omega, loss_of):
     field, batch = problem(2, 0.4, skip_connections=skips, residual_scale=0.7)
     assert field.omega == SCHEDULE
-    twin, rates = at_other_omegas(field, omega)
+    twin, rates = at_other_omegas(field, omega, RATE)
     naive, one_rate = copy.deepcopy(twin), dict.fromkeys(rates, RATE)
     losses, values = trajectory(field, batch, loss_of, one_rate)
     of_twin = trajectory(twin, batch, loss_of, rates)
@@ -85,3 +65,14 @@ def test_rates_make_up_for_omega(skips, omega, loss_of):
     torch.testing.assert_close(parted[0], values[0], rtol=1e-10, atol=1e-12)
     assert float((parted[-1] - values[-1]).abs().max()) > 1e-4
     assert float((values[-1] - values[0]).abs().max()) > 1e-3
+
+
+def test_the_table_says_so(tmp_path):
+    pytest.importorskip("matplotlib")
+    data = make_data(digits()[:40])
+    rows = run_table(TABLES["equivalence"](), data, Budget(), tmp_path, lambda line: None)
+    assert len(rows) == 2 * 3
+    for scaled, one_rate in zip(rows[::2], rows[1::2], strict=True):
+        assert scaled["omega"] == one_rate["omega"]
+        assert scaled["difference"] < 1e-9
+        assert one_rate["difference"] > 1e-3

@@ -22,6 +22,7 @@ NAMES = {
     "classification": "k-NN and MLP on latents and PCA, CNNs on the signals",
     "gamma": "context ratio: PSNR, SSIM, memory, time",
     "omega": "heat maps of PSNR over ω_1 and δ = ω_K/ω_1, both learners",
+    "equivalence": "ω of a layer against its learning rate",
     "schedule": "constant against cosine learning rate",
     "ladder": "the published recipe, one part after the other",
     "components": "each learner with one of its parts taken away",

@@ -77,6 +77,7 @@ STUDIES: tuple[Study, ...] = (
     Study("ladder", "xrays", limits=(4000, 200)),
     Study("gamma", "xrays", limits=(4000, 200)),
     Study("omega", "xrays", limits=(4000, 100), parameters={"max_iter": 60}),
+    Study("equivalence", "xrays"),
     Study("schedule", "xrays", limits=(4000, 200)),
     Study("components", "xrays", limits=(4000, 200), parameters={"max_iter": 60}),
     Study("variants", "xrays", limits=_FEW),

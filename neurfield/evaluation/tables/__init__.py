@@ -6,6 +6,7 @@ from neurfield.evaluation.tables.classifiers import Classifiers
 from neurfield.evaluation.tables.convergence import Convergence
 from neurfield.evaluation.tables.curves import Curves
 from neurfield.evaluation.tables.data import TableData, make_data
+from neurfield.evaluation.tables.equivalence import Equivalence
 from neurfield.evaluation.tables.gaps import Gaps
 from neurfield.evaluation.tables.ladder import Ladder
 from neurfield.evaluation.tables.methods import Methods
@@ -25,6 +26,7 @@ TABLES: dict[str, type[Table]] = {
         Ladder,
         ContextRatios,
         Omegas,
+        Equivalence,
         Schedules,
         Components,
         Variants,

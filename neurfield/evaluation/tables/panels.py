@@ -38,7 +38,7 @@ class Panels(Table):
 
     The picture has two rows a signal: values, with the PSNR in dB in the corner, and how far they
     are off, from white to black at three tenths of the range. Curves are drawn over their original,
-    volumes by the slice through the middle of their last axis.
+    of volumes the slices through the middle of each axis stand one below the other.
     """
 
     name = "panels"
@@ -102,7 +102,8 @@ def _draw_curves(figure: Figure, values: dict[str, Any], truth: Any, each: dict[
 def _draw_images(figure: Figure, values: dict[str, Any], truth: Any, each: dict[str, Any]) -> None:
     values = {_ORIGINAL: truth, **values}
     n_signals, width = len(truth), len(values)
-    figure.set_size_inches(_PANEL * width, 2 * _PANEL * n_signals + _LABEL)
+    rows, columns = _flat(truth[0]).shape[:2]
+    figure.set_size_inches(_PANEL * width, 2 * _PANEL * rows / columns * n_signals + _LABEL)
     panels = figure.subplots(2 * n_signals, width, squeeze=False)
     for j, (method, found) in enumerate(values.items()):
         panels[0, j].set_title(method, fontsize="small")
@@ -119,10 +120,14 @@ def _draw_images(figure: Figure, values: dict[str, Any], truth: Any, each: dict[
 
 
 def _flat(signal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return an image, or the slice through the middle of a volume, with its channels."""
-    while signal.ndim > 3:
-        signal = signal[..., signal.shape[-2] // 2, :]
-    return signal
+    """Return an image; of a volume, the three slices through its middle, one below the other."""
+    if signal.ndim == 3:
+        return signal
+    slices = [signal.take(size // 2, axis) for axis, size in enumerate(signal.shape[:-1])]
+    width = max(image.shape[1] for image in slices)
+    beside = [((0, 0), (0, width - image.shape[1]), (0, 0)) for image in slices]
+    padded = [np.pad(*pair, constant_values=np.nan) for pair in zip(slices, beside, strict=True)]
+    return np.concatenate(padded)
 
 
 def _show(panel: Axes, image: NDArray[np.float64], most: float, colours: str) -> None:
