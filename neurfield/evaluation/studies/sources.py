@@ -103,6 +103,8 @@ def _crops(
     return xr.DataArray(crops, dims=("sample", "y", "x", "channel"))
 
 
+#: Sets of MedMNIST that MedFuncta is measured on, read at 64 × 64 pixels.
+MEDMNIST = ("chestmnist", "octmnist", "retinamnist", "dermamnist", "pathmnist", "tissuemnist")
 _BCCD = "BCCD (Shenggan), MIT"
 
 SOURCES: dict[str, Source] = {
@@ -149,4 +151,13 @@ SOURCES: dict[str, Source] = {
         "PTB-XL, PhysioNet (Wagner et al. 2020), CC BY 4.0",
         _leads,
     ),
+    **{
+        name: Source(
+            f"{name} at 64 × 64",
+            f"{name}_64.npz",
+            "MedMNIST v2 (Yang et al. 2023), under the licence of each set",
+            _splits("train", "test"),
+        )
+        for name in MEDMNIST
+    },
 }
