@@ -66,7 +66,7 @@ _OF_CURVES = ("mean", "pca", "block-pca", "autoencoder", "vae", "medfuncta-1d", 
 STUDIES: tuple[Study, ...] = (
     Study("methods", "beats", max_time=8.0),
     Study("methods", "xrays", max_time=8.0),
-    Study("methods", "volumes", 20.0, 256, _OF_VOLUMES),
+    Study("methods", "volumes", 10.0, 256, _OF_VOLUMES),
     Study("methods", "smears", 12.0, 512, _OF_PICTURES, (1000, 100)),
     Study("methods", "slices", 15.0, 512, _OF_PICTURES, (1000, 60)),
     Study("methods", "leads", 12.0, 256, (*_OF_CURVES, "default", "lapped"), (900, 100)),
@@ -74,7 +74,7 @@ STUDIES: tuple[Study, ...] = (
         Study("methods", name, 12.0, 512, _OF_PICTURES, (1000, 100))
         for name in MEDMNIST
     ),
-    Study("gaps", "xrays", max_time=12.0, limits=(600, 50)),
+    Study("gaps", "xrays", max_time=12.0, limits=_FEW),
     Study("curves", "xrays", max_time=16.0, limits=(4000, 200)),
     Study("panels", "smears", 15.0, 512),
     Study("panels", "beats", 10.0, 16),
