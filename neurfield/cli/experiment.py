@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 #: Names and contents, told here so that help texts need no import of what computes the tables.
 NAMES = {
-    "methods": "presets, learners, defaults, single networks, PCA, autoencoders, the mean",
-    "gaps": "what is hidden of signals: the default, PPCA, imputer, GP, interpolation",
+    "methods": "presets, learners, defaults, PCA, autoencoders, the mean",
+    "gaps": "hidden parts: the default, PPCA, imputer, GP, interpolation",
     "curves": "quality after fits of ever more seconds",
-    "panels": "signals, what methods make of them, and the errors, as pictures",
+    "panels": "signals, what methods make of them, and errors, in pictures",
     "classification": "k-NN and MLP on latents and PCA, CNNs on the signals",
     "gamma": "context ratio: PSNR, SSIM, memory, time",
     "omega": "heat maps of PSNR over ω_1 and δ = ω_K/ω_1, both learners",
@@ -26,7 +26,7 @@ NAMES = {
     "schedule": "constant against cosine learning rate",
     "ladder": "the published recipe, one part after the other",
     "components": "each learner with one of its parts taken away",
-    "variants": "the published learner, what papers found no better, an auto-decoder",
+    "variants": "what papers found no better, an auto-decoder",
     "convergence": "five kinds of networks of one signal: PSNR over seconds",
     "resolution": "cost and quality at the published sizes, and by default",
 }

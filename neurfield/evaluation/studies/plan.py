@@ -27,7 +27,7 @@ class Study:
         Rows to have, with a small budget; all by default.
     limits : (int, int), default=(4000, 1000)
         Most signals to learn from and to measure on, with a small budget.
-    parameters : mapping, default={}
+    parameters : mapping, optional
         Of the encoder, in all rows, with a small budget.
     """
 

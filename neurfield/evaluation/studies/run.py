@@ -57,8 +57,8 @@ def run_studies(
         Takes lines about the progress.
     command : str, default="run_studies"
         What is called for this, without folders and options.
-    sources : mapping of str to Source
-        The data sets by name.
+    sources : mapping of str to Source, optional
+        The data sets by name; by default those that are known.
 
     Returns
     -------
