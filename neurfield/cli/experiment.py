@@ -47,8 +47,8 @@ writes FOLDER/NAME.csv, .md, .png and .svg. Cells that are finished are kept in
 FOLDER/NAME.jsonl; stopped and run again, the command goes on where it was.
 
 INPUT of 'all' is a folder with some of pneumoniamnist.npz, mitbih/,
-hippocampus/images/, blood_smear/, brain_slices.npz, ecg12.npz and, of MedMNIST,
-chestmnist_64.npz, octmnist_64.npz and so on. It writes
+hippocampus/images/, blood_smear/, brain_slices.npz, ecg12.npz and, of
+MedMNIST, chestmnist_64.npz, octmnist_64.npz and so on. It writes
 FOLDER/results.md, and what belongs to it into FOLDER/results/."""
 
 ALL = "all"
