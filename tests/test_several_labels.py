@@ -168,7 +168,7 @@ def test_the_table_of_a_file_with_several_labels(chest_like, tmp_path, monkeypat
     monkeypatch.setattr("neurfield.evaluation.tables.classifiers.REDUCED_EPOCHS", 1)
     monkeypatch.setattr("neurfield.evaluation.tables.classifiers._NETWORKS", ["efficientnet-b0"])
     options = ["hidden_dim=8", "n_layers=3", "max_iter=2", "device=cpu"]
-    command = ["evaluate", "classification", str(chest_like), "--splits", "train", "test"]
+    command = ["experiment", "classification", str(chest_like), "--splits", "train", "test"]
     command += ["-o", str(tmp_path / "out"), "--latent-dim", "14"]
     assert main([*command, *(f"--set={option}" for option in options)]) == 0
     assert "not possible" not in capsys.readouterr().out
