@@ -61,6 +61,7 @@ def test_a_limit_of_time_holds_for_all_studies(folder, tmp_path):
     study = Study("methods", "digits", **{**ROWS, "methods": ("varpro",)}, max_time=500.0)
     text, _ = studied(folder, tmp_path / "out", study, max_time=100.0)
     assert "--max-time 100 " in text
+    assert "All of us. Fits train for 100 s.\n" in text
     cells = (tmp_path / "out/results/methods-digits/methods.jsonl").read_text()
     assert '"max_time": 100.0' in cells
 

@@ -70,10 +70,7 @@ STUDIES: tuple[Study, ...] = (
     Study("methods", "smears", 12.0, 512, _OF_PICTURES, (1000, 100)),
     Study("methods", "slices", 15.0, 512, _OF_PICTURES, (1000, 60)),
     Study("methods", "leads", 12.0, 256, (*_OF_CURVES, "default", "lapped"), (900, 100)),
-    *(
-        Study("methods", name, 12.0, 512, _OF_PICTURES, (1000, 100))
-        for name in MEDMNIST
-    ),
+    *(Study("methods", name, 12.0, 512, _OF_PICTURES, (1000, 100)) for name in MEDMNIST),
     Study("gaps", "xrays", max_time=12.0, limits=_FEW),
     Study("curves", "xrays", max_time=16.0, limits=(4000, 200)),
     Study("panels", "smears", 15.0, 512),

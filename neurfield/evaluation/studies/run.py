@@ -94,13 +94,15 @@ def run_studies(
         table, place = TABLES[study.table](), output / PARTS / study.name
         place.mkdir(parents=True, exist_ok=True)
         own = f"{command} {options} --only {study.name} -o {shlex.quote(str(output))}"
-        run_table(table, data[study.source, limits], _allowed(study, budget), place, report, own)
+        allowed = _allowed(study, budget)
+        run_table(table, data[study.source, limits], allowed, place, report, own)
         if study.table != latest:
             parts.append(f"## {table.title}")
             parts.append(table.about())
         latest = study.table
         parts.append(f"### {source.title}: {study.table}")
-        parts.append(f"{source.credit}.")
+        seconds = "" if allowed.max_time is None else f" Fits train for {allowed.max_time:g} s."
+        parts.append(f"{source.credit}.{seconds}")
         parts.append(body(place / f"{table.name}.md", f"{PARTS}/{study.name}/"))
     left_out = [study.name for study in studies if study.source not in there]
     if left_out:

@@ -44,7 +44,7 @@ class Classifiers(Table):
     have several labels each, which the data has as columns of 0 and 1.
 
     The MLP sees features divided by one number, their standard deviation over the training set, so
-    that the scale of a representation is no advantage. In the reduced form encoders train for 60
+    that the scale of a representation is no advantage. In the reduced form encoders train for some
     seconds and networks on signals for 3 epochs; in full both have the published numbers of steps
     and 50 epochs.
     """

@@ -32,7 +32,7 @@ class Methods(Table):
     """Every preset and learner, the defaults, other ways to few numbers, and the mean signal.
 
     Presets, learners, PCA, PCA of blocks and autoencoders have the latent size P. In the reduced
-    form encoders and autoencoders also have 60 seconds of training each, presets and learners one
+    form encoders and autoencoders also have equal seconds of training, presets and learners one
     network size, and those trained by CAVIA one learning rate; in full, each has its published
     network, learning rate and number of steps. Of ``default`` and ``lapped`` nothing is set but
     latent size and time. Networks of single signals have no latent: ``latent_dim`` is the number of

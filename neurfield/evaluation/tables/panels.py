@@ -38,7 +38,7 @@ class Panels(Table):
 
     The picture has two rows a signal: values, with the PSNR in dB in the corner, and how far they
     are off, from white to black at three tenths of the range. Curves are drawn over their original,
-    of volumes the slices through the middle of each axis stand one below the other.
+    of volumes the slices through the middle of each axis stand side by side.
     """
 
     name = "panels"
@@ -103,7 +103,7 @@ def _draw_images(figure: Figure, values: dict[str, Any], truth: Any, each: dict[
     values = {_ORIGINAL: truth, **values}
     n_signals, width = len(truth), len(values)
     rows, columns = _flat(truth[0]).shape[:2]
-    figure.set_size_inches(_PANEL * width, 2 * _PANEL * rows / columns * n_signals + _LABEL)
+    figure.set_size_inches(_PANEL * columns / rows * width, 2 * _PANEL * n_signals + _LABEL)
     panels = figure.subplots(2 * n_signals, width, squeeze=False)
     for j, (method, found) in enumerate(values.items()):
         panels[0, j].set_title(method, fontsize="small")
@@ -120,14 +120,14 @@ def _draw_images(figure: Figure, values: dict[str, Any], truth: Any, each: dict[
 
 
 def _flat(signal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return an image; of a volume, the three slices through its middle, one below the other."""
+    """Return an image; of a volume, the slices through its middle side by side."""
     if signal.ndim == 3:
         return signal
     slices = [signal.take(size // 2, axis) for axis, size in enumerate(signal.shape[:-1])]
-    width = max(image.shape[1] for image in slices)
-    beside = [((0, 0), (0, width - image.shape[1]), (0, 0)) for image in slices]
-    padded = [np.pad(*pair, constant_values=np.nan) for pair in zip(slices, beside, strict=True)]
-    return np.concatenate(padded)
+    height = max(len(image) for image in slices)
+    below = [((0, height - len(image)), (0, 0), (0, 0)) for image in slices]
+    padded = [np.pad(*pair, constant_values=np.nan) for pair in zip(slices, below, strict=True)]
+    return np.concatenate(padded, axis=1)
 
 
 def _show(panel: Axes, image: NDArray[np.float64], most: float, colours: str) -> None:
