@@ -304,7 +304,7 @@ class Learner(Spec, ABC):
             On the CPU, so that every device draws the same.
         """
         positions = store.drawn(self.settings.batch_size, generator)
-        return MetaBatch(store.batch(positions), positions=positions)
+        return MetaBatch(store.fresh(positions, None, generator), positions=positions)
 
     @abstractmethod
     def solver(self, step: MetaStep, store: ContextStore) -> InnerSolver:

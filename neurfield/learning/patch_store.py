@@ -51,9 +51,10 @@ class PatchStore(ContextStore):
         observed = np.sort(group.positions[group.observed > 0])
         super().__init__(signals.subset(observed), units, dtype, device)
 
-    def draw(self, n_signals: int, n_points: int | None, generator: torch.Generator) -> Context:
-        drawn = self.drawn(n_signals, generator)
-        rows = self.row_of[drawn]
+    def fresh(
+        self, positions: np.ndarray, n_points: int | None, generator: torch.Generator
+    ) -> Context:
+        rows = self.row_of[positions]
         (grid,) = self.grids
         values = grid.group.values
         assert isinstance(values, PatchValues)
@@ -65,7 +66,7 @@ class PatchStore(ContextStore):
         group = replace(grid.group, values=values.moved(rows, starts))
         moved = replace(grid, group=group, has_gaps=self._has_gaps)
         context = self._common(moved, np.arange(len(rows)), n_points, generator)
-        return self._weighed(context, drawn)
+        return self._weighed(context, positions)
 
 
 class BaseStore(ContextStore):

@@ -195,7 +195,23 @@ class ContextStore:
         generator : torch.Generator
             CPU generator.
         """
-        return self.batch(self.drawn(n_signals, generator), n_points, generator)
+        return self.fresh(self.drawn(n_signals, generator), n_points, generator)
+
+    def fresh(
+        self, positions: np.ndarray, n_points: int | None, generator: torch.Generator
+    ) -> Context:
+        """Return the contexts at the given positions as a meta-step sees them.
+
+        Parameters
+        ----------
+        positions : int array of shape (B,)
+            What :meth:`drawn` returned.
+        n_points : int or None
+            As :meth:`draw` takes it.
+        generator : torch.Generator
+            CPU generator.
+        """
+        return self.batch(positions, n_points, generator)
 
     def batch(
         self,

@@ -330,7 +330,7 @@ class Cavia(Learner):
 
     def draw(self, store: ContextStore, generator: torch.Generator) -> MetaBatch:
         positions = store.drawn(self.settings.batch_size, generator)
-        context = store.batch(positions)
+        context = store.fresh(positions, None, generator)
         if self.context_selection == "gradient":
             return MetaBatch(context, positions=positions)  # the meta-step selects
         assert self.context_ratio is not None

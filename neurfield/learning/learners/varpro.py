@@ -244,7 +244,7 @@ class VarPro(Learner):
         most = int(store.points_per_signal.max())
         n_points = kept_points(most, self.context_ratio)
         positions = store.drawn(self.settings.batch_size, generator)
-        context = store.batch(positions, n_points, generator)
+        context = store.fresh(positions, n_points, generator)
         if self.augmentation:
             coords = deform(context.coords, store.finest_spacing, self.augmentation, generator)
             context = replace(context, coords=coords)
