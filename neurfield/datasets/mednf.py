@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from neurfield.atomic import replacing
 from neurfield.datasets._files import existing, reading, require
@@ -145,18 +146,19 @@ def to_mednf(
     check_target(target)
     _check(dataset)
     if encoder is not None:
-        check_weights(encoder)
-        if encoder.field_.latent_dim != dataset.sizes["latent"]:
-            raise ValueError(
-                f"encoder has latents of length {encoder.field_.latent_dim}, "
-                f"dataset those of length {dataset.sizes['latent']}"
-            )
+        check_is_fitted(encoder)
         check_origin(
             fingerprint_of(dataset["latents"]),
             encoder.codec_,
             "dataset",
             "drop the attrs of its latents",
         )
+        check_weights(encoder)
+        if encoder.field_.latent_dim != dataset.sizes["latent"]:
+            raise ValueError(
+                f"encoder has latents of length {encoder.field_.latent_dim}, "
+                f"dataset those of length {dataset.sizes['latent']}"
+            )
     names = _names(dataset)
     with replacing(target) as temporary:
         make_splits(temporary)
