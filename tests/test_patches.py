@@ -144,7 +144,7 @@ def test_training_draws_patches_from_anywhere(rng):
     windows = np.lib.stride_tricks.sliding_window_view(X, (3, 4), axis=(1, 2))
     places, generator = set(), torch.Generator().manual_seed(0)
     for _ in range(60):
-        context = store.draw(6, None, generator)
+        context = store.fresh(store.drawn(6, generator), None, generator)
         assert context.is_shared
         np.testing.assert_array_equal(context.coords[[0, -1]], [[-1, -1], [1, 1]])
         for patch in context.values.numpy().reshape(-1, 3, 4):

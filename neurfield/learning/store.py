@@ -166,7 +166,7 @@ class ContextStore:
 
     @property
     def draw_state(self) -> list[dict[str, Any] | None]:
-        """Plain numbers on which :meth:`draw` depends besides its generator; may be set."""
+        """Plain numbers on which :meth:`drawn` depends besides its generator; may be set."""
         return [None if window is None else window.state for window in self.windows]
 
     @draw_state.setter
@@ -182,21 +182,6 @@ class ContextStore:
         finest = np.where(table > 0, table, np.inf).min(axis=0)
         return torch.as_tensor(np.where(np.isfinite(finest), finest, 2.0))
 
-    def draw(self, n_signals: int, n_points: int | None, generator: torch.Generator) -> Context:
-        """Draw a random batch.
-
-        Parameters
-        ----------
-        n_signals : int
-            Most signals to draw, all from one bucket.
-        n_points : int or None
-            Points of the reduced context, drawn anew: the same for the whole batch on a common
-            grid, each signal's own otherwise. None takes the full context.
-        generator : torch.Generator
-            CPU generator.
-        """
-        return self.fresh(self.drawn(n_signals, generator), n_points, generator)
-
     def fresh(
         self, positions: np.ndarray, n_points: int | None, generator: torch.Generator
     ) -> Context:
@@ -207,7 +192,8 @@ class ContextStore:
         positions : int array of shape (B,)
             What :meth:`drawn` returned.
         n_points : int or None
-            As :meth:`draw` takes it.
+            Points of the reduced context, drawn anew: the same for the whole batch on a common
+            grid, each signal's own otherwise. None takes the full context.
         generator : torch.Generator
             CPU generator.
         """
