@@ -1,4 +1,4 @@
-"""The tables behind ``neurfield evaluate TABLE DATA``."""
+"""``neurfield experiment``: tables that compare methods, with their pictures."""
 
 from __future__ import annotations
 
