@@ -12,10 +12,10 @@ from neurfield.evaluation.tables.data import TableData
 from neurfield.evaluation.tables.drawing import MEASURES, curves, heat_map, points
 from neurfield.evaluation.tables.fits import (
     REDUCED_META_LR,
+    encoder_of,
     encoder_parameters,
-    kept_mebibytes,
-    make_encoder,
     measure_encoder,
+    measure_with_memory,
     published,
 )
 
@@ -53,8 +53,7 @@ class ContextRatios(Table):
         ]
 
     def compute(self, settings: Cell, data: TableData) -> Figures:
-        figures = measure_encoder(_encoder(settings), data)
-        return {**figures, "kept_mib": kept_mebibytes(_encoder(settings), data)}
+        return measure_with_memory(settings, data)
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
         measures = {
@@ -89,7 +88,7 @@ class Omegas(Table):
         ]
 
     def compute(self, settings: Cell, data: TableData) -> Figures:
-        return measure_encoder(_encoder(settings), data)
+        return measure_encoder(encoder_of(settings), data)
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
         methods = list(dict.fromkeys(row["method"] for row in rows))
@@ -130,7 +129,7 @@ class Schedules(Table):
         ]
 
     def compute(self, settings: Cell, data: TableData) -> Figures:
-        return measure_encoder(_encoder(settings), data)
+        return measure_encoder(encoder_of(settings), data)
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
         labels = [f"{row['method']}, {row['lr_schedule']}" for row in rows]
@@ -170,7 +169,7 @@ class Components(Table):
         ]
 
     def compute(self, settings: Cell, data: TableData) -> Figures:
-        return measure_encoder(_encoder(settings), data, neighbors=True)
+        return measure_encoder(encoder_of(settings), data, neighbors=True)
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
         labels = [
@@ -188,7 +187,3 @@ def _encoder_cell(data: TableData, budget: Budget, learner: str, seed: int, **ch
         reduced = REDUCED_CAVIA
     parameters = encoder_parameters(method, budget, reduced, **change)
     return {"method": method, "parameters": parameters, "seed": seed}
-
-
-def _encoder(settings: Cell) -> Any:
-    return make_encoder(settings["method"], settings["parameters"], settings["seed"])

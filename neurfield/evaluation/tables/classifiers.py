@@ -17,11 +17,11 @@ from neurfield.evaluation.tables.base import Budget, Cell, Figures, Row, Table
 from neurfield.evaluation.tables.data import TableData
 from neurfield.evaluation.tables.drawing import points
 from neurfield.evaluation.tables.fits import (
-    REDUCED_LATENT_DIM,
     check_methods,
     encoder_methods,
     encoder_parameters,
     labelled_scores,
+    latent_dim_of,
     latents_of_length,
     make_encoder,
     minute_of,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 _ON_FEATURES = ("knn", "knn-chosen", "mlp")
 _NETWORKS = ("resnet50", "efficientnet-b0")
-_FULL_LATENT_DIM = 256
 REDUCED_EPOCHS = 3
 
 
@@ -58,7 +57,7 @@ class Classifiers(Table):
         self._latest: tuple[Cell, tuple[NDArray[Any], NDArray[Any], float]] | None = None
 
     def cells(self, data: TableData, budget: Budget) -> list[Cell]:
-        latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
+        latent_dim = latent_dim_of(budget)
         default = ["varpro", published(data.n_axes)] if budget.full else ["varpro"]
         epochs = 50 if budget.full else REDUCED_EPOCHS
         check_methods(budget.methods, encoder_methods(data.n_axes))

@@ -33,8 +33,7 @@ class Convergence(Table):
     Each kind of network has at most as many weights as the signal has values, and is what
     ``NeuralField`` makes of it otherwise. Weights are set aside by the first iteration that ends at
     a mark or later, and evaluated on the whole signal after the fit, so that measuring takes none
-    of its time. ``psnr`` and the other
-    measures are those at the end.
+    of its time. ``psnr`` and the other measures are those at the end.
     """
 
     name = "convergence"

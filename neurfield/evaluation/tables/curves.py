@@ -13,10 +13,10 @@ from neurfield.evaluation.tables.data import TableData
 from neurfield.evaluation.tables.drawing import lines
 from neurfield.evaluation.tables.fits import (
     LEFT_ALONE,
-    REDUCED_LATENT_DIM,
     check_methods,
     encoder_methods,
-    make_encoder,
+    encoder_of,
+    latent_dim_of,
     measure_encoder,
     method_parameters,
     published,
@@ -25,7 +25,7 @@ from neurfield.evaluation.tables.fits import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FULL_LATENT_DIM, _SECONDS = 256, 60.0
+_SECONDS = 60.0
 _N_MARKS, _FIRST = 5, 1 / 16  # how many, and the first as a part of the last
 _MEASURES = {"psnr": "PSNR (dB)", "mse": "MSE", "ssim": "SSIM", "lpips": "LPIPS"}
 
@@ -44,7 +44,7 @@ class Curves(Table):
     def cells(self, data: TableData, budget: Budget) -> list[Cell]:
         check_methods(budget.methods, [*LEFT_ALONE, *encoder_methods(data.n_axes)])
         methods = budget.methods or ["default", "functa", "coin++", published(data.n_axes)]
-        latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
+        latent_dim = latent_dim_of(budget)
         longest = budget.max_time or _SECONDS
         cells: list[Cell] = []
         for method in methods:
@@ -60,7 +60,7 @@ class Curves(Table):
         return cells
 
     def compute(self, settings: Cell, data: TableData) -> Figures:
-        encoder = make_encoder(settings["method"], settings["parameters"], settings["seed"])
+        encoder = encoder_of(settings)
         return measure_encoder(encoder, data)
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:

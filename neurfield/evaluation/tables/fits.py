@@ -18,14 +18,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from neurfield import FunctaEncoder, list_presets
 from neurfield.evaluation.classification import classification_scores
 from neurfield.evaluation.reconstruction import Arrays, Scores, compare, decoded, values_of
-from neurfield.evaluation.tables.base import Budget, Figures
+from neurfield.evaluation.tables.base import Budget, Cell, Figures
 from neurfield.evaluation.tables.data import TableData, in_range
 from neurfield.fields import LowRank, Spatial
 from neurfield.learning import Cavia, Learner, Progress
 from neurfield.presets import preset_parameters
 from neurfield.signals import read_signals
 
-REDUCED_LATENT_DIM = 64
+REDUCED_LATENT_DIM, _FULL_LATENT_DIM = 64, 256
 REDUCED_SECONDS = 60.0  # of training
 #: Size of all networks in the reduced form.
 REDUCED_NETWORK = {"hidden_dim": 64, "n_layers": 5}
@@ -78,6 +78,16 @@ def make_encoder(method: str, parameters: Mapping[str, Any], seed: int) -> Funct
         return FunctaEncoder.from_preset(method, **chosen, random_state=seed)
     # Learners are compared on one family of fields, whatever size the signals have.
     return FunctaEncoder(learner=method, field="siren", random_state=seed).set_params(**chosen)
+
+
+def encoder_of(settings: Cell) -> FunctaEncoder:
+    """Return the unfitted encoder that a cell names by its method, parameters and seed."""
+    return make_encoder(settings["method"], settings["parameters"], settings["seed"])
+
+
+def latent_dim_of(budget: Budget) -> int:
+    """Return the latent size that methods have in common."""
+    return budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
 
 
 def minute_of(method: str) -> dict[str, float]:
@@ -277,17 +287,34 @@ def measure_pca(n_components: int, data: TableData, seed: int) -> Figures:
         If the signals stand on grids of their own.
     """
     train, test = data.flat()
+    pca = PCA(min(n_components, *train.shape), random_state=seed)
+    figures = measure_coder(pca, train, test, data)
+    return {**figures, "parameters": int(pca.components_.size + pca.mean_.size)}
+
+
+def measure_coder(coder: Any, train: NDArray[Any], test: NDArray[Any], data: TableData) -> Figures:
+    """Fit what codes signals and decodes them in place, and measure it.
+
+    Parameters
+    ----------
+    coder : estimator
+        With ``fit``, ``transform`` and ``inverse_transform``.
+    train, test : arrays of shape (n_samples, ...)
+        Both parts of the data as it takes them.
+    data : TableData
+        Signals to measure on.
+    """
     start = time.perf_counter()
-    pca = PCA(min(n_components, *train.shape), random_state=seed).fit(train)
+    coder.fit(train)
     seconds = time.perf_counter() - start
     start = time.perf_counter()
-    coefficients = pca.transform(test)
+    codes = coder.transform(test)
     encoding = time.perf_counter() - start
-    found = pca.inverse_transform(coefficients).reshape(np.shape(values_of(data.test)))
+    found = coder.inverse_transform(codes).astype(np.float64)
+    found = found.reshape(np.shape(values_of(data.test)))
     return {
         **measured(data, found).means(),
-        "latent_dim": int(pca.n_components_),
-        "parameters": int(pca.components_.size + pca.mean_.size),
+        "latent_dim": codes.shape[1],
         "fit_seconds": seconds,
         "encode_ms": 1000 * encoding / len(test),
     }
@@ -309,6 +336,12 @@ def measure_mean(data: TableData) -> Figures:
 def measured(data: TableData, found: Arrays) -> Scores:
     """Return the scores of values in the place of the signals to measure on."""
     return compare(values_of(data.test), in_range(found), 0.0, 1.0)
+
+
+def measure_with_memory(settings: Cell, data: TableData) -> Figures:
+    """Measure the encoder of a cell that CAVIA trains, and the memory its graph takes."""
+    figures = measure_encoder(encoder_of(settings), data)
+    return {**figures, "kept_mib": kept_mebibytes(encoder_of(settings), data)}
 
 
 def kept_mebibytes(encoder: FunctaEncoder, data: TableData) -> float:

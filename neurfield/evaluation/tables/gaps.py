@@ -24,10 +24,10 @@ from neurfield.evaluation.tables.base import Budget, Cell, Figures, Row, Table
 from neurfield.evaluation.tables.data import TableData, in_range
 from neurfield.evaluation.tables.drawing import points
 from neurfield.evaluation.tables.fits import (
-    REDUCED_LATENT_DIM,
     REDUCED_SECONDS,
     check_methods,
     default_parameters,
+    latent_dim_of,
     make_encoder,
     measured,
     reconstructed,
@@ -37,7 +37,6 @@ from neurfield.evaluation.tables.hiding import GAPS, hidden_psnr, with_gaps
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FULL_LATENT_DIM = 256
 _NEIGHBORS = 10  # values that the imputer predicts another from
 
 # What takes about two minutes on two processors, or a gigabyte.
@@ -63,7 +62,7 @@ class Gaps(Table):
     row_keys = ("gap", "method")
 
     def cells(self, data: TableData, budget: Budget) -> list[Cell]:
-        latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
+        latent_dim = latent_dim_of(budget)
         check_methods(budget.methods, list(_METHODS))
         seconds = budget.max_time or (None if budget.full else REDUCED_SECONDS)
         own: dict[str, Cell] = {

@@ -11,9 +11,7 @@ from neurfield.evaluation.tables.drawing import MEASURES, points
 from neurfield.evaluation.tables.fits import (
     REDUCED_META_LR,
     encoder_parameters,
-    kept_mebibytes,
-    make_encoder,
-    measure_encoder,
+    measure_with_memory,
     published,
 )
 
@@ -64,11 +62,7 @@ class Ladder(Table):
         return cells
 
     def compute(self, settings: Cell, data: TableData) -> Figures:
-        def encoder() -> Any:
-            return make_encoder(settings["method"], settings["parameters"], settings["seed"])
-
-        figures = measure_encoder(encoder(), data)
-        return {**figures, "kept_mib": kept_mebibytes(encoder(), data)}
+        return measure_with_memory(settings, data)
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
         points(figure, rows, [row["parts"] for row in rows], _MEASURES)

@@ -10,9 +10,9 @@ from neurfield.evaluation.tables.data import TableData
 from neurfield.evaluation.tables.drawing import MEASURES, points
 from neurfield.evaluation.tables.fits import (
     LEFT_ALONE,
-    REDUCED_LATENT_DIM,
     check_methods,
     encoder_methods,
+    latent_dim_of,
     make_encoder,
     measure_encoder,
     measure_mean,
@@ -24,8 +24,6 @@ from neurfield.evaluation.tables.singles import SINGLES, measure_single, single_
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_FULL_LATENT_DIM = 256
 
 
 class Methods(Table):
@@ -44,7 +42,7 @@ class Methods(Table):
     row_keys = ("method",)
 
     def cells(self, data: TableData, budget: Budget) -> list[Cell]:
-        latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
+        latent_dim = latent_dim_of(budget)
         encoders = encoder_methods(data.n_axes)
         check_methods(budget.methods, ["mean", "pca", *PEERS, *SINGLES, *LEFT_ALONE, *encoders])
         cells: list[Cell] = [{"method": "mean", "seed": 0}]

@@ -14,10 +14,10 @@ from neurfield.evaluation.tables.base import Budget, Cell, Figures, Row, Table
 from neurfield.evaluation.tables.data import TableData, in_range
 from neurfield.evaluation.tables.fits import (
     LEFT_ALONE,
-    REDUCED_LATENT_DIM,
     check_methods,
     encoder_methods,
-    make_encoder,
+    encoder_of,
+    latent_dim_of,
     method_parameters,
     published,
 )
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_FULL_LATENT_DIM = 256
 _N_SIGNALS, _N_CURVES = 3, 4
 _ORIGINAL = "original"
 _PANEL, _LABEL = 1.5, 0.25  # inches
@@ -48,7 +47,7 @@ class Panels(Table):
     def cells(self, data: TableData, budget: Budget) -> list[Cell]:
         check_methods(budget.methods, [*LEFT_ALONE, *encoder_methods(data.n_axes)])
         methods = budget.methods or [published(data.n_axes), "functa", "default"]
-        latent_dim = budget.latent_dim or (_FULL_LATENT_DIM if budget.full else REDUCED_LATENT_DIM)
+        latent_dim = latent_dim_of(budget)
         cells: list[Cell] = []
         for method in methods:
             parameters = method_parameters(method, budget, latent_dim, data)
@@ -60,7 +59,7 @@ class Panels(Table):
         n_signals = _N_CURVES if data.n_axes == 1 else _N_SIGNALS
         some = data.test[:n_signals]
         truth = np.stack(list(values_of(some)))
-        encoder = make_encoder(settings["method"], settings["parameters"], settings["seed"])
+        encoder = encoder_of(settings)
         latents = encoder.fit(data.train).transform(some)
         found = np.stack(list(in_range(values_of(decoded(encoder, some, latents)))))
         axes = tuple(range(1, truth.ndim))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from neurfield.evaluation.peers import BlockPCA, ConvAutoencoder
 from neurfield.evaluation.tables.base import Budget, Figures
 from neurfield.evaluation.tables.data import TableData
-from neurfield.evaluation.tables.fits import OF_TRAINING, REDUCED_SECONDS, measured
+from neurfield.evaluation.tables.fits import OF_TRAINING, REDUCED_SECONDS, measure_coder
 
 PEERS = ("block-pca", "autoencoder", "vae")
 _FULL_SECONDS = 3600.0  # of training of what has no published number of steps
@@ -51,18 +48,7 @@ def measure_peer(peer: BlockPCA | ConvAutoencoder, data: TableData) -> Figures:
     ValueError
         If the signals stand on grids of their own, or some of their values are missing.
     """
-    train, test = data.stacked()
-    start = time.perf_counter()
-    peer.fit(train)
-    seconds = time.perf_counter() - start
-    start = time.perf_counter()
-    codes = peer.transform(test)
-    encoding = time.perf_counter() - start
-    found = peer.inverse_transform(codes).astype(np.float64)
     return {
-        **measured(data, found).means(),
-        "latent_dim": codes.shape[1],
+        **measure_coder(peer, *data.stacked(), data),
         "parameters": peer.n_parameters_,
-        "fit_seconds": seconds,
-        "encode_ms": 1000 * encoding / len(test),
     }

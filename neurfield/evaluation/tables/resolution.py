@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -16,6 +16,7 @@ from neurfield.evaluation.tables.data import TableData, resized
 from neurfield.evaluation.tables.drawing import points
 from neurfield.evaluation.tables.fits import (
     default_parameters,
+    encoder_of,
     encoder_parameters,
     make_encoder,
     measure_cost,
@@ -74,17 +75,14 @@ class Resolutions(Table):
     def compute(self, settings: Cell, data: TableData) -> Figures:
         sized = resized(data, (settings["size"],) * data.n_axes)
 
-        def encoder() -> Any:
-            return make_encoder(settings["method"], settings["parameters"], settings["seed"])
-
         figures: Figures = {}
         seconds = settings["parameters"].get("max_time")
         with _PeakMemory() as memory:
             if settings["method"] != "default":
-                figures = measure_cost(encoder(), sized)
+                figures = measure_cost(encoder_of(settings), sized)
             per_step = figures.get("seconds_per_100_steps", 0.0) / 100
             if seconds is None or _FEWEST * per_step < seconds:
-                figures |= measure_encoder(encoder(), sized)
+                figures |= measure_encoder(encoder_of(settings), sized)
         return {**figures, "peak_mib": memory.most / 2**20}
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:

@@ -13,8 +13,8 @@ from neurfield.evaluation.tables.base import Budget, Cell, Figures, Row, Table
 from neurfield.evaluation.tables.data import TableData
 from neurfield.evaluation.tables.drawing import MEASURES, points
 from neurfield.evaluation.tables.fits import (
+    encoder_of,
     encoder_parameters,
-    make_encoder,
     measure_encoder,
     published,
 )
@@ -91,7 +91,7 @@ class Variants(Table):
         return cells
 
     def compute(self, settings: Cell, data: TableData) -> Figures:
-        encoder = make_encoder(settings["method"], settings["parameters"], settings["seed"])
+        encoder = encoder_of(settings)
         changed = _CHANGES[settings["variant"]](encoder, data)
         return measure_encoder(changed, data, neighbors=True)
 
