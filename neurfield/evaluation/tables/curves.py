@@ -10,7 +10,7 @@ import numpy as np
 
 from neurfield.evaluation.tables.base import Budget, Cell, Figures, Row, Table
 from neurfield.evaluation.tables.data import TableData
-from neurfield.evaluation.tables.drawing import lines
+from neurfield.evaluation.tables.drawing import curves
 from neurfield.evaluation.tables.fits import (
     LEFT_ALONE,
     check_methods,
@@ -64,4 +64,4 @@ class Curves(Table):
         return measure_encoder(encoder, data)
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:
-        lines(figure, rows, "method", "fit_seconds", "seconds of the fit", _MEASURES)
+        curves(figure, rows, "fit_seconds", "seconds of the fit", _MEASURES, by="method")

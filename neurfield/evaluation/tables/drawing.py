@@ -53,7 +53,12 @@ def points(
 
 
 def curves(
-    figure: Figure, rows: Sequence[Row], x: str, title: str, measures: Mapping[str, str]
+    figure: Figure,
+    rows: Sequence[Row],
+    x: str,
+    title: str,
+    measures: Mapping[str, str],
+    by: str | None = None,
 ) -> None:
     """Draw one panel for each measure, with a curve over the column `x` and the spread over seeds.
 
@@ -67,57 +72,30 @@ def curves(
         Column of the abscissa, and what it is called.
     measures : mapping of str to str
         Columns to draw, and what they are called.
+    by : str, optional
+        Column for each value of which there is a curve, over a logarithmic axis.
     """
     shown = {name: label for name, label in measures.items() if any(name in row for row in rows)}
     figure.set_size_inches(3.2 * max(1, len(shown)), 2.8)
     if not shown:
         return
+    kinds = [None] if by is None else list(dict.fromkeys(row[by] for row in rows))
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for axis, (name, label) in zip(panels, shown.items(), strict=True):
-        places = [row[x] for row in rows]
-        values = [row.get(name, math.nan) for row in rows]
-        axis.errorbar(places, values, _spread(rows, name), marker="o", color=_COLOUR)
+        for kind in kinds:
+            members = [row for row in rows if by is None or row[by] == kind]
+            places = [row[x] for row in members]
+            values = [row.get(name, math.nan) for row in members]
+            colour = _COLOUR if by is None else None
+            axis.errorbar(
+                places, values, _spread(members, name), marker="o", color=colour, label=kind
+            )
         axis.set(xlabel=title, ylabel=label)
         axis.spines[["top", "right"]].set_visible(False)
-
-
-def lines(
-    figure: Figure,
-    rows: Sequence[Row],
-    key: str,
-    x: str,
-    title: str,
-    measures: Mapping[str, str],
-) -> None:
-    """Draw one panel for each measure, with a line for each value of `key` over the column `x`.
-
-    Parameters
-    ----------
-    figure : Figure
-        Drawn into; its size is set by the number of measures.
-    rows : sequence of dict
-        Rows of the table.
-    key : str
-        Column that tells lines apart.
-    x, title : str
-        Column of the abscissa, on a logarithmic scale, and what it is called.
-    measures : mapping of str to str
-        Columns to draw, and what they are called.
-    """
-    shown = {name: label for name, label in measures.items() if any(name in row for row in rows)}
-    figure.set_size_inches(3.4 * max(1, len(shown)), 3.0)
-    if not shown:
-        return
-    panels = figure.subplots(1, len(shown), squeeze=False)[0]
-    for axis, (name, label) in zip(panels, shown.items(), strict=True):
-        for value in dict.fromkeys(row[key] for row in rows):
-            members = [row for row in rows if row[key] == value and name in row]
-            heights = [row[name] for row in members]
-            spread = _spread(members, name)
-            axis.errorbar([row[x] for row in members], heights, spread, marker="o", label=value)
-        axis.set(xlabel=title, ylabel=label, xscale="log")
-        axis.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(frameon=False, fontsize="small")
+        if by is not None:
+            axis.set_xscale("log")
+    if by is not None:
+        panels[0].legend(frameon=False, fontsize="small")
 
 
 def heat_map(axis: Axes, values: NDArray[np.float64]) -> AxesImage:
