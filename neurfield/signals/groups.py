@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -9,6 +10,17 @@ import numpy as np
 
 from neurfield.signals.layout import Layout
 from neurfield.signals.lazy import LazyValues, Values, count_observed
+
+
+def nyquist_of(sizes: Sequence[float]) -> list[float]:
+    """Return the highest frequencies that so many points along each axis hold, per extent.
+
+    Parameters
+    ----------
+    sizes : sequence of d floats
+        Points along each axis.
+    """
+    return [max(1.0, (size - 1) / 2) for size in sizes]
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,7 @@ class SignalGroup:
             sizes = [self.n_points ** (1 / len(self.axes))] * len(self.axes)
         else:
             sizes = [float(len(axis)) for axis in self.axes]
-        return [max(1.0, (size - 1) / 2) for size in sizes]
+        return nyquist_of(sizes)
 
     @cached_property
     def observed(self) -> np.ndarray:

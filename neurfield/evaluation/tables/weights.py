@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from neurfield.fields.by_name import COORDINATE_FIELDS, make_coordinate_field
+from neurfield.signals.groups import nyquist_of
 
 _N_LAYERS = 3
 _LEAST_WIDTH = 4
@@ -44,7 +45,7 @@ def sizes_within(
     {'hidden_dim': 25, 'n_layers': 3}
     """
     options = COORDINATE_FIELDS[field]
-    nyquist = [max(1.0, (size - 1) / 2) for size in shape]
+    nyquist = nyquist_of(shape)
 
     def weights(**sizes: int) -> int:
         chosen = options.but({"n_layers": _N_LAYERS, **sizes})
