@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neurfield._compat import StrOptions
+from neurfield.evaluation.reading import check_shape, with_channels_last
 from neurfield.evaluation.training import NetworkClassifier
 from neurfield.optional import require
 
@@ -106,22 +107,11 @@ class CNNClassifier(NetworkClassifier):
         else:
             self._library()  # a missing one is told before any work is done
             values, labels = check_X_y(X, y, multi_output=True, **options)
-        if self.channel_axis is None:
-            values = values[:, np.newaxis]
-        else:
-            values = np.moveaxis(values, self.channel_axis, 1)
-        if not 3 <= values.ndim <= 5:
-            raise ValueError(
-                "X must hold signals of one to three axes (and channels, if channel_axis is "
-                f"given), got shape {np.shape(X)}"
-            )
+        values = with_channels_last(values, self.channel_axis)
         if y is not None:
             self.shape_in_: tuple[int, ...] = values.shape[1:]
-        elif values.shape[1:] != self.shape_in_:
-            raise ValueError(
-                f"X must hold signals of shape {self.shape_in_[1:]} with {self.shape_in_[0]} "
-                f"channel(s) as in fit, got {values.shape[2:]} with {values.shape[1]}"
-            )
+        check_shape(values, self.shape_in_)
+        values = np.moveaxis(values, -1, 1)
         return _padded(torch.from_numpy(np.ascontiguousarray(values))), labels
 
     def _network(self, shape: torch.Size, n_classes: int) -> nn.Module:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from neurfield._compat import Interval, fit_context
 from neurfield.device import resolve_device
 from neurfield.evaluation.peers.convolutions import ConvCoder, code_grid, grid_of_codes
-from neurfield.evaluation.peers.reading import as_given, channels_last, check_shape
+from neurfield.evaluation.reading import as_given, channels_last, check_shape
 from neurfield.waiting import short_waits
 
 _CROP = {1: 512, 2: 64, 3: 32}  # samples along each axis, where signals are larger

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from neurfield._compat import Interval, fit_context
-from neurfield.evaluation.peers.reading import as_given, channels_last, check_shape
+from neurfield.evaluation.reading import as_given, channels_last, check_shape
 
 _MOST_VALUES = 2**27  # of blocks that PCA is fitted to
 _HELD_OUT = 0.25  # of signals, to choose the size of blocks by

@@ -12,7 +12,7 @@ from scipy.interpolate import griddata
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from neurfield._compat import fit_context
-from neurfield.evaluation.peers.reading import as_given, channels_last
+from neurfield.evaluation.reading import as_given, channels_last
 
 Array = NDArray[np.float64]
 

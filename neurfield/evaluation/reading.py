@@ -1,4 +1,4 @@
-"""Signals as the peers take them, and back."""
+"""Signals as peers and networks take them, and back."""
 
 from __future__ import annotations
 
@@ -46,13 +46,31 @@ def channels_last(
     values = check_array(
         X, allow_nd=True, dtype=dtype, ensure_all_finite=finite, estimator=estimator
     )
-    values = values[..., None] if channel_axis is None else np.moveaxis(values, channel_axis, -1)
-    if not 3 <= values.ndim <= 5:
+    return with_channels_last(values, channel_axis)
+
+
+def with_channels_last(values: NDArray[Any], channel_axis: int | None) -> NDArray[Any]:
+    """Return values with one axis for samples, one to three of the signals, and one for channels.
+
+    Parameters
+    ----------
+    values : array of shape (n_samples, *shape), with channels along `channel_axis`
+        Signals.
+    channel_axis : int or None
+        Which axis holds channels; None = one channel.
+
+    Raises
+    ------
+    ValueError
+        If they have other numbers of axes.
+    """
+    found = values[..., None] if channel_axis is None else np.moveaxis(values, channel_axis, -1)
+    if not 3 <= found.ndim <= 5:
         raise ValueError(
             "X must hold signals of one to three axes (and channels, if channel_axis is given), "
-            f"got shape {np.shape(X)}"
+            f"got shape {values.shape}"
         )
-    return values
+    return found
 
 
 def check_shape(values: NDArray[Any], expected: tuple[int, ...]) -> None:
