@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+from neurfield.evaluation.tables.machine import machine
 
 
 def report(rows: Sequence[Mapping[str, Any]], csv_path: Path | None) -> None:
@@ -20,8 +19,7 @@ def report(rows: Sequence[Mapping[str, Any]], csv_path: Path | None) -> None:
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows with the same keys as aligned columns, under a line that says where they ran."""
-    machine = platform.processor() or platform.machine()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {machine}")
+    print(machine())
     cells = [list(rows[0])] + [[str(value) for value in row.values()] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
