@@ -190,7 +190,8 @@ def test_a_table_in_markdown_says_what_where_and_how(data, tmp_path):
     text = (tmp_path / "failing.md").read_text()
     assert text.startswith("# Failures\n\nTwo cells.\n\nNothing else.\n")
     assert "```sh\nmake it so\n```" in text
-    assert "- 45 signals of 8 × 8 points to learn from\n- 15 others to measure on\n" in text
+    assert "- learns from 45 signals of 8 × 8 (y, x)\n" in text
+    assert "- measured on 15 signals of 8 × 8 (y, x)\n" in text
     assert f"- {machine()}\n" in text
     assert "| cell | psnr | ssim | meta steps |" in text
     assert "| 1 | 31.12 | 0.912 | 1234 |" in text
@@ -588,7 +589,7 @@ def test_one_command_writes_a_table(capsys, tmp_path):
     command = ["schedule", "digits", "--limit", "40", "-o", tmp_path / "out", "--latent-dim", "4"]
     assert experiment(*command, "--seeds", "0", "1", *options) == 0
     out = capsys.readouterr().out
-    assert "30 signals of 8 × 8 points to learn from" in out
+    assert "learns from 30 signals of 8 × 8 (y, x)" in out
     assert "[8/8]" in out
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == [f"schedule.{ending}" for ending in ("csv", "jsonl", "md", "png", "svg")]
@@ -607,8 +608,8 @@ def test_splits_of_a_file(capsys, tmp_path):
     options = ["--methods", "mean", "--splits", "train", "test", "-o", tmp_path]
     assert experiment("methods", tmp_path / "a.npz", *options) == 0
     out = capsys.readouterr().out
-    assert "40 signals of 8 × 8 points to learn from" in out
-    assert "20 others to measure on" in out
+    assert "learns from 40 signals of 8 × 8" in out
+    assert "measured on 20 signals" in out
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from typing import Any
 
 from neurfield.cli.experiment import NAMES
 from neurfield.cli.formatting import add_command
-from neurfield.cli.inputs import add_input, describe, labels_of, read_input_of
+from neurfield.cli.inputs import add_input, labels_of, read_input_of
 from neurfield.cli.outputs import add_overwrite, check_output
+from neurfield.signals.describing import describe
 
 _EPILOG = """\
 examples:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from neurfield.cli.formatting import add_command
-from neurfield.cli.inputs import add_input, count, describe, head, read_input
+from neurfield.cli.inputs import add_input, head, read_input
 from neurfield.cli.outputs import add_output, check_output
+from neurfield.signals.describing import count, describe
 
 _EPILOG = """\
 examples:

@@ -189,11 +189,6 @@ def head(signals: Container, n_signals: int) -> Container:
     return signals.isel(sample=slice(n_signals))
 
 
-def count(signals: Container) -> int:
-    """Return the number of signals."""
-    return len(signals) if isinstance(signals, list) else int(signals.sizes["sample"])
-
-
 def labels_of(signals: Container) -> Any | None:
     """Return one label per signal, of shape (n_samples,), or None."""
     import numpy as np
@@ -204,20 +199,6 @@ def labels_of(signals: Container) -> Any | None:
             return None
         return np.array([label.item() for label in labels])  # type: ignore[union-attr]
     return signals["label"].values if "label" in signals.coords else None
-
-
-def describe(signals: Container) -> str:
-    """Return number, shape and axes of the signals in words."""
-    noun = "signal" if count(signals) == 1 else "signals"
-    if isinstance(signals, list):
-        shapes = {signal.shape for signal in signals}
-        first = signals[0]
-        axes = ", ".join(map(str, first.dims))
-        shape = " × ".join(map(str, first.shape)) if len(shapes) == 1 else "various shapes"
-        return f"{len(signals)} {noun} of {shape} ({axes})"
-    sizes = {str(dim): size for dim, size in signals.sizes.items() if dim != "sample"}
-    shape = " × ".join(map(str, sizes.values()))
-    return f"{count(signals)} {noun} of {shape} ({', '.join(sizes)})"
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurfield.cli.formatting import add_command
-from neurfield.cli.inputs import add_input, describe, read_input_of
+from neurfield.cli.inputs import add_input, read_input_of
 from neurfield.cli.outputs import add_output, check_output
+from neurfield.signals.describing import describe
 
 if TYPE_CHECKING:
     from neurfield import FunctaEncoder

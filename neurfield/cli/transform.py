@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurfield.cli.formatting import add_command
-from neurfield.cli.inputs import add_input, describe, labels_of, read_input_of
+from neurfield.cli.inputs import add_input, labels_of, read_input_of
 from neurfield.cli.outputs import add_output, check_output
 from neurfield.errors import FileError
+from neurfield.signals.describing import describe
 
 if TYPE_CHECKING:
     from neurfield.encoder import FunctaEncoder

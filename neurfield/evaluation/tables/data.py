@@ -16,6 +16,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from neurfield.datasets import Container
 from neurfield.evaluation.reconstruction import Arrays, as_array, values_of
+from neurfield.signals.describing import describe
 
 _HELD_OUT = 0.25  # of signals that come without a division of their own
 _LABEL = "label_"  # how coordinates begin that tell of one label each
@@ -68,15 +69,7 @@ class TableData:
 
     def described(self) -> tuple[str, str]:
         """Return what both parts are, a line each."""
-        size = " × ".join(map(str, self.shape))
-        n_channels = next((s.sizes.get("channel", 1) for s in self.train), 1)
-        of = f"of {size} points" + (f" and {n_channels} channels" if n_channels > 1 else "")
-        if isinstance(self.train, list):
-            of = "on grids of their own"
-        return (
-            f"{len(self.train)} signals {of} to learn from",
-            f"{len(self.test)} others to measure on",
-        )
+        return f"learns from {describe(self.train)}", f"measured on {describe(self.test)}"
 
     def flat(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return both parts with one row of values per signal.
