@@ -199,6 +199,15 @@ def test_a_table_in_markdown_says_what_where_and_how(data, tmp_path):
     assert "<svg" in (tmp_path / "failing.svg").read_text()
 
 
+def test_pictures_of_the_same_rows_are_the_same_files(data, tmp_path):
+    budget = replace(BUDGET, methods=["mean", "pca"])
+    written = []
+    for _ in range(2):
+        run_table(TABLES["methods"](), data, budget, tmp_path, quiet)
+        written.append((tmp_path / "methods.svg").read_bytes())
+    assert written[0] == written[1]
+
+
 def test_cells_of_another_machine_say_so(data, tmp_path):
     run_table(OneThatFails(), data, BUDGET, tmp_path, quiet)
     path = tmp_path / "failing.jsonl"

@@ -61,6 +61,7 @@ def write_table(table: Table, rows: Sequence[Row], origin: Origin, folder: Path)
         The files.
     """
     # A figure of its own, not pyplot's: no window system is needed and no global state is touched.
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     figure = Figure(layout="constrained")
@@ -71,8 +72,11 @@ def write_table(table: Table, rows: Sequence[Row], origin: Origin, folder: Path)
     with replacing(paths[1]) as temporary:
         temporary.write_text(markdown(table, told, origin))
     for path in paths[2:]:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], dpi=150)
+        ending = path.suffix[1:]
+        # The same rows make the same file, whenever it is written.
+        plain = {"Date": None} if ending == "svg" else {}
+        with replacing(path) as temporary, rc_context({"svg.hashsalt": table.name}):
+            figure.savefig(temporary, format=ending, dpi=150, metadata=plain)
     return paths
 
 
