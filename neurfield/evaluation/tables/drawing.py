@@ -95,7 +95,8 @@ def curves(
         if by is not None:
             axis.set_xscale("log")
     if by is not None:
-        panels[0].legend(frameon=False, fontsize="small")
+        kinds_drawn = panels[0].get_legend_handles_labels()
+        figure.legend(*kinds_drawn, loc="outside right upper", frameon=False, fontsize="small")
 
 
 def heat_map(axis: Axes, values: NDArray[np.float64]) -> AxesImage:
